@@ -1,0 +1,11 @@
+"""webfarm's chat server. The map of the package:
+
+- ``settings``, ``errors``: the leaves; everything may import them.
+- ``realtime/``: the engine (workers, transport, manager). It knows nothing of the chat.
+- ``auth``, ``haproxy``: who a client is; what HAProxy is told.
+- ``events``, ``views``: the chat's own handlers, and its pages. ``events`` is the file to edit.
+- ``app``: where the parts meet, as a WSGI application.
+- ``cli``, ``farm``: the ``chat`` command, and ``chat run``.
+
+This module imports nothing: gunicorn's master reads ``chat.settings`` before gevent has patched the workers.
+"""

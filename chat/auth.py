@@ -1,0 +1,77 @@
+"""Who a client is: from its handshake to a user, or a refusal.
+
+Open mode (no ``CHAT_SECRET``): the query's ``userId`` is believed; without it the user is a guest. Token mode:
+the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and ``userId`` must not differ.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+
+from chat.errors import BadRequest, Unauthorized
+
+MAX_NAME_LENGTH = 128
+_ALGORITHM = "HS256"
+
+
+def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> str:
+    """Return the user's id.
+
+    Args:
+        environ: the WSGI environment of the connection; its query may have ``userId``.
+        auth: what the client sent as ``auth``, usually ``{"token": ...}`` or ``None``.
+        secret: the key of tokens, or ``None`` for open mode.
+
+    Raises:
+        BadRequest: ``userId`` is no user's id, or stands twice.
+        Unauthorized: the token is missing, bad or expired, or ``userId`` is another's.
+    """
+    claimed = _get_user_id(environ)
+    if secret is None:
+        return claimed if claimed is not None else f"guest-{secrets.token_hex(8)}"
+    user = _verify(auth.get("token") if isinstance(auth, dict) else None, secret)
+    if claimed not in (None, user):
+        raise Unauthorized("The userId is not the token's user.")
+    return user
+
+
+def create_token(user: str, secret: str, ttl_s: int) -> str:
+    """Return a token for ``user`` that expires in ``ttl_s`` seconds."""
+    now = int(time.time())
+    return jwt.encode({"sub": user, "iat": now, "exp": now + ttl_s}, secret, algorithm=_ALGORITHM)
+
+
+def is_name(value: object) -> bool:
+    """Return whether ``value`` can name a user or a room: 1 to 128 characters, none of them a control character."""
+    return isinstance(value, str) and 1 <= len(value) <= MAX_NAME_LENGTH and not any(map(_is_control, value))
+
+
+def _is_control(character: str) -> bool:
+    return character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
+
+
+def _get_user_id(environ: Mapping[str, Any]) -> str | None:
+    values = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).get("userId")
+    if values is None:
+        return None
+    if len(values) > 1 or not is_name(values[0]):
+        raise BadRequest(f"userId must be given once, 1 to {MAX_NAME_LENGTH} characters, no control characters.")
+    return values[0]
+
+
+def _verify(token: Any, secret: str) -> str:
+    if not isinstance(token, str):
+        raise Unauthorized("A token is needed: connect with auth: {token}.")
+    try:
+        claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]})
+    except jwt.ExpiredSignatureError:
+        raise Unauthorized("The token has expired.") from None
+    except jwt.InvalidTokenError:
+        raise Unauthorized("The token is not valid.") from None
+    if not is_name(claims["sub"]):
+        raise Unauthorized("The token's sub is no user's id.")
+    return str(claims["sub"])

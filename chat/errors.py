@@ -1,0 +1,68 @@
+"""The errors of the chat, and the codes under which a client sees them.
+
+::
+
+    Error
+    ├── SettingsError      a bad value in the environment or on the command line: the start stops
+    ├── Unavailable        Redis could not take it just now: never acknowledged, so that the client sends again
+    └── ClientError        refused; the acknowledgement carries {code, message}
+        ├── BadRequest     bad_request
+        ├── Unauthorized   unauthorized
+        ├── Forbidden      forbidden
+        ├── NotInRoom      not_in_room
+        ├── NoRecipient    no_recipient
+        ├── TooManyRooms   too_many_rooms
+        └── Internal       internal (a handler failed)
+"""
+
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Base of all errors of this package; its text is one sentence for people."""
+
+
+class SettingsError(Error):
+    """A setting has a value that it can't have."""
+
+
+class Unavailable(Error):
+    """Redis is away: the event was not handled and must not be acknowledged."""
+
+
+class ClientError(Error):
+    """An event or a connection was refused; ``code`` is what a client branches on."""
+
+    code: ClassVar[str]
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the error as a client sees it: ``{"code", "message"}``."""
+        return {"code": self.code, "message": str(self)}
+
+
+class BadRequest(ClientError):
+    code = "bad_request"
+
+
+class Unauthorized(ClientError):
+    code = "unauthorized"
+
+
+class Forbidden(ClientError):
+    code = "forbidden"
+
+
+class NotInRoom(ClientError):
+    code = "not_in_room"
+
+
+class NoRecipient(ClientError):
+    code = "no_recipient"
+
+
+class TooManyRooms(ClientError):
+    code = "too_many_rooms"
+
+
+class Internal(ClientError):
+    code = "internal"

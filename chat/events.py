@@ -1,0 +1,154 @@
+"""The chat's own handlers: the file to edit.
+
+``on_<event>`` handles an event from a client; what it returns is the acknowledgement. To refuse an event, raise
+a ``ClientError`` of ``chat.errors``. An event of one's own takes a method::
+
+    def on_shout(self, sid, text):
+        self.emit("message", (text.upper(), self._meta(sid)), room="common")
+        return {"ok": True}
+"""
+
+import inspect
+import logging
+import os
+import time
+import uuid
+from typing import Any
+
+import socketio
+
+from chat.auth import MAX_NAME_LENGTH, authenticate, is_name
+from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms, Unavailable
+from chat.realtime import RedisManager
+from chat.settings import Settings
+
+log = logging.getLogger(__name__)
+
+COMMON_ROOM = "common"
+EVERYBODY = "*"
+
+
+def get_user_room(user: str) -> str:
+    """Return the room of all sockets of ``user``."""
+    return f"user:{user}"
+
+
+class ChatNamespace(socketio.Namespace):
+    """Rooms, private messages and broadcasts."""
+
+    def __init__(self, settings: Settings, manager: RedisManager) -> None:
+        super().__init__("/")
+        self._settings = settings
+        self._manager = manager
+        self._registry = manager.registry
+
+    def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+        try:
+            user = authenticate(environ, auth, self._settings.secret)
+        except ClientError as error:
+            log.info("connect refused sid=%s node=%s pid=%d reason=%s", sid, self._registry.node, os.getpid(), error)
+            raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
+        self._registry.add(sid, get_user_room(user))
+        self.save_session(sid, {"user": user})
+        for room in (COMMON_ROOM, get_user_room(user), EVERYBODY):
+            self.enter_room(sid, room)
+        log.info("connect sid=%s user=%r node=%s pid=%d", sid, user, self._registry.node, os.getpid())
+
+    def on_disconnect(self, sid: str, reason: str) -> None:
+        user = self._get_user(sid)
+        log.info("disconnect sid=%s user=%r node=%s pid=%d reason=%r", sid, user, self._registry.node, os.getpid(), reason)
+        try:
+            self._registry.remove(sid, get_user_room(user))
+        except Unavailable as error:
+            log.warning("sid=%s stays in the registry until this node's lease ends: %s", sid, error)
+
+    def on_message(self, sid: str, data: Any) -> dict[str, Any]:
+        """To the room that ``data`` names, or to ``common``; the sender included."""
+        room = _get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
+        if not self._manager.is_in_room(sid, self.namespace, room):
+            if self._is_server_room(room):
+                raise Forbidden("This room belongs to somebody else.")
+            raise NotInRoom(f"Join the room {room!r} first.")
+        meta = self._meta(sid) | {"room": room}
+        self.emit("message", (data, meta), room=room)
+        return {"ok": True, "id": meta["id"]}
+
+    def on_privateMessage(self, sid: str, data: Any) -> dict[str, Any]:  # noqa: N802 - the event's name
+        """To one socket (``to``: its sid) or to all sockets of a user (``toUser``)."""
+        room = _get_recipient(data)
+        nodes = self._registry.count_nodes(room)
+        if not nodes:
+            raise NoRecipient("Nobody by that id is connected.")
+        meta = self._meta(sid)
+        self.emit("privateMessage", (data, meta), room=room)
+        return {"ok": True, "id": meta["id"], "nodes": nodes}
+
+    def on_broadcast(self, sid: str, data: Any) -> dict[str, Any]:
+        """To everybody."""
+        meta = self._meta(sid)
+        self.emit("broadcast", (data, meta), room=EVERYBODY)
+        return {"ok": True, "id": meta["id"]}
+
+    def on_join(self, sid: str, data: Any) -> dict[str, Any]:
+        room = _get_room(data)
+        if not self._manager.is_in_room(sid, self.namespace, room):
+            if self._is_server_room(room):
+                raise Forbidden("This room belongs to somebody else.")
+            self._check_room_limit(sid)
+            self.enter_room(sid, room)
+        return {"ok": True, "room": room}
+
+    def on_leave(self, sid: str, data: Any) -> dict[str, Any]:
+        room = _get_room(data)
+        if self._is_server_room(room):
+            raise Forbidden("The server gave this room; it can't be left.")
+        self.leave_room(sid, room)
+        return {"ok": True, "room": room}
+
+    def trigger_event(self, event: str, *args: Any) -> Any:
+        """Call the event's handler; refuse an event that has none, or that has another number of arguments."""
+        handler = getattr(self, f"on_{event}", None)
+        if handler is None:
+            raise BadRequest(f"There is no event {event!r}.")
+        try:
+            inspect.signature(handler).bind(*args)
+        except TypeError:
+            expected = len(inspect.signature(handler).parameters) - 1
+            raise BadRequest(f"{event} takes {expected} argument{'' if expected == 1 else 's'}.") from None
+        return handler(*args)
+
+    def _get_user(self, sid: str) -> str:
+        return str(self.get_session(sid)["user"])
+
+    def _meta(self, sid: str) -> dict[str, Any]:
+        """Return the server's own word on a message; ``at`` in milliseconds since 1970."""
+        return {"from": self._get_user(sid), "sid": sid, "at": time.time_ns() // 1_000_000, "id": uuid.uuid4().hex}
+
+    def _is_server_room(self, room: str) -> bool:
+        """Whether the server gives this room: a socket's own, a user's, everybody's."""
+        return room == EVERYBODY or room.startswith(get_user_room("")) or self._registry.count_nodes(room) > 0
+
+    def _check_room_limit(self, sid: str) -> None:
+        given = {sid, get_user_room(self._get_user(sid)), EVERYBODY, COMMON_ROOM}
+        if len(set(self.rooms(sid)) - given) >= self._settings.max_rooms_per_client:
+            raise TooManyRooms(f"A client may be in {self._settings.max_rooms_per_client} rooms; leave one first.")
+
+
+def _get_room(data: Any) -> str:
+    if not isinstance(data, dict) or not is_name(data.get("room")):
+        raise BadRequest(f"An object with a room is needed: a text of 1 to {MAX_NAME_LENGTH} characters, no control characters.")
+    return str(data["room"])
+
+
+def _get_recipient(data: Any) -> str:
+    """Return the room of the one whom a private message is for."""
+    if not isinstance(data, dict) or ("to" in data) == ("toUser" in data):
+        raise BadRequest("An object with either to (a socket's id) or toUser (a user's id) is needed.")
+    key = "to" if "to" in data else "toUser"
+    if not is_name(data[key]):
+        raise BadRequest(f"{key} must be a text of 1 to {MAX_NAME_LENGTH} characters, no control characters.")
+    if key == "toUser":
+        return get_user_room(data[key])
+    if data[key].startswith(get_user_room("")):
+        raise NoRecipient("That is no socket's id.")
+    return str(data[key])

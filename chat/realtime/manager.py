@@ -1,0 +1,120 @@
+"""The manager: what ties the workers together through Redis.
+
+Overridden of ``socketio.RedisManager`` (5.18), and why:
+
+- ``initialize``, ``_redis_connect``: one client for commands that never repeats a command by itself, one
+  connection for the subscription; stock makes both anew, from two greenlets, whenever either fails.
+- ``_redis_listen_with_retries``, ``_listen``: tries again every second (stock backs off to a minute), notices a
+  subscription that went deaf, and lets nothing through that is no JSON object.
+- ``_publish``: raises ``Unavailable`` (stock drops the message after two tries).
+- ``_handle_emit``: an emit is delivered when it comes back over the channel, on its own worker too, so that
+  all workers see the same order.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+import socketio
+from gevent.event import Event
+
+from chat.realtime.redis_client import connect, redis_errors_as_unavailable
+from chat.realtime.registry import Registry
+
+_RETRY_S = 1.0
+_COMPLAIN_S = 5.0  # how often a worker without Redis says so
+_HEARTBEAT_S = 0.5
+_DEAF_S = 2.0  # without a word from Redis, the worker is cut off; must stay below 3 s with the heartbeat
+_SILENT_S = 5.0  # after which the subscription is opened anew
+
+
+class RedisManager(socketio.RedisManager):
+    """Emits through one Redis channel, and knows which nodes serve whom (``registry``).
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/db/name``.
+        channel: the channel of all workers, and of stock ``socketio.RedisManager(write_only=True)``.
+        prefix: what every key in Redis begins with.
+    """
+
+    def __init__(self, url: str, channel: str = "socketio", prefix: str = "chat") -> None:
+        super().__init__(url, channel=channel)
+        self.redis = connect(url)
+        self.registry = Registry(self.redis, prefix)
+        self._heard = float("-inf")
+        self._subscribed = Event()
+
+    @property
+    def is_connected_to_redis(self) -> bool:
+        """Whether the subscription was heard of within the last two seconds."""
+        return time.monotonic() - self._heard < _DEAF_S
+
+    def wait_for_redis(self, timeout_s: float) -> bool:
+        """Wait until the subscription stands, at most ``timeout_s``; return whether it does."""
+        return bool(self._subscribed.wait(timeout_s))
+
+    def is_in_room(self, sid: str, namespace: str, room: str) -> bool:
+        """Return whether ``sid``, a client of this worker, is in ``room``."""
+        return sid in self.rooms.get(namespace, {}).get(room, ())
+
+    def _redis_connect(self) -> None:
+        if self.pubsub is not None:
+            self.pubsub.close()
+        self.pubsub = self.redis.pubsub()
+        self.connected = True
+
+    def _publish(self, data: dict[str, Any]) -> None:
+        if data["method"] == "emit" and not data["callback"]:
+            data = {**data, "host_id": None}  # nobody's own: every worker delivers it, this one too
+        text = self.json.dumps(data)
+        with redis_errors_as_unavailable():
+            self.redis.publish(self.channel, text)
+
+    def _handle_emit(self, message: dict[str, Any]) -> None:
+        if message.get("host_id") != self.host_id or message.get("callback"):
+            super()._handle_emit(message)
+
+    def _listen(self) -> Iterator[dict[str, Any]]:
+        for data in self._redis_listen_with_retries():
+            try:
+                message = self.json.loads(data)
+            except (ValueError, RecursionError):
+                message = None
+            if isinstance(message, dict):
+                yield message
+            else:
+                self._get_logger().warning("channel %s: a message that is no JSON object was dropped", self.channel)
+
+    def _redis_listen_with_retries(self) -> Iterator[bytes]:
+        complained = float("-inf")
+        while True:
+            try:
+                self._redis_connect()
+                self.pubsub.subscribe(self.channel)
+                yield from self._messages()
+            except (redis.RedisError, OSError) as error:
+                self._subscribed.clear()
+                if time.monotonic() - complained >= _COMPLAIN_S:
+                    self._get_logger().error("Redis does not answer, trying again every second: %s", error)
+                    complained = time.monotonic()
+                self.server.sleep(_RETRY_S)
+
+    def _messages(self) -> Iterator[bytes]:
+        """Yield what is published; raise ``redis.ConnectionError`` when Redis has been silent for too long."""
+        opened = asked = time.monotonic()
+        while True:
+            message = self.pubsub.get_message(timeout=_HEARTBEAT_S)
+            now = time.monotonic()
+            if message is not None:
+                self._heard = now
+                if message["type"] == "subscribe":
+                    self._subscribed.set()
+                elif message["type"] == "message":
+                    yield message["data"]
+            elif now - max(self._heard, opened) > _SILENT_S:
+                raise redis.ConnectionError("the subscription went silent")
+            if now - asked >= _HEARTBEAT_S:
+                self.pubsub.ping()
+                asked = now
+

@@ -1,0 +1,43 @@
+"""The connection to Redis: a client that fails fast, and what its failures mean to a handler."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+from socketio.redis_manager import parse_redis_sentinel_url
+
+from chat.errors import Unavailable
+
+_CONNECT_TIMEOUT_S = 2.0
+_ANSWER_TIMEOUT_S = 5.0
+
+
+def connect(url: str) -> "redis.Redis":
+    """Return a client for ``url`` that fails within seconds and never repeats a command by itself.
+
+    Nothing is sent yet. ``url`` is ``redis://``, ``rediss://``, ``unix://`` or
+    ``redis+sentinel://host:port[,host:port]/db/name``.
+    """
+    options: dict[str, Any] = {
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_timeout": _ANSWER_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if not url.startswith("redis+sentinel:"):
+        return redis.Redis.from_url(url, **options)
+    sentinels, name, credentials = parse_redis_sentinel_url(url)
+    sentinel = Sentinel(sentinels, sentinel_kwargs=options, **options, **credentials)
+    return sentinel.master_for(name)
+
+
+@contextmanager
+def redis_errors_as_unavailable() -> Iterator[None]:
+    """Turn any ``redis.RedisError`` into ``Unavailable``: the event is not acknowledged."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis does not answer: {error}") from error

@@ -1,0 +1,222 @@
+"""The settings: one frozen dataclass, and the only reader of the environment.
+
+Each field names its variable, how the text is read and what is expected of it; the README's table is
+held to these fields by a test.
+"""
+
+import difflib
+import ipaddress
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from chat.errors import SettingsError
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+_OPEN_MODE = "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode)."
+
+
+def _int(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            raise ValueError
+        return value
+
+    bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
+    parse.__doc__ = f"a whole number {bounds}"
+    return parse
+
+
+def _seconds(low: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value) or value < low:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"a number of seconds of at least {low:g}"
+    return parse
+
+
+def _positive_seconds(text: str) -> float:
+    """a number of seconds above 0"""
+    value = float(text)
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError
+    return value
+
+
+def _choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in names:
+            raise ValueError
+        return text.lower()
+
+    parse.__doc__ = f"one of {', '.join(names)}"
+    return parse
+
+
+def _redis_url(text: str) -> str:
+    """a URL like redis://localhost:6379/0 (redis://, rediss://, unix:// or redis+sentinel://host:port/db/name)"""
+    parts = urlsplit(text)
+    if parts.scheme not in _REDIS_SCHEMES:
+        raise ValueError
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError
+    elif parts.scheme == "redis+sentinel":
+        _check_sentinels(parts.netloc, parts.path)
+    elif not parts.hostname or parts.port == 0 or not _is_database(parts.path.strip("/")):
+        raise ValueError
+    return text
+
+
+def _check_sentinels(netloc: str, path: str) -> None:
+    for address in netloc.rsplit("@", 1)[-1].split(","):
+        host, _, port = address.rpartition(":")
+        if not host or not 0 < int(port) < 65536:
+            raise ValueError
+    database, _, name = path.strip("/").partition("/")
+    if not name or not _is_database(database):
+        raise ValueError
+
+
+def _is_database(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit())
+
+
+def _secret(text: str) -> str:
+    """a secret of at least 32 bytes"""
+    if len(text.encode()) < 32:
+        raise ValueError
+    return text
+
+
+def _non_empty(text: str) -> str:
+    """a text that is not empty"""
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def _host(text: str) -> str:
+    """an address to bind, like 127.0.0.1"""
+    if not text or any(c.isspace() or c == "/" for c in text):
+        raise ValueError
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """a comma-separated list of origins like https://chat.example.org, or *"""
+    origins = tuple(part.strip().rstrip("/") for part in text.split(","))
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path):
+            raise ValueError
+    return origins
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    """a comma-separated list of addresses or networks like 127.0.0.1,10.0.0.0/8"""
+    return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(","))
+
+
+def _prefix(text: str) -> str:
+    """1 to 32 letters, digits, dots, dashes or underscores"""
+    if not 1 <= len(text) <= 32 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
+        raise ValueError
+    return text
+
+
+def _setting(env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, pending: bool = False) -> Any:
+    """Declare a field read from the variable ``env``.
+
+    ``secret`` keeps its value out of errors and ``repr``; ``pending`` marks a setting that is read and
+    checked but has no effect in this version, which a start says when it is set.
+    """
+    metadata = {"env": env, "parse": parse, "secret": secret, "pending": pending}
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set; durations in seconds, sizes in bytes."""
+
+    redis_url: str = _setting("REDIS_URL", _redis_url, "redis://localhost:6379/0")
+    shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1, pending=True)
+    wait_replicas: int = _setting("CHAT_WAIT_REPLICAS", _int(0, 100), 0, pending=True)
+    host: str = _setting("CHAT_HOST", _host, "127.0.0.1")
+    base_port: int = _setting("CHAT_BASE_PORT", _int(1, 65535), 3001)
+    workers: int = _setting("CHAT_WORKERS", _int(1, 1024), 2)
+    port: int | None = _setting("PORT", _int(1, 65535), None)
+    secret: str | None = _setting("CHAT_SECRET", _secret, None, secret=True)
+    allowed_origins: tuple[str, ...] | None = _setting("CHAT_ALLOWED_ORIGINS", _origins, None)
+    trusted_proxies: tuple[str, ...] = _setting("CHAT_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",), pending=True)
+    recovery_window_s: float = _setting("CHAT_RECOVERY_WINDOW_S", _seconds(0), 120.0, pending=True)
+    history_length: int = _setting("CHAT_HISTORY_LENGTH", _int(1), 10_000, pending=True)
+    history_bytes: int = _setting("CHAT_HISTORY_BYTES", _int(1), 16_777_216, pending=True)
+    history_ttl_s: float = _setting("CHAT_HISTORY_TTL_S", _seconds(1), 86_400.0, pending=True)
+    max_message_bytes: int = _setting("CHAT_MAX_MESSAGE_BYTES", _int(1), 1_000_000)
+    max_outbox_bytes: int = _setting("CHAT_MAX_OUTBOX_BYTES", _int(1), 1_048_576, pending=True)
+    rate_limit: float = _setting("CHAT_RATE_LIMIT", _int(0), 50, pending=True)
+    rate_limit_bytes: int = _setting("CHAT_RATE_LIMIT_BYTES", _int(0), 1_000_000, pending=True)
+    max_connections_per_user: int = _setting("CHAT_MAX_CONNECTIONS_PER_USER", _int(1), 20, pending=True)
+    max_rooms_per_client: int = _setting("CHAT_MAX_ROOMS_PER_CLIENT", _int(1), 100)
+    connect_timeout_s: float = _setting("CHAT_CONNECT_TIMEOUT_S", _positive_seconds, 10.0)
+    ping_interval_s: float = _setting("CHAT_PING_INTERVAL_S", _positive_seconds, 25.0)
+    ping_timeout_s: float = _setting("CHAT_PING_TIMEOUT_S", _positive_seconds, 20.0)
+    drain_s: float = _setting("CHAT_DRAIN_S", _seconds(0), 10.0, pending=True)
+    prefix: str = _setting("CHAT_PREFIX", _prefix, "chat")
+    admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True, pending=True)
+    api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True, pending=True)
+    log_level: str = _setting("CHAT_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
+    log_format: str = _setting("CHAT_LOG_FORMAT", _choice("text", "json"), "text")
+
+    #: Sentences about the environment that a start should log once.
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings from ``environ`` (usually ``os.environ``).
+
+        Raises:
+            SettingsError: a value is bad; the text names the variable, its value and what was expected.
+        """
+        known = {f.metadata["env"]: f for f in fields(cls) if f.metadata}
+        values: dict[str, Any] = {f.name: _parse(f, env, environ[env]) for env, f in known.items() if env in environ}
+        if "WEB_CONCURRENCY" in environ and "CHAT_WORKERS" not in environ:
+            values["workers"] = _parse(known["CHAT_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
+        values["warnings"] = (
+            *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
+            *(_unknown_warning(name, known) for name in sorted(environ) if name.startswith("CHAT_") and name not in known),
+            *(f"{env} has no effect in this version." for env, f in known.items() if f.metadata["pending"] and env in environ),
+        )
+        settings = cls(**values)
+        if settings.base_port + settings.workers - 1 > 65535:
+            raise SettingsError(
+                f"CHAT_BASE_PORT has value '{settings.base_port}': {settings.workers} workers need ports up to"
+                f" {settings.base_port + settings.workers - 1}, and the last port is 65535."
+            )
+        return settings
+
+    @property
+    def channel(self) -> str:
+        """The Redis channel that stock python-socketio emitters publish on."""
+        return "socketio" if self.prefix == "chat" else self.prefix
+
+
+def _parse(setting: Any, env: str, text: str) -> Any:
+    try:
+        return setting.metadata["parse"](text)
+    except (ValueError, UnicodeError):
+        expected = setting.metadata["parse"].__doc__
+        shown = f"{len(text)} characters" if setting.metadata["secret"] else repr(text)
+        raise SettingsError(f"{env} has value {shown}: expected {expected}.") from None
+
+
+def _unknown_warning(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is not a setting of this version" + (f"; did you mean {close[0]}?" if close else ".")

@@ -1,0 +1,61 @@
+"""The pages, the browser's client, health and readiness."""
+
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, render_template, send_from_directory
+
+from chat.realtime import Server
+
+_ROOT = Path(__file__).parent.parent
+_CLIENT = _ROOT / "node_modules" / "socket.io-client" / "dist"
+_CLIENT_FILES = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js")
+
+# Scripts and styles are files of ours; a websocket is not "self" to every browser.
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def create_blueprint(server: Server) -> Blueprint:
+    """Return the HTTP side of the chat; readiness is that of ``server``."""
+    views = Blueprint("views", __name__, static_folder="static", static_url_path="/static")
+
+    @views.get("/")
+    @views.get("/index.html")
+    def index() -> str:
+        return render_template("index.html")
+
+    @views.get("/demo")
+    def demo() -> str:
+        return render_template("demo.html")
+
+    @views.get("/socket.io/<name>")
+    def client(name: str) -> Response:
+        if name not in _CLIENT_FILES:
+            abort(404)
+        if not _CLIENT.is_dir():
+            abort(404, "The browser client is not installed: run make setup.")
+        return send_from_directory(_CLIENT, name, max_age=3600)
+
+    @views.get("/healthz")
+    def healthz() -> Response:
+        return _text("ok\n")
+
+    @views.get("/readyz")
+    def readyz() -> Response:
+        reason = server.get_unready_reason()
+        return _text("ready\n") if reason is None else _text(f"not ready: {reason}\n", 503)
+
+    @views.after_app_request
+    def add_security_headers(response: Response) -> Response:
+        for name, value in _SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return views
+
+
+def _text(text: str, status: int = 200) -> Response:
+    return Response(text, status, mimetype="text/plain", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,77 @@
+"""gunicorn's configuration: one gevent worker per port.
+
+``gunicorn`` in the project's root reads it. gunicorn's own flags win over the environment: ``-w N`` sets
+the number of workers, one ``-b HOST:PORT`` the first port, as many ``-b`` as workers every port.
+"""
+
+import os
+import resource
+import sys
+
+from chat.errors import SettingsError
+from chat.settings import Settings
+
+try:
+    settings = Settings.from_env(os.environ)
+except SettingsError as error:
+    print(f"chat: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
+wsgi_app = "wsgi:app"
+worker_class = "chat.realtime.Worker"
+workers = 1 if settings.port else settings.workers
+bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port or settings.base_port}"
+
+worker_connections = 65_536  # per worker; gunicorn's 1,000 would leave the next client hanging
+backlog = 4096  # connections that wait while a worker is replaced
+graceful_timeout = 10  # the worker itself stops within a few seconds
+control_socket_disable = True  # its default path is shared by all masters of one user
+proc_name = "chat"
+
+
+def nworkers_changed(server, new_value, old_value):
+    """One listener per worker; called before the listeners are made, and again on HUP, TTIN and TTOU."""
+    server.worker_class.spread_binds(server)
+
+
+def on_starting(server):
+    """Say once what the environment has that it should not; let a worker open as many files as allowed."""
+    for warning in settings.warnings:
+        server.log.warning(warning)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server.worker_class.check_ports(server.cfg)
+
+
+def pre_fork(server, worker):
+    """Give the worker its slot, which is the listener it serves."""
+    worker.take_slot(server.WORKERS.values())
+
+
+def post_fork(server, worker):
+    """Keep the slot's own listener, close the others."""
+    worker.keep_own_listener()
+
+
+_packets = "INFO" if settings.log_level == "debug" else "WARNING"
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": ["asctime", "levelname", "name", "message", "process"],
+        },
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}},
+    "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
+    "loggers": {
+        # Each logs one line per packet, at INFO.
+        "engineio": {"level": _packets},
+        "socketio": {"level": _packets},
+        "geventwebsocket": {"level": "WARNING"},
+        "gunicorn.error": {"level": settings.log_level.upper(), "handlers": [], "propagate": True},
+        "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": True},
+    },
+}

@@ -1,0 +1,8 @@
+"""The WSGI application that gunicorn serves."""
+
+import os
+
+from chat.app import create_app
+from chat.settings import Settings
+
+app = create_app(Settings.from_env(os.environ))
