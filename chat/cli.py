@@ -1,0 +1,92 @@
+"""The ``chat`` command."""
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from chat import auth, farm, haproxy
+from chat.errors import Error, SettingsError
+from chat.settings import Settings
+
+_ADDRESS = "127.0.0.1"
+
+
+class _Command(click.Group):
+    """Turns the package's errors into one sentence on stderr and an exit code: 1 a fault, 2 wrong usage."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Error as error:
+            click.echo(f"chat: {error}", err=True)
+            context.exit(2 if isinstance(error, SettingsError) else 1)
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("webfarm"), prog_name="chat")
+def main() -> None:
+    """A horizontally scaled Socket.IO chat server: workers on ports of their own, HAProxy in front, Redis behind."""
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(1, 1024), help="Number of workers (CHAT_WORKERS, default 2).")
+@click.option("--bind", default="127.0.0.1:3000", show_default=True, help="Where HAProxy listens.")
+@click.option("--base-port", type=click.IntRange(1, 65535), help="Port of the first worker (CHAT_BASE_PORT, default 3001).")
+@click.option("--no-haproxy", is_flag=True, help="Only Redis and the workers.")
+@click.option("--reload", is_flag=True, help="Restart the workers when a source file changes.")
+def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool, reload: bool) -> None:
+    """Run the whole farm in the foreground: Redis, workers, HAProxy. Ctrl-C stops all of it.
+
+    REDIS_URL names the Redis to use. Without it: the one that answers at the default URL, else redis-server or
+    valkey-server on PATH, else the bundled Valkey. HAProxy: on PATH, else the bundled one.
+    """
+    environ = dict(os.environ)
+    if "PORT" in environ:
+        click.echo("chat: PORT is ignored here: workers count up from CHAT_BASE_PORT (--base-port).", err=True)
+    overrides = {"CHAT_WORKERS": workers, "CHAT_BASE_PORT": base_port}
+    environ |= {name: str(value) for name, value in overrides.items() if value is not None}
+    sys.exit(farm.run(environ, bind=None if no_haproxy else bind, reload=reload))
+
+
+@main.command("haproxy-config")
+@click.option(
+    "--server", "servers", multiple=True, metavar="HOST:FIRST-LAST", default=[f"{_ADDRESS}:3001-3002"], show_default=True,
+    help="The workers of one machine; once per machine. They become webserver01, webserver02, ...",
+)  # fmt: skip
+@click.option("--bind", default="*:3000", show_default=True, help="Where HAProxy listens.")
+@click.option("--tls-cert", type=click.Path(), metavar="FILE", help="PEM file with certificate and key: speak TLS.")
+@click.option("--metrics-bind", metavar="HOST:PORT", help="Where HAProxy's Prometheus exporter listens (default none).")
+@click.option(
+    "--source-rate", type=click.IntRange(0), default=haproxy.DEFAULT_SOURCE_RATE, show_default=True,
+    help="New connections a second from one address; 0 for no limit.",
+)  # fmt: skip
+def haproxy_config(
+    servers: tuple[str, ...], bind: str, tls_cert: str | None, metrics_bind: str | None, source_rate: int
+) -> None:
+    """Print the HAProxy configuration. Timeouts follow CHAT_PING_INTERVAL_S and CHAT_PING_TIMEOUT_S."""
+    settings = Settings.from_env(os.environ)
+    text = haproxy.render(
+        haproxy.parse_ranges(servers),
+        bind=bind,
+        heartbeat_s=settings.ping_interval_s + settings.ping_timeout_s,
+        tls_cert=os.path.abspath(tls_cert) if tls_cert else None,
+        metrics_bind=metrics_bind,
+        source_rate=source_rate,
+    )
+    click.echo(text, nl=False)
+
+
+@main.command()
+@click.argument("user")
+@click.option("--ttl", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="How long it is valid.")
+def token(user: str, ttl: int) -> None:
+    """Print a signed token for USER; needs CHAT_SECRET."""
+    secret = Settings.from_env(os.environ).secret
+    if secret is None:
+        raise SettingsError("CHAT_SECRET is not set: it is the key that tokens are signed with.")
+    if not auth.is_name(user):
+        raise SettingsError(f"USER must be 1 to {auth.MAX_NAME_LENGTH} characters, none of them a control character.")
+    click.echo(auth.create_token(user, secret, ttl))

@@ -1,0 +1,257 @@
+"""``chat run``: the whole farm in the foreground. Redis, workers and HAProxy are started one after the other,
+each once the one before answers; watched; and stopped in reverse order.
+
+Children run in sessions of their own, so that Ctrl-C reaches only this process, which then stops them in order.
+"""
+
+import contextlib
+import ctypes
+import http.client
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import honcho.process
+from honcho.colour import get_colours
+from honcho.printer import Message, Printer
+
+from chat import haproxy
+from chat.errors import Error
+from chat.programs import choose_redis, find_haproxy
+from chat.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+STATE = ROOT / ".run"
+
+_START_S = 30.0
+_STOP_S = 15.0  # above gunicorn's graceful_timeout
+_POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+class _Stopped(Exception):  # noqa: N818 - a request, not an error
+    """Ctrl-C or SIGTERM came while the farm was starting."""
+
+
+def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False) -> int:
+    """Run the farm until Ctrl-C, SIGTERM, or one of its parts ends; return the exit code.
+
+    Args:
+        environ: the environment; ``PORT`` is not looked at.
+        bind: ``HOST:PORT`` of HAProxy, ``None`` for a farm without it.
+        reload: restart the workers when a source file changes.
+
+    Raises:
+        Error: a setting is bad, a port is taken, a program is missing, or a part does not start.
+    """
+    ignored = ("PORT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
+    settings = Settings.from_env({name: value for name, value in environ.items() if name != "PORT"})
+    front = haproxy.parse_bind(bind) if bind else None
+    _check_ports(settings, front)
+    environ = {name: value for name, value in environ.items() if name not in ignored}
+    farm = _Farm()
+    with farm.stopping_on_signals():
+        try:
+            farm.start(settings, environ, front, reload)
+            farm.watch()
+        except _Stopped:
+            pass
+        finally:
+            farm.stop()
+    return 0
+
+
+class _Farm:
+    """The running parts, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self._parts: list[_Part] = []
+        self._messages: queue.Queue[Message] = queue.Queue()
+        self._colours = get_colours()
+        self._printer = Printer(sys.stdout, time_format="", width=len("haproxy"))
+        self._signals = 0
+
+    @contextlib.contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        def count(signum: int, frame: Any) -> None:
+            self._signals += 1
+
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {signum: signal.signal(signum, count) for signum in signals}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def start(self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, reload: bool) -> None:
+        STATE.mkdir(exist_ok=True)
+        redis = choose_redis(settings.redis_url, is_set="REDIS_URL" in environ, state=STATE)
+        self._say(redis.description)
+        if redis.argv:
+            self._start("redis", redis.argv, environ)
+            self._wait(redis.answers, "Redis")
+        ports = range(settings.base_port, settings.base_port + settings.workers)
+        host = _reachable(settings.host)
+        argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
+        numbers = {"CHAT_WORKERS": str(settings.workers), "CHAT_BASE_PORT": str(settings.base_port)}
+        self._start("workers", argv, {**environ, **numbers, "REDIS_URL": settings.redis_url})
+        self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
+        if front:
+            self._start_haproxy(settings, front, f"{host}:{ports[0]}-{ports[-1]}", environ)
+            self._say(f"webfarm is ready: http://{_reachable(front[0])}:{front[1]}  (Ctrl-C stops it)")
+        else:
+            urls = " ".join(f"http://{host}:{port}" for port in ports)
+            self._say(f"webfarm is ready, without HAProxy: {urls}  (Ctrl-C stops it)")
+
+    def _start_haproxy(self, settings: Settings, front: tuple[str, int], workers: str, environ: Mapping[str, str]) -> None:
+        program = find_haproxy()
+        host, port = front
+        config = STATE / f"haproxy-{port}.cfg"
+        text = haproxy.render(
+            haproxy.parse_ranges([workers]),
+            bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            heartbeat_s=settings.ping_interval_s + settings.ping_timeout_s,
+            source_rate=0,  # all come from this machine
+        )
+        config.write_text(text)
+        self._start("haproxy", [program, "-db", "-f", str(config)], environ)
+        self._wait(lambda: _is_ready(_reachable(host), port), "HAProxy")
+
+    def watch(self) -> None:
+        """Print what the parts say until a signal comes; raise ``Error`` if a part ends."""
+        while True:
+            self._pump()
+
+    def stop(self) -> None:
+        """Stop what was started, the last first; a second signal, or a part that takes too long, is met with SIGKILL."""
+        signals = self._signals
+        for part in reversed(self._parts):
+            part.signal(signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_S
+            while part.is_running:
+                self._print_messages(_POLL_S)
+                if time.monotonic() > deadline or self._signals > signals:
+                    part.kill()
+        self._print_messages(0)
+
+    def _start(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._parts.append(_Part(name, argv, environ, next(self._colours), self._messages))
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _START_S
+        while not condition():
+            self._pump()
+            if time.monotonic() > deadline:
+                raise Error(f"{what} did not answer within {_START_S:.0f} s; the lines above say why.")
+
+    def _pump(self) -> None:
+        self._print_messages(_POLL_S)
+        if self._signals:
+            raise _Stopped
+        for part in self._parts:
+            if not part.is_running:
+                raise Error(f"{part.name} ended by itself; the lines above say why. The rest was stopped.")
+
+    def _print_messages(self, timeout_s: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            message = self._messages.get(timeout=timeout_s) if timeout_s else self._messages.get_nowait()
+            while True:
+                if message.type == "line":
+                    self._printer.write(message)
+                message = self._messages.get_nowait()
+
+    def _say(self, text: str) -> None:
+        self._printer.write(Message("line", text, datetime.now(), "chat", None))
+
+
+class _Part:
+    """A child process; a thread of its own passes on what it prints."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str], environ: Mapping[str, str], colour: str, messages: "queue.Queue[Message]"
+    ) -> None:
+        self.name = name
+        self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ), cwd=str(ROOT))
+        self._thread = threading.Thread(target=self._process.run, args=(messages,), name=name, daemon=True)
+        self._thread.start()
+        while self._thread.is_alive() and self._process.pid is None:
+            time.sleep(0.001)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process, or one that it started, lives; they share its output."""
+        return self._thread.is_alive()
+
+    def signal(self, signum: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signum)
+
+    def kill(self) -> None:
+        """Kill the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class _Process(honcho.process.Process):
+    """honcho's process, started without a shell; it is stopped too when this process is killed (on Linux)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        preexec = _die_with_parent if sys.platform == "linux" else None
+        self._child_ctor = partial(honcho.process.Popen, shell=False, preexec_fn=preexec)
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, ``None`` while it is being started."""
+        return self._child.pid if self._child else None
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _check_ports(settings: Settings, front: tuple[str, int] | None) -> None:
+    wanted = [(settings.host, settings.base_port + i, "--base-port") for i in range(settings.workers)]
+    if front:
+        wanted.append((*front, "--bind"))
+    ports = [port for _, port, _ in wanted]
+    for host, port, option in wanted:
+        if ports.count(port) > 1:
+            raise Error(f"port {port} is meant for a worker and for HAProxy; choose another with --bind or --base-port.")
+        _check_port(host, port, option)
+
+
+def _check_port(host: str, port: int, option: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("" if host == "*" else host, port))
+        except OSError as error:
+            raise Error(f"port {port} on {host} can't be had: {error.strerror}. Choose another with {option}.") from None
+
+
+def _reachable(host: str) -> str:
+    """Return the address at which something bound to ``host`` can be met from this machine."""
+    return "127.0.0.1" if host in ("*", "0.0.0.0", "::") else host
+
+
+def _is_ready(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
