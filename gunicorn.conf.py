@@ -4,6 +4,7 @@
 the number of workers, one ``-b HOST:PORT`` the first port, as many ``-b`` as workers every port.
 """
 
+import contextlib
 import os
 import resource
 import sys
@@ -39,7 +40,8 @@ def on_starting(server):
     for warning in settings.warnings:
         server.log.warning(warning)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it; the limit then stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server.worker_class.check_ports(server.cfg)
 
 

@@ -65,7 +65,7 @@ def _get_user_id(environ: Mapping[str, Any]) -> str | None:
 
 def _verify(token: Any, secret: str) -> str:
     if not isinstance(token, str):
-        raise Unauthorized("A token is needed: connect with auth: {token}.")
+        raise Unauthorized("A token is needed to connect.")
     try:
         claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]})
     except jwt.ExpiredSignatureError:

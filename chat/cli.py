@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from chat import auth, farm, haproxy
+from chat import auth, haproxy
 from chat.errors import Error, SettingsError
 from chat.settings import Settings
 
@@ -43,6 +43,8 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
     REDIS_URL names the Redis to use. Without it: the one that answers at the default URL, else redis-server or
     valkey-server on PATH, else the bundled Valkey. HAProxy: on PATH, else the bundled one.
     """
+    from chat import farm  # Redis' and Socket.IO's packages are slow to import, and only this command needs them
+
     environ = dict(os.environ)
     if "PORT" in environ:
         click.echo("chat: PORT is ignored here: workers count up from CHAT_BASE_PORT (--base-port).", err=True)

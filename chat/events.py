@@ -114,7 +114,7 @@ class ChatNamespace(socketio.Namespace):
             inspect.signature(handler).bind(*args)
         except TypeError:
             expected = len(inspect.signature(handler).parameters) - 1
-            raise BadRequest(f"{event} takes {expected} argument{'' if expected == 1 else 's'}.") from None
+            raise BadRequest(f"The event {event!r} takes {expected} argument{'' if expected == 1 else 's'}.") from None
         return handler(*args)
 
     def _get_user(self, sid: str) -> str:
@@ -146,7 +146,7 @@ def _get_recipient(data: Any) -> str:
         raise BadRequest("An object with either to (a socket's id) or toUser (a user's id) is needed.")
     key = "to" if "to" in data else "toUser"
     if not is_name(data[key]):
-        raise BadRequest(f"{key} must be a text of 1 to {MAX_NAME_LENGTH} characters, no control characters.")
+        raise BadRequest(f"The {key} must be a text of 1 to {MAX_NAME_LENGTH} characters, no control characters.")
     if key == "toUser":
         return get_user_room(data[key])
     if data[key].startswith(get_user_room("")):

@@ -47,7 +47,7 @@ def choose_redis(url: str, *, is_set: bool, state: Path) -> Redis:
         raise Error(f"REDIS_URL {_without_password(url)} does not answer: {fault}. Start it, or unset REDIS_URL.")
     if not isinstance(fault, redis.ConnectionError) or isinstance(fault, redis.AuthenticationError):
         raise Error(f"the Redis at {url} can't be used: {fault}. Name another one with REDIS_URL.")
-    program = _find_redis()
+    program = find_redis()
     data = state / "redis"
     data.mkdir(parents=True, exist_ok=True)
     port = str(urlsplit(url).port)
@@ -70,7 +70,7 @@ def find_haproxy() -> str:
         raise Error(f"HAProxy is not on PATH, and none is bundled for this machine: {hint}.") from None
 
 
-def _find_redis() -> str:
+def find_redis() -> str:
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name, path=_PATH)
         if found:

@@ -8,6 +8,7 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``_handle_connect``: a client waits while Redis is away, and is then closed, not refused (the stock client never
   comes back from a refusal); if its connection ended while the handler ran, it is taken out again.
 - ``handle_request``: a draining worker opens no new session.
+- ``_handle_eio_message``: what is no Socket.IO packet closes its connection, with one line in the log.
 - ``_handle_event``: an event is an array with a name in front, and the name is not one of Socket.IO's own.
 - ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
 """
@@ -112,17 +113,29 @@ class Server(socketio.Server):
                 self.eio.disconnect(eio_sid)
         except Unavailable as error:
             log.warning("connection %s closed, it will come back: %s", eio_sid, error)
-            self.manager.disconnect(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace, ignore_queue=True)
-            self.eio.disconnect(eio_sid)
+            self._drop(eio_sid, namespace)
+        except Exception:
+            log.exception("the connect handler failed; connection %s closed", eio_sid)
+            self._drop(eio_sid, namespace)
         if eio_sid not in self.environ:
             self._handle_disconnect(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
 
+    def _drop(self, eio_sid: str, namespace: str) -> None:
+        """Forget a client that has not been connected yet, and close its connection."""
+        self.manager.disconnect(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace, ignore_queue=True)
+        self.eio.disconnect(eio_sid)
+
+    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        try:
+            super()._handle_eio_message(eio_sid, data)
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            log.info("connection %s closed: it sent a packet that is none: %s", eio_sid, error)
+            self.eio.disconnect(eio_sid)
+
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         if not isinstance(data, list) or not data or not isinstance(data[0], str) or data[0] in self.reserved_events:
-            log.info("connection %s closed: it sent an event that is none", eio_sid)
-            self.eio.disconnect(eio_sid)
-        else:
-            super()._handle_event(eio_sid, namespace, id, data)
+            raise ValueError("an event is an array that begins with a name")
+        super()._handle_event(eio_sid, namespace, id, data)
 
     def _handle_event_internal(
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None

@@ -1,0 +1,63 @@
+// What both pages need of a Socket.IO connection.
+
+const ANSWER_TIMEOUT_MS = 5000;
+
+/** Open a connection of its own for `userId`; it tries again by itself until it is refused or closed. */
+export function connect(userId, token, options = {}) {
+  // Without forceNew the client would reuse a connection that was opened for another user.
+  return window.io({ forceNew: true, query: { userId }, auth: token ? { token } : {}, ...options });
+}
+
+/**
+ * Tell `onChange(state, reason, code)` of every change: `connecting`, `connected`, `reconnecting`, or `refused`,
+ * after which only a new connection helps.
+ */
+export function follow(socket, onChange) {
+  onChange("connecting", "");
+  socket.on("connect", () => onChange("connected", ""));
+  socket.on("disconnect", (reason) => {
+    if (reason === "io client disconnect") return;
+    if (socket.active) onChange("reconnecting", "The connection was lost.");
+    else onChange("refused", "The server ended this connection.");
+  });
+  socket.on("connect_error", (error) => {
+    if (socket.active) onChange("reconnecting", "The server does not answer.");
+    else onChange("refused", error.message, error.data?.code);
+  });
+}
+
+/** The worker that serves `socket`: HAProxy's name for it, or "direct" where no HAProxy named it. */
+export function getWorker(socket) {
+  const id = socket.io.engine?.id ?? "";
+  return id.includes(".") ? id.slice(0, id.indexOf(".")) : "direct";
+}
+
+/** Emit and wait for the answer; what went wrong is an answer too: `{ok: false, error: {code, message}}`. */
+export function request(socket, event, data) {
+  // The client would keep it and send it before the page has joined its rooms again.
+  if (!socket?.connected) return Promise.resolve(failure("offline", "There is no connection just now."));
+  return new Promise((resolve) => {
+    socket.timeout(ANSWER_TIMEOUT_MS).emit(event, data, (error, answer) => {
+      if (!error) resolve(answer?.ok ? answer : failure(answer?.error?.code, answer?.error?.message));
+      else if (socket.connected) resolve(failure("timeout", "No answer within 5 seconds; it may have arrived all the same."));
+      else resolve(failure("offline", "The connection was lost before the answer; it may have arrived all the same."));
+    });
+  });
+}
+
+function failure(code = "unknown", message = "The server refused it and did not say why.") {
+  return { ok: false, error: { code, message } };
+}
+
+/** What to show of a message's data, which may be any JSON value. */
+export function toText(data) {
+  return typeof data?.text === "string" ? data.text : JSON.stringify(data) ?? "";
+}
+
+/** Make an element with properties (`className`, `textContent`, …), `dataset` and children. Text stays text. */
+export function make(tag, { dataset = {}, ...properties } = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  Object.assign(element.dataset, dataset);
+  element.append(...children);
+  return element;
+}

@@ -1,0 +1,406 @@
+"""Fixtures: a real Redis for the session, real workers, HAProxy and clients for whoever asks.
+
+Everything that a test starts ends with it; a process that is left over fails the test.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from chat.haproxy import parse_ranges, render
+from chat.programs import find_redis, find_haproxy
+
+ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+NODE = shutil.which("node") or str(ROOT / ".venv/bin/node")
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
+    """Return the condition's first true value; fail, saying ``what`` was waited for, after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout_s:g} s in vain for {what}")
+        time.sleep(0.02)
+
+
+_prefixes = itertools.count()
+_next_port = 20000 + os.getpid() % 100 * 100
+
+
+def get_free_ports(count: int = 1) -> int:
+    """Return the first of ``count`` consecutive free ports, below those that the kernel gives to clients.
+
+    No port is given twice: whoever asked for it may not have opened it yet.
+    """
+    global _next_port
+    while _next_port < 32000:
+        first, _next_port = _next_port, _next_port + count
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    pytest.fail("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def get_children(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started and that still live."""
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Process:
+    """A child process whose output is kept in ``lines``; ended, with all of its children, on ``close``."""
+
+    def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("CHAT_", "REDIS_URL", "PORT"))}
+        self.popen = subprocess.Popen(
+            argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.pid = self.popen.pid
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout
+        for line in self.popen.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for_line(self, text: str, timeout_s: float = 20.0) -> str:
+        def find() -> str | None:
+            return next((line for line in self.lines if text in line), None)
+
+        try:
+            return wait_until(find, f"the line {text!r}", timeout_s)
+        except pytest.fail.Exception:
+            print(self.output)
+            raise
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        """Wait for its end and all of its output; return the exit code."""
+        code = self.popen.wait(timeout_s)
+        self._reader.join(5)
+        return code
+
+    def kill(self, signum: int = signal.SIGTERM) -> None:
+        self.popen.send_signal(signum)
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.kill()
+            try:
+                self.popen.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.pid, signal.SIGKILL)
+                self.popen.wait(5)
+                pytest.fail(f"did not stop within 20 s: {self.popen.args}\n{self.output}")
+        self._reader.join(5)
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream:
+                stream.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RedisServer"]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.close()
+
+
+class RedisServer:
+    """A Redis of the tests' own, that can be stopped and started again."""
+
+    def __init__(self, data: Path) -> None:
+        self.port = get_free_ports()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._data = data
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._data), "--appendonly", "yes"]
+        self.process = Process(find_redis(), *options, "--save", "", "--loglevel", "warning")
+        wait_until(self._answers, "Redis")
+
+    def _answers(self) -> bool:
+        with redis.Redis.from_url(self.url) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+    def close(self) -> None:
+        assert self.process
+        self.process.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that the test may stop; it isn't started yet."""
+    server = RedisServer(tmp_path)
+    yield server
+    if server.process:
+        server.close()
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest) -> Iterator[Callable[..., Process]]:
+    """Starts processes that end with the test, and fails it if one of them leaves a child behind."""
+    with contextlib.ExitStack() as stack:
+        started: list[Process] = []
+
+        def start_process(*argv: str, **kwargs: Any) -> Process:
+            process = Process(*argv, **kwargs)
+            started.append(process)
+            stack.callback(process.close)
+            return process
+
+        yield start_process
+        groups = [process.pid for process in started]
+    for group in groups:
+        wait_until(lambda group=group: not _group_lives(group), f"the end of all that process {group} started")
+
+
+def _group_lives(group: int) -> bool:
+    return bool(subprocess.run(["pgrep", "-g", str(group), "-r", "R,S,D"], capture_output=True, check=False).stdout)
+
+
+class Workers(Process):
+    """gunicorn's master and its workers, ready."""
+
+    def __init__(self, redis_url: str, count: int = 2, *flags: str, ready: bool = True, **env: str) -> None:
+        self.ports = list(range(first := get_free_ports(count), first + count))
+        env = {"REDIS_URL": redis_url, "CHAT_BASE_PORT": str(first), "CHAT_WORKERS": str(count)} | env
+        super().__init__(sys.executable, "-m", "gunicorn", *flags, env=env)
+        if ready:
+            self.wait_until_ready()
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self.ports]
+
+    def wait_until_ready(self) -> None:
+        try:
+            for url in self.urls:
+                wait_until(lambda url=url: get_status(f"{url}/readyz") == 200, f"{url}/readyz")
+        except BaseException:
+            print(self.output)
+            raise
+
+    def get_worker(self, port: int) -> int:
+        """Return the process that serves ``port``: the worker that holds its listener, not the master."""
+        found = [pid for pid in get_children(self.pid) if port in get_listening_ports(pid)]
+        assert len(found) == 1, f"workers on port {port}: {found}"
+        return found[0]
+
+
+def get_listening_ports(pid: int) -> set[int]:
+    """Return the ports that ``pid`` listens on, by Linux' /proc."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(entry))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
+
+
+def get_status(url: str) -> int | None:
+    """Return the status of a GET, ``None`` where nobody answers."""
+    try:
+        return requests.get(url, timeout=3).status_code
+    except requests.RequestException:
+        return None
+
+
+@pytest.fixture
+def workers(redis_server: RedisServer) -> Iterator[Callable[..., Workers]]:
+    """Starts workers (``count``, gunicorn's flags, settings as keywords) on the session's Redis, with a prefix of
+    their own."""
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers
+
+
+@contextlib.contextmanager
+def starting_workers(redis_url: str) -> Iterator[Callable[..., Workers]]:
+    with contextlib.ExitStack() as stack:
+
+        def start_workers(count: int = 2, *flags: str, url: str = redis_url, **env: Any) -> Workers:
+            process = Workers(url, count, *flags, **{"CHAT_PREFIX": f"test{next(_prefixes)}"} | env)
+            stack.callback(wait_until, lambda: not _group_lives(process.pid), "the workers' end")
+            stack.callback(process.close)
+            return process
+
+        yield start_workers
+
+
+class Farm:
+    """Workers behind HAProxy."""
+
+    def __init__(self, workers: Workers, url: str, haproxy: Process, config: Path) -> None:
+        self.workers, self.url, self.haproxy, self.config = workers, url, haproxy, config
+
+
+@pytest.fixture
+def farm(workers: Any, start: Any, tmp_path: Path) -> Callable[..., Farm]:
+    """Starts workers and an HAProxy with our configuration in front of them."""
+
+    def start_farm(count: int = 2, **env: Any) -> Farm:
+        process = workers(count, **env)
+        port = get_free_ports()
+        config = tmp_path / "haproxy.cfg"
+        servers = parse_ranges([f"127.0.0.1:{process.ports[0]}-{process.ports[-1]}"])
+        config.write_text(render(servers, bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0))
+        haproxy = start(find_haproxy(), "-db", "-f", str(config))
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: get_status(f"{url}/readyz") == 200, "HAProxy")
+        return Farm(process, url, haproxy, config)
+
+    return start_farm
+
+
+class NodeClient:
+    """The stock JavaScript client, in a Node process of its own (``client.mjs``)."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._number = 0
+
+    def _messages(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in list(self._process.lines) if line.startswith("{")]
+
+    def _send(self, **command: Any) -> int:
+        self._number += 1
+        assert self._process.popen.stdin
+        self._process.popen.stdin.write(json.dumps({"number": self._number, **command}) + "\n")
+        self._process.popen.stdin.flush()
+        return self._number
+
+    def open(self, name: str, url: str, **options: Any) -> None:
+        self._send(do="open", name=name, url=url, options=options)
+
+    def connect(self, name: str, url: str, **options: Any) -> dict[str, Any]:
+        """Open a socket; return ``{sid, engine, transport}`` once it is connected."""
+        self.open(name, url, **options)
+        return self.wait_for(name, "connect")[-1]
+
+    def emit(self, name: str, event: str, *args: Any, binary: bool = False) -> None:
+        """Emit without an acknowledgement. ``binary`` turns ``{"hex": ...}`` in ``args`` into Buffers."""
+        self._send(do="emit", name=name, event=event, args=list(args), binary=binary)
+
+    def call(self, name: str, event: str, *args: Any, binary: bool = False, timeout_s: float = 5.0) -> Any:
+        """Emit and return the acknowledgement's first argument; ``None`` if none came in ``timeout_s``."""
+        number = self._send(do="call", name=name, event=event, args=list(args), binary=binary, timeout=timeout_s * 1000)
+
+        def find() -> list[Any] | None:
+            return next(([m["answer"]] for m in self._messages() if m.get("number") == number), None)
+
+        return wait_until(find, f"the acknowledgement of {event}", timeout_s + 5)[0]
+
+    def close(self, name: str) -> None:
+        self._send(do="close", name=name)
+
+    def get(self, name: str, event: str) -> list[Any]:
+        """Return what ``name`` has received under ``event``, each the list of its arguments."""
+        return [m["args"] for m in self._messages() if m.get("name") == name and m.get("event") == event]
+
+    def wait_for(self, name: str, event: str, count: int = 1, timeout_s: float = 20.0) -> list[Any]:
+        """Wait until ``name`` has received ``event`` ``count`` times; return the arguments, single ones bare."""
+        what = f"{count} x {event} at {name}"
+        found = wait_until(lambda: len(self.get(name, event)) >= count and self.get(name, event), what, timeout_s)
+        return [args[0] if len(args) == 1 else args for args in found]
+
+
+@pytest.fixture
+def node(start: Any) -> NodeClient:
+    """The stock JavaScript client."""
+    process = start(NODE, str(HERE / "client.mjs"))
+    process.wait_for_line('{"ready":')
+    return NodeClient(process)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fast ones first, then those with a cluster, then the browser's."""
+    items.sort(key=lambda item: (bool(item.get_closest_marker("browser")), bool(item.get_closest_marker("cluster"))))
+
+
+class RawClient:
+    """A websocket that speaks Engine.IO by hand, for what no proper client would send."""
+
+    def __init__(self, url: str, join: bool) -> None:
+        self._stack = contextlib.ExitStack()
+        self._socket = self._stack.enter_context(connect(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"))
+        self.handshake = json.loads(str(self._socket.recv(10))[1:])
+        if join:
+            self.send("40")
+            assert str(self._socket.recv(10)).startswith("40")
+
+    def send(self, text: str) -> None:
+        self._socket.send(text)
+
+    def receive_until_closed(self, timeout_s: float = 10.0) -> bool:
+        """Answer pings until the server closes the connection; return whether it did."""
+        deadline = time.monotonic() + timeout_s
+        with contextlib.suppress(ConnectionClosed):
+            while time.monotonic() < deadline:
+                with contextlib.suppress(TimeoutError):
+                    if self._socket.recv(0.5) == "2":
+                        self.send("3")
+            return False
+        return True
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def raw_client() -> Iterator[Callable[..., RawClient]]:
+    """Opens websockets without a Socket.IO client; ``join=False`` stops before the namespace's CONNECT."""
+    with contextlib.ExitStack() as stack:
+
+        def open_client(url: str, join: bool = True) -> RawClient:
+            client = RawClient(url, join)
+            stack.callback(client.close)
+            return client
+
+        yield open_client

@@ -1,0 +1,58 @@
+"""The ``chat`` command: help that helps, one sentence for a fault, exit codes."""
+
+import subprocess
+import sys
+
+import jwt
+import pytest
+
+from tests.conftest import ROOT
+
+
+def chat(*args, **env):
+    command = [sys.executable, "-m", "chat", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"} | env, check=False)
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"]])
+def test_help(command):
+    done = chat(*command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ")
+
+
+def test_haproxy_config_prints_the_configuration():
+    done = chat("haproxy-config", "--server", "10.0.0.1:3001-3002", "--server", "10.0.0.2:3001", "--bind", "*:80")
+    assert done.returncode == 0
+    assert "bind *:80\n" in done.stdout
+    assert "server webserver03 10.0.0.2:3001 check\n" in done.stdout
+    assert "sc0_conn_rate gt 1000" in done.stdout
+
+
+def test_token_is_signed_for_the_user():
+    done = chat("token", "anna", "--ttl", "60", CHAT_SECRET="s" * 32)
+    claims = jwt.decode(done.stdout.strip(), "s" * 32, algorithms=["HS256"])
+    assert claims["sub"] == "anna"
+    assert claims["exp"] - claims["iat"] == 60
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "code", "sentence"),
+    [
+        (["token", "anna"], {}, 2, "chat: CHAT_SECRET is not set: it is the key that tokens are signed with."),
+        (["token", ""], {"CHAT_SECRET": "s" * 32}, 2, "chat: USER must be 1 to 128 characters, none of them a control character."),
+        (["haproxy-config"], {"CHAT_PING_TIMEOUT_S": "x"}, 2,
+         "chat: CHAT_PING_TIMEOUT_S has value 'x': expected a number of seconds above 0."),
+        (["haproxy-config", "--server", "x"], {}, 2, "chat: 'x' is no HOST:FIRST-LAST, like 127.0.0.1:3001-3002."),
+        (["run"], {"CHAT_WORKERS": "0"}, 2, "chat: CHAT_WORKERS has value '0': expected a whole number from 1 to 1024."),
+        (["run", "--bind", "x"], {}, 2, "chat: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
+    ],
+)  # fmt: skip
+def test_a_fault_is_one_sentence_on_stderr(command, env, code, sentence):
+    done = chat(*command, **env)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", sentence + "\n")
+
+
+def test_wrong_usage_exits_with_2():
+    assert chat("run", "--workers", "none").returncode == 2
+    assert chat("dance").returncode == 2

@@ -1,0 +1,107 @@
+"""Settings are read from the environment, checked, and explained when they are wrong."""
+
+import dataclasses
+
+import pytest
+
+from chat.errors import SettingsError
+from chat.settings import Settings
+
+
+def test_defaults_need_no_environment():
+    settings = Settings.from_env({})
+    assert (settings.host, settings.base_port, settings.workers, settings.port) == ("127.0.0.1", 3001, 2, None)
+    assert settings.redis_url == "redis://localhost:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CHAT_WORKERS", "two", "a whole number from 1 to 1024"),
+        ("CHAT_WORKERS", "0", "a whole number from 1 to 1024"),
+        ("WEB_CONCURRENCY", "-1", "a whole number from 1 to 1024"),
+        ("CHAT_BASE_PORT", "70000", "a whole number from 1 to 65535"),
+        ("PORT", "0", "a whole number from 1 to 65535"),
+        ("PORT", "", "a whole number from 1 to 65535"),
+        ("CHAT_PING_INTERVAL_S", "0", "a number of seconds above 0"),
+        ("CHAT_PING_TIMEOUT_S", "nan", "a number of seconds above 0"),
+        ("CHAT_RECOVERY_WINDOW_S", "-1", "a number of seconds of at least 0"),
+        ("CHAT_MAX_MESSAGE_BYTES", "1e6", "a whole number of at least 1"),
+        ("CHAT_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("CHAT_LOG_FORMAT", "xml", "one of text, json"),
+        ("CHAT_ALLOWED_ORIGINS", "example.org", "a comma-separated list of origins"),
+        ("CHAT_ALLOWED_ORIGINS", "https://example.org/chat", "a comma-separated list of origins"),
+        ("CHAT_TRUSTED_PROXIES", "10.0.0.0/99", "a comma-separated list of addresses or networks"),
+        ("CHAT_PREFIX", "a b", "1 to 32 letters"),
+        ("CHAT_HOST", "", "an address to bind"),
+        ("REDIS_URL", "localhost:6379", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "http://localhost", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis://localhost:99999/0", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis://localhost/zero", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+sentinel://localhost/0/farm", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://localhost:7000", "a URL like redis://localhost:6379/0"),
+    ],
+)
+def test_a_bad_value_is_one_sentence_with_variable_value_and_what_was_expected(name, value, expected):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({name: value})
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{name} has value {value!r}: expected {expected}")
+    assert "\n" not in sentence
+
+
+def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"CHAT_SECRET": "hunter2"})
+    assert str(caught.value) == "CHAT_SECRET has value 7 characters: expected a secret of at least 32 bytes."
+    assert "s" * 32 not in repr(Settings.from_env({"CHAT_SECRET": "s" * 32}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://user:password@[::1]:6379/5",
+        "rediss://redis.example.org:6380/0",
+        "unix:///run/redis.sock",
+        "redis+sentinel://a:26379,b:26379/0/farm",
+    ],
+)
+def test_redis_urls(url):
+    assert Settings.from_env({"REDIS_URL": url}).redis_url == url
+
+
+def test_an_unknown_variable_is_a_warning_that_names_the_nearest():
+    warnings = Settings.from_env({"CHAT_WORKER": "3", "CHAT_SECRET": "s" * 32}).warnings
+    assert warnings == ("CHAT_WORKER is not a setting of this version; did you mean CHAT_WORKERS?",)
+
+
+def test_open_mode_is_said():
+    assert Settings.from_env({}).warnings == (
+        "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode).",
+    )
+
+
+def test_a_setting_without_effect_is_said():
+    warnings = Settings.from_env({"CHAT_RATE_LIMIT": "5", "CHAT_SECRET": "s" * 32}).warnings
+    assert warnings == ("CHAT_RATE_LIMIT has no effect in this version.",)
+
+
+def test_chat_workers_wins_over_web_concurrency():
+    assert Settings.from_env({"WEB_CONCURRENCY": "3"}).workers == 3
+    assert Settings.from_env({"WEB_CONCURRENCY": "3", "CHAT_WORKERS": "4"}).workers == 4
+
+
+def test_the_last_workers_port_must_exist():
+    with pytest.raises(SettingsError, match="CHAT_BASE_PORT has value '65535': 2 workers need ports up to 65536"):
+        Settings.from_env({"CHAT_BASE_PORT": "65535"})
+
+
+def test_the_channel_is_the_stock_one_only_with_the_default_prefix():
+    assert Settings().channel == "socketio"
+    assert Settings(prefix="other").channel == "other"
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().workers = 3

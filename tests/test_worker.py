@@ -1,0 +1,205 @@
+"""One worker, one port: slots, gunicorn's own flags, replacement, and the end."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+import requests
+
+from tests.conftest import Workers, get_children, get_free_ports, get_status, is_alive, wait_until
+
+
+def get_pids(process):
+    return {port: process.get_worker(port) for port in process.ports}
+
+
+def test_each_worker_serves_a_port_of_its_own(workers):
+    process = workers(3)
+    assert len(set(get_pids(process).values())) == 3
+
+
+def test_nothing_is_loaded_before_gevent_has_patched(workers):
+    process = workers(1)
+    process.close()
+    assert "Warning" not in process.output
+
+
+def test_a_killed_workers_successor_has_its_port(workers):
+    process = workers(3)
+    before = get_pids(process)
+    port = process.ports[1]
+    os.kill(before[port], signal.SIGKILL)
+    wait_until(lambda: len(get_children(process.pid)) == 3 and not is_alive(before[port]), "the successor")
+    process.wait_until_ready()
+    after = get_pids(process)
+    assert after.pop(port) != before.pop(port)
+    assert after == before
+
+
+def test_hup_replaces_all_workers_and_refuses_no_connection(workers):
+    process = workers(2)
+    before = get_pids(process)
+    stop, statuses = threading.Event(), []
+
+    def ask(url):
+        while not stop.is_set():
+            statuses.append(requests.get(f"{url}/healthz", timeout=10).status_code)
+
+    threads = [threading.Thread(target=ask, args=(url,)) for url in process.urls]
+    for thread in threads:
+        thread.start()
+    try:
+        process.kill(signal.SIGHUP)
+        wait_until(lambda: not any(map(is_alive, before.values())), "the end of the old workers")
+        count = len(statuses)
+        wait_until(lambda: len(statuses) > count + 20, "answers of the new workers")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
+    assert not set(before.values()) & set(get_pids(process).values())
+
+
+def test_workers_exit_when_the_master_is_killed(workers):
+    process = workers(2)
+    children = get_children(process.pid)
+    process.kill(signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, children)), "the workers' end", 5)
+
+
+def test_port_runs_one_worker_on_exactly_that_port(redis_server, start):
+    port = get_free_ports()
+    process = start(sys.executable, "-m", "gunicorn", env={"PORT": str(port), "REDIS_URL": redis_server.url, "CHAT_WORKERS": "4"})
+    wait_until(lambda: get_status(f"http://127.0.0.1:{port}/readyz") == 200, "the worker")
+    assert len(get_children(process.pid)) == 1
+
+
+def test_w_and_one_b_give_number_and_first_port(redis_server, start):
+    first = get_free_ports(3)
+    start(sys.executable, "-m", "gunicorn", "-w", "3", "-b", f"127.0.0.1:{first}", env={"REDIS_URL": redis_server.url})
+    for port in range(first, first + 3):
+        wait_until(lambda port=port: get_status(f"http://127.0.0.1:{port}/readyz") == 200, f"port {port}")
+
+
+def test_as_many_b_as_workers_are_taken_as_they_are(redis_server, start):
+    first = get_free_ports(3)
+    binds = ["-b", f"127.0.0.1:{first + 2}", "-b", f"127.0.0.1:{first}"]
+    start(sys.executable, "-m", "gunicorn", "-w", "2", *binds, env={"REDIS_URL": redis_server.url})
+    for port in (first, first + 2):
+        wait_until(lambda port=port: get_status(f"http://127.0.0.1:{port}/readyz") == 200, f"port {port}")
+    assert get_status(f"http://127.0.0.1:{first + 1}/readyz") is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["-w", "3", "-b", "127.0.0.1:4001", "-b", "127.0.0.1:4002"], "chat: 3 workers can't share 2 addresses: "
+         "give -b once (the first port) or once per worker (-w)."),
+        (["-w", "2", "-b", "unix:/tmp/chat.sock"], "chat: 2 workers need 2 ports: 'unix:/tmp/chat.sock' is no HOST:PORT "
+         "to count up from."),
+        (["-w", "2", "-b", "127.0.0.1:65535"], "chat: 2 workers from port 65535 would need port 65536; the last port is 65535."),
+    ],
+)  # fmt: skip
+def test_other_flags_are_refused_with_a_sentence(start, flags, sentence):
+    process = start(sys.executable, "-m", "gunicorn", *flags)
+    assert process.wait() == 2
+    assert process.lines == [sentence]
+
+
+def test_a_bad_setting_stops_the_start_with_one_sentence(start):
+    process = start(sys.executable, "-m", "gunicorn", env={"CHAT_WORKERS": "many"})
+    assert process.wait() == 2
+    assert process.lines == ["chat: CHAT_WORKERS has value 'many': expected a whole number from 1 to 1024."]
+
+
+def test_an_unknown_setting_is_warned_of_once(workers):
+    process = workers(2, CHAT_WROKERS="3")
+    assert process.output.count("CHAT_WROKERS is not a setting of this version; did you mean CHAT_WORKERS?") == 1
+
+
+def test_a_port_in_use_is_one_sentence(start):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(sys.executable, "-m", "gunicorn", env={"PORT": str(port)})
+        assert process.wait() == 1
+    assert process.lines[-1] == (
+        f"chat: port {port} on 127.0.0.1 is in use; stop what uses it, or choose another (CHAT_BASE_PORT, PORT or -b)."
+    )
+    assert not any("Traceback" in line for line in process.lines)
+
+
+def test_a_worker_more_than_ports_is_refused(workers):
+    process = workers(2)
+    process.kill(signal.SIGTTIN)
+    process.wait_for_line("Every port has its worker; restart with -w 3 to have more.")
+    assert len(get_children(process.pid)) == 2
+
+
+def test_a_stop_takes_seconds_and_sends_clients_away(workers, node):
+    process = workers(1)
+    node.connect("a", process.urls[0], transports=["websocket"])
+    node.connect("b", process.urls[0], transports=["polling"])
+    process.kill(signal.SIGTERM)
+    assert process.wait(8) == 0
+    assert node.wait_for("a", "disconnect") and node.wait_for("b", "disconnect")
+    assert process.output.count("reason='server disconnect'") == 2
+    assert "Traceback" not in process.output
+
+
+def test_without_redis_the_worker_starts_says_so_and_connects_when_it_comes(own_redis, workers, node):
+    process = workers(1, url=own_redis.url, ready=False)
+    url = process.urls[0]
+    wait_until(lambda: get_status(f"{url}/healthz") == 200, "the worker")
+    answer = requests.get(f"{url}/readyz", timeout=5)
+    assert (answer.status_code, answer.text) == (503, "not ready: redis\n")
+    assert get_status(f"{url}/") == 200
+    process.wait_for_line("Redis does not answer, trying again every second")
+    node.open("waiting", url, transports=["websocket"])
+    own_redis.start()
+    wait_until(lambda: get_status(f"{url}/readyz") == 200, "readiness", 3)
+    node.wait_for("waiting", "connect")
+    assert node.get("waiting", "connect_error") == []
+
+
+def test_while_redis_is_away_nothing_is_acknowledged_and_clients_stay(own_redis, workers, node):
+    own_redis.start()
+    process = workers(1, url=own_redis.url)
+    url = process.urls[0]
+    node.connect("a", url)
+    own_redis.close()
+    wait_until(lambda: get_status(f"{url}/readyz") == 503, "readyz to notice", 3)
+    assert node.call("a", "message", "lost?", timeout_s=1) is None
+    own_redis.start()
+    wait_until(lambda: get_status(f"{url}/readyz") == 200, "readyz to come back", 3)
+    assert node.call("a", "message", "there")["ok"]
+    assert [args[0] for args in node.wait_for("a", "message")] == ["there"]
+    assert node.get("a", "disconnect") == []
+
+
+def test_a_frozen_redis_is_noticed_too(own_redis, workers):
+    own_redis.start()
+    process = workers(1, url=own_redis.url)
+    os.kill(own_redis.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: get_status(f"{process.urls[0]}/readyz") == 503, "readyz to notice", 4)
+    finally:
+        os.kill(own_redis.process.pid, signal.SIGCONT)
+    wait_until(lambda: get_status(f"{process.urls[0]}/readyz") == 200, "readyz to come back", 4)
+
+
+def test_json_logs(workers):
+    process = workers(1, CHAT_LOG_FORMAT="json")
+    assert all(line.startswith("{") for line in process.lines)
+
+
+def test_debug_logs_every_packet(workers, node):
+    process = workers(1, CHAT_LOG_LEVEL="debug")
+    node.connect("a", process.urls[0])
+    process.wait_for_line("Sending packet OPEN")
+    assert isinstance(process, Workers)
