@@ -21,8 +21,8 @@ function open({ name, url, options }) {
   socket.on("connect", () => {
     const engine = socket.io.engine;
     tell("connect", { sid: socket.id, engine: engine.id, transport: engine.transport.name });
-    engine.on("upgrade", (transport) => tell("upgrade", transport.name));
   });
+  socket.io.on("open", () => socket.io.engine.on("upgrade", (transport) => tell("upgrade", transport.name)));
   socket.on("disconnect", (reason) => tell("disconnect", reason));
   socket.on("connect_error", (error) => tell("connect_error", { message: error.message, data: error.data ?? null }));
   socket.onAny(tell);

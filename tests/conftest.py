@@ -185,21 +185,23 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest) -> Iterator[Callable[..., Process]]:
+def start() -> Iterator[Callable[..., Process]]:
     """Starts processes that end with the test, and fails it if one of them leaves a child behind."""
-    with contextlib.ExitStack() as stack:
-        started: list[Process] = []
+    with starting_processes() as start_process:
+        yield start_process
 
-        def start_process(*argv: str, **kwargs: Any) -> Process:
-            process = Process(*argv, **kwargs)
-            started.append(process)
+
+@contextlib.contextmanager
+def starting_processes(kind: type[Process] = Process) -> Iterator[Callable[..., Process]]:
+    with contextlib.ExitStack() as stack:
+
+        def start_process(*args: Any, **kwargs: Any) -> Process:
+            process = kind(*args, **kwargs)
+            stack.callback(wait_until, lambda: not _group_lives(process.pid), f"the end of what {process.pid} started")
             stack.callback(process.close)
             return process
 
         yield start_process
-        groups = [process.pid for process in started]
-    for group in groups:
-        wait_until(lambda group=group: not _group_lives(group), f"the end of all that process {group} started")
 
 
 def _group_lives(group: int) -> bool:
@@ -263,13 +265,10 @@ def workers(redis_server: RedisServer) -> Iterator[Callable[..., Workers]]:
 
 @contextlib.contextmanager
 def starting_workers(redis_url: str) -> Iterator[Callable[..., Workers]]:
-    with contextlib.ExitStack() as stack:
+    with starting_processes(Workers) as start:
 
-        def start_workers(count: int = 2, *flags: str, url: str = redis_url, **env: Any) -> Workers:
-            process = Workers(url, count, *flags, **{"CHAT_PREFIX": f"test{next(_prefixes)}"} | env)
-            stack.callback(wait_until, lambda: not _group_lives(process.pid), "the workers' end")
-            stack.callback(process.close)
-            return process
+        def start_workers(count: int = 2, *flags: str, url: str = redis_url, **env: Any) -> Any:
+            return start(url, count, *flags, **{"CHAT_PREFIX": f"test{next(_prefixes)}"} | env)
 
         yield start_workers
 
@@ -277,26 +276,33 @@ def starting_workers(redis_url: str) -> Iterator[Callable[..., Workers]]:
 class Farm:
     """Workers behind HAProxy."""
 
-    def __init__(self, workers: Workers, url: str, haproxy: Process, config: Path) -> None:
-        self.workers, self.url, self.haproxy, self.config = workers, url, haproxy, config
+    def __init__(self, workers: Workers, url: str, haproxy: Process) -> None:
+        self.workers, self.url, self.haproxy = workers, url, haproxy
 
 
 @pytest.fixture
-def farm(workers: Any, start: Any, tmp_path: Path) -> Callable[..., Farm]:
+def farm(redis_server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., Farm]]:
     """Starts workers and an HAProxy with our configuration in front of them."""
+    with starting_farm(redis_server.url, tmp_path) as start_farm:
+        yield start_farm
 
-    def start_farm(count: int = 2, **env: Any) -> Farm:
-        process = workers(count, **env)
-        port = get_free_ports()
-        config = tmp_path / "haproxy.cfg"
-        servers = parse_ranges([f"127.0.0.1:{process.ports[0]}-{process.ports[-1]}"])
-        config.write_text(render(servers, bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0))
-        haproxy = start(find_haproxy(), "-db", "-f", str(config))
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: get_status(f"{url}/readyz") == 200, "HAProxy")
-        return Farm(process, url, haproxy, config)
 
-    return start_farm
+@contextlib.contextmanager
+def starting_farm(redis_url: str, folder: Path) -> Iterator[Callable[..., Farm]]:
+    with starting_workers(redis_url) as start_workers, starting_processes() as start:
+
+        def start_farm(count: int = 2, **env: Any) -> Farm:
+            process = start_workers(count, **env)
+            port = get_free_ports()
+            config = folder / f"haproxy-{port}.cfg"
+            servers = parse_ranges([f"127.0.0.1:{process.ports[0]}-{process.ports[-1]}"])
+            config.write_text(render(servers, bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0))
+            haproxy = start(find_haproxy(), "-db", "-f", str(config))
+            url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: get_status(f"{url}/readyz") == 200, "HAProxy")
+            return Farm(process, url, haproxy)
+
+        yield start_farm
 
 
 class NodeClient:

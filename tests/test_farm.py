@@ -1,0 +1,130 @@
+"""``chat run``: everything with one command, and nothing left after it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def run(start, redis_server):
+    """Starts ``chat run`` with ports of its own; returns the process, HAProxy's port and the first worker's."""
+
+    def start_run(*flags, ready=True, cwd=ROOT, **env):
+        port, base = get_free_ports(), get_free_ports(2)
+        env = {"REDIS_URL": redis_server.url, "CHAT_PREFIX": f"run{port}"} | env
+        command = [sys.executable, "-m", "chat", "run", "--bind", f"127.0.0.1:{port}", "--base-port", str(base), *flags]
+        process = start(*command, env=env, cwd=cwd)
+        if ready:
+            process.wait_for_line("webfarm is ready: ", 40)
+        return process, port, base
+
+    return start_run
+
+
+def get_descendants(pid):
+    children = get_children(pid)
+    return children + [found for child in children for found in get_descendants(child)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_line_with_the_url_and_after_ctrl_c_nothing_is_left(run, signum):
+    process, port, base = run()
+    assert process.lines[-1].endswith(f"webfarm is ready: http://127.0.0.1:{port}  (Ctrl-C stops it)")
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code == 200
+    assert get_status(f"http://127.0.0.1:{base + 1}/readyz") == 200
+    started = get_descendants(process.pid)
+    assert len(started) == 4  # gunicorn's master, two workers, HAProxy
+    process.kill(signum)
+    assert process.wait(10) == 0
+    assert [pid for pid in started if is_alive(pid)] == []
+
+
+def test_killed_outright_it_still_leaves_nothing(run):
+    process, _, _ = run()
+    started = get_descendants(process.pid)
+    process.kill(signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, started)), "the end of all parts")
+
+
+@pytest.mark.parametrize("part", ["gunicorn", "haproxy"])
+def test_if_a_part_ends_the_rest_is_stopped_and_said(run, part):
+    process, _, _ = run()
+    started = get_descendants(process.pid)
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in get_children(process.pid)}
+    os.kill(next(pid for pid, command in commands.items() if part in command), signal.SIGKILL)
+    assert process.wait() == 1
+    name = {"gunicorn": "workers"}.get(part, part)
+    assert process.lines[-1] == f"chat: {name} ended by itself; the lines above say why. The rest was stopped."
+    assert not any(map(is_alive, started))
+
+
+def test_without_haproxy(run):
+    process, port, base = run("--no-haproxy", "--workers", "1", ready=False)
+    process.wait_for_line(f"webfarm is ready, without HAProxy: http://127.0.0.1:{base}  (Ctrl-C stops it)", 40)
+    assert get_status(f"http://127.0.0.1:{port}/") is None
+
+
+def test_port_is_ignored_with_a_warning(run):
+    process, _, _ = run(PORT="5")
+    process.wait_for_line("chat: PORT is ignored here")
+
+
+def test_a_source_file_that_changes_restarts_the_workers(run, tmp_path):
+    """In a copy, as the test changes a file."""
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "node_modules", "tests"))
+    process, _, base = run("--reload", cwd=copy)
+    before = set(get_descendants(process.pid))
+    events = copy / "chat" / "events.py"
+    events.write_text(events.read_text() + "\n# changed\n")
+    process.wait_for_line("events.py modified")
+    wait_until(lambda: set(get_descendants(process.pid)) - before, "a new worker")
+    wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "the new worker's readiness")
+
+
+@pytest.mark.parametrize(("which", "option"), [(0, "--bind"), (1, "--base-port")])
+def test_a_taken_port_is_one_sentence(redis_server, start, which, option):
+    ports = [get_free_ports(), get_free_ports(2)]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports[which]))
+        taken.listen()
+        flags = ["--bind", f"127.0.0.1:{ports[0]}", "--base-port", str(ports[1])]
+        process = start(sys.executable, "-m", "chat", "run", *flags, env={"REDIS_URL": redis_server.url})
+        assert process.wait() == 1
+    expected = f"chat: port {ports[which]} on 127.0.0.1 can't be had: Address already in use. Choose another with {option}."
+    assert process.lines == [expected]
+
+
+def test_a_redis_that_was_named_must_answer(run):
+    url = f"redis://:secret@127.0.0.1:{get_free_ports()}/0"
+    process, _, _ = run(ready=False, REDIS_URL=url)
+    assert process.wait() == 1
+    assert process.lines[-1].startswith(f"chat: REDIS_URL {url.replace(':secret@', '')} does not answer: ")
+    assert "secret" not in process.output
+
+
+def test_a_redis_of_its_own_is_started_where_the_default_url_points(start):
+    """In a network namespace of its own, where nothing else can answer at that URL."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no right to make a network namespace")
+    command = f"ip link set lo up && exec {sys.executable} -m chat run"
+    process = start("unshare", "--net", "sh", "-c", command)
+    process.wait_for_line("webfarm is ready: http://127.0.0.1:3000", 40)
+    process.wait_for_line("on port 6379, its data in")
+    assert any("redis-server" in line or "valkey-server" in line for line in process.lines)
+    started = get_descendants(process.pid)
+    assert len(started) == 5
+    process.kill(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert not any(map(is_alive, started))
