@@ -60,7 +60,7 @@ def _get_user_id(environ: Mapping[str, Any]) -> str | None:
         return None
     if len(values) > 1 or not is_name(values[0]):
         raise BadRequest(f"userId must be given once, 1 to {MAX_NAME_LENGTH} characters, no control characters.")
-    return values[0]
+    return str(values[0])
 
 
 def _verify(token: Any, secret: str) -> str:

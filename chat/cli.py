@@ -11,8 +11,6 @@ from chat import auth, haproxy
 from chat.errors import Error, SettingsError
 from chat.settings import Settings
 
-_ADDRESS = "127.0.0.1"
-
 
 class _Command(click.Group):
     """Turns the package's errors into one sentence on stderr and an exit code: 1 a fault, 2 wrong usage."""
@@ -34,7 +32,11 @@ def main() -> None:
 @main.command()
 @click.option("--workers", type=click.IntRange(1, 1024), help="Number of workers (CHAT_WORKERS, default 2).")
 @click.option("--bind", default="127.0.0.1:3000", show_default=True, help="Where HAProxy listens.")
-@click.option("--base-port", type=click.IntRange(1, 65535), help="Port of the first worker (CHAT_BASE_PORT, default 3001).")
+@click.option(
+    "--base-port",
+    type=click.IntRange(1, 65535),
+    help="Port of the first worker (CHAT_BASE_PORT, default 3001).",
+)
 @click.option("--no-haproxy", is_flag=True, help="Only Redis and the workers.")
 @click.option("--reload", is_flag=True, help="Restart the workers when a source file changes.")
 def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool, reload: bool) -> None:
@@ -43,7 +45,9 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
     REDIS_URL names the Redis to use. Without it: the one that answers at the default URL, else redis-server or
     valkey-server on PATH, else the bundled Valkey. HAProxy: on PATH, else the bundled one.
     """
-    from chat import farm  # Redis' and Socket.IO's packages are slow to import, and only this command needs them
+    from chat import (
+        farm,
+    )  # Redis' and Socket.IO's packages are slow to import, and only this command needs them
 
     environ = dict(os.environ)
     if "PORT" in environ:
@@ -55,7 +59,7 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
 
 @main.command("haproxy-config")
 @click.option(
-    "--server", "servers", multiple=True, metavar="HOST:FIRST-LAST", default=[f"{_ADDRESS}:3001-3002"], show_default=True,
+    "--server", "servers", multiple=True, metavar="HOST:FIRST-LAST", default=["127.0.0.1:3001-3002"], show_default=True,
     help="The workers of one machine; once per machine. They become webserver01, webserver02, ...",
 )  # fmt: skip
 @click.option("--bind", default="*:3000", show_default=True, help="Where HAProxy listens.")
@@ -83,7 +87,14 @@ def haproxy_config(
 
 @main.command()
 @click.argument("user")
-@click.option("--ttl", type=click.IntRange(1), default=3600, show_default=True, metavar="SECONDS", help="How long it is valid.")
+@click.option(
+    "--ttl",
+    type=click.IntRange(1),
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it is valid.",
+)
 def token(user: str, ttl: int) -> None:
     """Print a signed token for USER; needs CHAT_SECRET."""
     secret = Settings.from_env(os.environ).secret

@@ -46,7 +46,13 @@ class ChatNamespace(socketio.Namespace):
         try:
             user = authenticate(environ, auth, self._settings.secret)
         except ClientError as error:
-            log.info("connect refused sid=%s node=%s pid=%d reason=%s", sid, self._registry.node, os.getpid(), error)
+            log.info(
+                "connect refused sid=%s node=%s pid=%d reason=%s",
+                sid,
+                self._registry.node,
+                os.getpid(),
+                error,
+            )
             raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
         self._registry.add(sid, get_user_room(user))
         self.save_session(sid, {"user": user})
@@ -56,7 +62,14 @@ class ChatNamespace(socketio.Namespace):
 
     def on_disconnect(self, sid: str, reason: str) -> None:
         user = self._get_user(sid)
-        log.info("disconnect sid=%s user=%r node=%s pid=%d reason=%r", sid, user, self._registry.node, os.getpid(), reason)
+        log.info(
+            "disconnect sid=%s user=%r node=%s pid=%d reason=%r",
+            sid,
+            user,
+            self._registry.node,
+            os.getpid(),
+            reason,
+        )
         try:
             self._registry.remove(sid, get_user_room(user))
         except Unavailable as error:
@@ -122,7 +135,12 @@ class ChatNamespace(socketio.Namespace):
 
     def _meta(self, sid: str) -> dict[str, Any]:
         """Return the server's own word on a message; ``at`` in milliseconds since 1970."""
-        return {"from": self._get_user(sid), "sid": sid, "at": time.time_ns() // 1_000_000, "id": uuid.uuid4().hex}
+        return {
+            "from": self._get_user(sid),
+            "sid": sid,
+            "at": time.time_ns() // 1_000_000,
+            "id": uuid.uuid4().hex,
+        }
 
     def _is_server_room(self, room: str) -> bool:
         """Whether the server gives this room: a socket's own, a user's, everybody's."""
@@ -136,7 +154,9 @@ class ChatNamespace(socketio.Namespace):
 
 def _get_room(data: Any) -> str:
     if not isinstance(data, dict) or not is_name(data.get("room")):
-        raise BadRequest(f"An object with a room is needed: a text of 1 to {MAX_NAME_LENGTH} characters, no control characters.")
+        raise BadRequest(
+            f"An object with a room is needed: a text of 1 to {MAX_NAME_LENGTH} characters, no control characters."
+        )
     return str(data["room"])
 
 

@@ -38,7 +38,7 @@ _POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1
 
 
-class _Stopped(Exception):  # noqa: N818 - a request, not an error
+class _Stopped(Exception):
     """Ctrl-C or SIGTERM came while the farm was starting."""
 
 
@@ -93,7 +93,9 @@ class _Farm:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def start(self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, reload: bool) -> None:
+    def start(
+        self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, reload: bool
+    ) -> None:
         STATE.mkdir(exist_ok=True)
         redis = choose_redis(settings.redis_url, is_set="REDIS_URL" in environ, state=STATE)
         self._say(redis.description)
@@ -113,7 +115,9 @@ class _Farm:
             urls = " ".join(f"http://{host}:{port}" for port in ports)
             self._say(f"webfarm is ready, without HAProxy: {urls}  (Ctrl-C stops it)")
 
-    def _start_haproxy(self, settings: Settings, front: tuple[str, int], workers: str, environ: Mapping[str, str]) -> None:
+    def _start_haproxy(
+        self, settings: Settings, front: tuple[str, int], workers: str, environ: Mapping[str, str]
+    ) -> None:
         program = find_haproxy()
         host, port = front
         config = STATE / f"haproxy-{port}.cfg"
@@ -133,7 +137,7 @@ class _Farm:
             self._pump()
 
     def stop(self) -> None:
-        """Stop what was started, the last first; a second signal, or a part that takes too long, is met with SIGKILL."""
+        """Stop what was started, the last first; kill it at a second signal, or if it takes too long."""
         signals = self._signals
         for part in reversed(self._parts):
             part.signal(signal.SIGTERM)
@@ -178,7 +182,12 @@ class _Part:
     """A child process; a thread of its own passes on what it prints."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], environ: Mapping[str, str], colour: str, messages: "queue.Queue[Message]"
+        self,
+        name: str,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        colour: str,
+        messages: "queue.Queue[Message]",
     ) -> None:
         self.name = name
         self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ), cwd=str(ROOT))
@@ -193,13 +202,15 @@ class _Part:
         return self._thread.is_alive()
 
     def signal(self, signum: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signum)
+        if self._process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signum)
 
     def kill(self) -> None:
         """Kill the process and all that it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class _Process(honcho.process.Process):
@@ -227,7 +238,9 @@ def _check_ports(settings: Settings, front: tuple[str, int] | None) -> None:
     ports = [port for _, port, _ in wanted]
     for host, port, option in wanted:
         if ports.count(port) > 1:
-            raise Error(f"port {port} is meant for a worker and for HAProxy; choose another with --bind or --base-port.")
+            raise Error(
+                f"port {port} is meant for a worker and for HAProxy; choose another with --bind or --base-port."
+            )
         _check_port(host, port, option)
 
 
@@ -238,7 +251,9 @@ def _check_port(host: str, port: int, option: str) -> None:
         try:
             probe.bind(("" if host == "*" else host, port))
         except OSError as error:
-            raise Error(f"port {port} on {host} can't be had: {error.strerror}. Choose another with {option}.") from None
+            raise Error(
+                f"port {port} on {host} can't be had: {error.strerror}. Choose another with {option}."
+            ) from None
 
 
 def _reachable(host: str) -> str:

@@ -75,8 +75,10 @@ def render(
     parse_bind(bind)
     if metrics_bind:
         parse_bind(metrics_bind)
-    if tls_cert and not tls_cert.isprintable() or "'" in (tls_cert or ""):
-        raise SettingsError(f"{tls_cert!r} can't be written into HAProxy's configuration; name the file without quotes.")
+    if (tls_cert and not tls_cert.isprintable()) or "'" in (tls_cert or ""):
+        raise SettingsError(
+            f"{tls_cert!r} can't be written into HAProxy's configuration; name the file without quotes."
+        )
     loader = FileSystemLoader(_TEMPLATES)
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.get_template("haproxy.cfg.j2").render(

@@ -131,7 +131,9 @@ def _prefix(text: str) -> str:
     return text
 
 
-def _setting(env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, pending: bool = False) -> Any:
+def _setting(
+    env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, pending: bool = False
+) -> Any:
     """Declare a field read from the variable ``env``.
 
     ``secret`` keeps its value out of errors and ``repr``; ``pending`` marks a setting that is read and
@@ -191,8 +193,16 @@ class Settings:
             values["workers"] = _parse(known["CHAT_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
         values["warnings"] = (
             *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
-            *(_unknown_warning(name, known) for name in sorted(environ) if name.startswith("CHAT_") and name not in known),
-            *(f"{env} has no effect in this version." for env, f in known.items() if f.metadata["pending"] and env in environ),
+            *(
+                _unknown_warning(name, known)
+                for name in sorted(environ)
+                if name.startswith("CHAT_") and name not in known
+            ),
+            *(
+                f"{env} has no effect in this version."
+                for env, f in known.items()
+                if f.metadata["pending"] and env in environ
+            ),
         )
         settings = cls(**values)
         if settings.base_port + settings.workers - 1 > 65535:

@@ -12,7 +12,9 @@ _CLIENT_FILES = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js")
 
 # Scripts and styles are files of ours; a websocket is not "self" to every browser.
 _SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }

@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from chat.haproxy import parse_ranges, render
-from chat.programs import find_redis, find_haproxy
+from chat.programs import find_haproxy, find_redis
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
@@ -88,7 +88,9 @@ class Process:
     """A child process whose output is kept in ``lines``; ended, with all of its children, on ``close``."""
 
     def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("CHAT_", "REDIS_URL", "PORT"))}
+        environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CHAT_", "REDIS_URL", "PORT"))
+        }
         self.popen = subprocess.Popen(
             argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -159,7 +161,16 @@ class RedisServer:
         self.process: Process | None = None
 
     def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._data), "--appendonly", "yes"]
+        options = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self._data),
+            "--appendonly",
+            "yes",
+        ]
         self.process = Process(find_redis(), *options, "--save", "", "--loglevel", "warning")
         wait_until(self._answers, "Redis")
 
@@ -216,19 +227,20 @@ class Workers(Process):
         env = {"REDIS_URL": redis_url, "CHAT_BASE_PORT": str(first), "CHAT_WORKERS": str(count)} | env
         super().__init__(sys.executable, "-m", "gunicorn", *flags, env=env)
         if ready:
-            self.wait_until_ready()
+            try:
+                self.wait_until_ready()
+            except BaseException:
+                self.close()
+                print(self.output)
+                raise
 
     @property
     def urls(self) -> list[str]:
         return [f"http://127.0.0.1:{port}" for port in self.ports]
 
     def wait_until_ready(self) -> None:
-        try:
-            for url in self.urls:
-                wait_until(lambda url=url: get_status(f"{url}/readyz") == 200, f"{url}/readyz")
-        except BaseException:
-            print(self.output)
-            raise
+        for url in self.urls:
+            wait_until(lambda url=url: get_status(f"{url}/readyz") == 200, f"{url}/readyz")
 
     def get_worker(self, port: int) -> int:
         """Return the process that serves ``port``: the worker that holds its listener, not the master."""
@@ -375,7 +387,9 @@ class RawClient:
 
     def __init__(self, url: str, join: bool) -> None:
         self._stack = contextlib.ExitStack()
-        self._socket = self._stack.enter_context(connect(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"))
+        self._socket = self._stack.enter_context(
+            connect(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket")
+        )
         self.handshake = json.loads(str(self._socket.recv(10))[1:])
         if join:
             self.send("40")

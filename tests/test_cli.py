@@ -11,7 +11,9 @@ from tests.conftest import ROOT
 
 def chat(*args, **env):
     command = [sys.executable, "-m", "chat", *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"} | env, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"} | env, check=False
+    )
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"]])

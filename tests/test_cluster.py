@@ -53,7 +53,10 @@ def test_the_python_client(farm):
     for client, user, transports in zip(clients, "01", (["polling"], ["websocket"]), strict=True):
         client.connect(f"{site.url}?userId={user}", transports=transports)
     try:
-        clients[1].on("privateMessage", lambda data, meta: received.set() if data == {"to": clients[1].get_sid(), "b": b"\x00\xff"} else None)
+        clients[1].on(
+            "privateMessage",
+            lambda data, meta: received.set() if data == {"to": clients[1].get_sid(), "b": b"\x00\xff"} else None,
+        )
         answer = clients[0].call("privateMessage", {"to": clients[1].get_sid(), "b": b"\x00\xff"})
         assert answer["ok"]
         assert received.wait(10)
@@ -116,7 +119,11 @@ def poll_once_more_after_joining(url):
 def test_a_thousand_polling_clients_without_user_id_meet_no_invalid_session(farm):
     site = farm(2)
     with ThreadPoolExecutor(50) as pool:
-        faults = [fault for found in pool.map(lambda _: poll_once_more_after_joining(site.url), range(1000)) for fault in found]
+        faults = [
+            fault
+            for found in pool.map(lambda _: poll_once_more_after_joining(site.url), range(1000))
+            for fault in found
+        ]
     assert faults == []
     logged = site.workers.output
     assert "Invalid session" not in logged
@@ -183,7 +190,11 @@ def test_paths_through_haproxy(farm, path, status):
 
 def test_no_upgrade_to_http_2_passes_haproxy(farm):
     """The versions differ: one denies it, another takes the header out."""
-    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    headers = {
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": "h2c",
+        "HTTP2-Settings": "AAMAAABkAAQAAP__",
+    }
     assert requests.get(farm(1).url, headers=headers, timeout=10).status_code in (200, 403)
 
 

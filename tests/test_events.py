@@ -38,7 +38,13 @@ def test_a_message_goes_to_common_sender_included(pair, node):
     for name in "ab":
         [[data, meta]] = node.wait_for(name, "message")
         assert data == "hello"
-        assert meta == {"from": "anna", "sid": a["sid"], "room": "common", "at": meta["at"], "id": answer["id"]}
+        assert meta == {
+            "from": "anna",
+            "sid": a["sid"],
+            "room": "common",
+            "at": meta["at"],
+            "id": answer["id"],
+        }
         assert abs(meta["at"] / 1000 - time.time()) < 30
 
 
@@ -110,7 +116,16 @@ def test_both_workers_see_one_order(pair, node):
     assert [n for n in orders[0] if n % 2 == 0] == list(range(0, count, 2))
 
 
-BAD_ROOMS = [{}, {"room": ""}, {"room": "x" * 129}, {"room": 5}, {"room": None}, {"room": ["x"]}, {"room": "a\nb"}, {"room": "\u0085"}]
+BAD_ROOMS = [
+    {},
+    {"room": ""},
+    {"room": "x" * 129},
+    {"room": 5},
+    {"room": None},
+    {"room": ["x"]},
+    {"room": "a\nb"},
+    {"room": "\u0085"},
+]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +163,10 @@ def test_a_sockets_own_room_is_nobody_elses(pair, node):
 
 @pytest.mark.parametrize("args", [[], ["a", "b"]])
 def test_another_number_of_arguments_is_refused(pair, node, args):
-    assert node.call("a", "message", *args)["error"] == {"code": "bad_request", "message": "The event 'message' takes 1 argument."}
+    assert node.call("a", "message", *args)["error"] == {
+        "code": "bad_request",
+        "message": "The event 'message' takes 1 argument.",
+    }
 
 
 def test_one_can_be_in_so_many_rooms(workers, node):
@@ -165,7 +183,10 @@ def test_one_can_be_in_so_many_rooms(workers, node):
 def test_one_who_has_left_is_no_recipient(pair, node):
     _, a, _ = pair
     node.close("a")
-    wait_until(lambda: node.call("b", "privateMessage", {"to": a["sid"]}).get("error", {}).get("code") == "no_recipient", "a to be gone")
+    wait_until(
+        lambda: node.call("b", "privateMessage", {"to": a["sid"]}).get("error", {}).get("code") == "no_recipient",
+        "a to be gone",
+    )
     assert node.call("b", "privateMessage", {"toUser": "anna"})["error"]["code"] == "no_recipient"
 
 
@@ -210,9 +231,18 @@ def test_an_event_that_is_none_closes_only_its_sender(pair, node, raw_client):
 
 
 def test_messages_on_the_channel_that_are_none_harm_nobody(pair, node, redis_server):
-    process, _, _ = pair
     with redis.Redis.from_url(redis_server.url) as client:
-        for data in ("", "5", "[]", "{}", "no json", b"\xff", '{"method":"emit"}', '{"method":"emit","event":5}', '{"method":"x"}'):
+        for data in (
+            "",
+            "5",
+            "[]",
+            "{}",
+            "no json",
+            b"\xff",
+            '{"method":"emit"}',
+            '{"method":"emit","event":5}',
+            '{"method":"x"}',
+        ):
             client.publish("socketio", data)
     assert node.call("a", "message", "still here")["ok"]
     node.wait_for("b", "message")

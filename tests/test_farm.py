@@ -23,7 +23,17 @@ def run(start, redis_server):
     def start_run(*flags, ready=True, cwd=ROOT, **env):
         port, base = get_free_ports(), get_free_ports(2)
         env = {"REDIS_URL": redis_server.url, "CHAT_PREFIX": f"run{port}"} | env
-        command = [sys.executable, "-m", "chat", "run", "--bind", f"127.0.0.1:{port}", "--base-port", str(base), *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "chat",
+            "run",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--base-port",
+            str(base),
+            *flags,
+        ]
         process = start(*command, env=env, cwd=cwd)
         if ready:
             process.wait_for_line("webfarm is ready: ", 40)
@@ -102,7 +112,9 @@ def test_a_taken_port_is_one_sentence(redis_server, start, which, option):
         flags = ["--bind", f"127.0.0.1:{ports[0]}", "--base-port", str(ports[1])]
         process = start(sys.executable, "-m", "chat", "run", *flags, env={"REDIS_URL": redis_server.url})
         assert process.wait() == 1
-    expected = f"chat: port {ports[which]} on 127.0.0.1 can't be had: Address already in use. Choose another with {option}."
+    expected = (
+        f"chat: port {ports[which]} on 127.0.0.1 can't be had: Address already in use. Choose another with {option}."
+    )
     assert process.lines == [expected]
 
 

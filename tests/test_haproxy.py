@@ -54,7 +54,9 @@ def test_servers_are_named_over_all_machines():
     ]
 
 
-@pytest.mark.parametrize("text", ["", "host", "host:", "host:0", "host:5-4", "host:1-70000", "a b:1", "host:1\nserver x", ":3001"])
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", "host:0", "host:5-4", "host:1-70000", "a b:1", "host:1\nserver x", ":3001"]
+)
 def test_a_bad_range_is_refused(text):
     with pytest.raises(SettingsError, match="is no HOST:FIRST-LAST"):
         parse_ranges([text])

@@ -10,7 +10,12 @@ from chat.settings import Settings
 
 def test_defaults_need_no_environment():
     settings = Settings.from_env({})
-    assert (settings.host, settings.base_port, settings.workers, settings.port) == ("127.0.0.1", 3001, 2, None)
+    assert (settings.host, settings.base_port, settings.workers, settings.port) == (
+        "127.0.0.1",
+        3001,
+        2,
+        None,
+    )
     assert settings.redis_url == "redis://localhost:6379/0"
 
 

@@ -9,7 +9,14 @@ from chat.realtime import strict_json
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a":[1,1.5,-0.0,1e-07,true,null,""]}', '"grüße 🎈"', '"\\ud800"', '"\\u0000"', "12345678901234567890123", '{"":{}}'],
+    [
+        '{"a":[1,1.5,-0.0,1e-07,true,null,""]}',
+        '"grüße 🎈"',
+        '"\\ud800"',
+        '"\\u0000"',
+        "12345678901234567890123",
+        '{"":{}}',
+    ],
 )
 def test_round_trip(text):
     value = json.loads(text)

@@ -73,14 +73,28 @@ def test_workers_exit_when_the_master_is_killed(workers):
 
 def test_port_runs_one_worker_on_exactly_that_port(redis_server, start):
     port = get_free_ports()
-    process = start(sys.executable, "-m", "gunicorn", env={"PORT": str(port), "REDIS_URL": redis_server.url, "CHAT_WORKERS": "4"})
+    process = start(
+        sys.executable,
+        "-m",
+        "gunicorn",
+        env={"PORT": str(port), "REDIS_URL": redis_server.url, "CHAT_WORKERS": "4"},
+    )
     wait_until(lambda: get_status(f"http://127.0.0.1:{port}/readyz") == 200, "the worker")
     assert len(get_children(process.pid)) == 1
 
 
 def test_w_and_one_b_give_number_and_first_port(redis_server, start):
     first = get_free_ports(3)
-    start(sys.executable, "-m", "gunicorn", "-w", "3", "-b", f"127.0.0.1:{first}", env={"REDIS_URL": redis_server.url})
+    start(
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-w",
+        "3",
+        "-b",
+        f"127.0.0.1:{first}",
+        env={"REDIS_URL": redis_server.url},
+    )
     for port in range(first, first + 3):
         wait_until(lambda port=port: get_status(f"http://127.0.0.1:{port}/readyz") == 200, f"port {port}")
 

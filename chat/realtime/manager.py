@@ -2,8 +2,8 @@
 
 Overridden of ``socketio.RedisManager`` (5.18), and why:
 
-- ``initialize``, ``_redis_connect``: one client for commands that never repeats a command by itself, one
-  connection for the subscription; stock makes both anew, from two greenlets, whenever either fails.
+- ``__init__``: one client, which never repeats a command by itself (stock makes a new one, from two greenlets,
+  whenever anything fails).
 - ``_redis_listen_with_retries``, ``_listen``: tries again every second (stock backs off to a minute), notices a
   subscription that went deaf, and lets nothing through that is no JSON object.
 - ``_publish``: raises ``Unavailable`` (stock drops the message after two tries).
@@ -58,12 +58,6 @@ class RedisManager(socketio.RedisManager):
         """Return whether ``sid``, a client of this worker, is in ``room``."""
         return sid in self.rooms.get(namespace, {}).get(room, ())
 
-    def _redis_connect(self) -> None:
-        if self.pubsub is not None:
-            self.pubsub.close()
-        self.pubsub = self.redis.pubsub()
-        self.connected = True
-
     def _publish(self, data: dict[str, Any]) -> None:
         if data["method"] == "emit" and not data["callback"]:
             data = {**data, "host_id": None}  # nobody's own: every worker delivers it, this one too
@@ -90,9 +84,9 @@ class RedisManager(socketio.RedisManager):
         complained = float("-inf")
         while True:
             try:
-                self._redis_connect()
-                self.pubsub.subscribe(self.channel)
-                yield from self._messages()
+                with self.redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+                    pubsub.subscribe(self.channel)
+                    yield from self._messages(pubsub)
             except (redis.RedisError, OSError) as error:
                 self._subscribed.clear()
                 if time.monotonic() - complained >= _COMPLAIN_S:
@@ -100,11 +94,11 @@ class RedisManager(socketio.RedisManager):
                     complained = time.monotonic()
                 self.server.sleep(_RETRY_S)
 
-    def _messages(self) -> Iterator[bytes]:
+    def _messages(self, pubsub: redis.client.PubSub) -> Iterator[bytes]:
         """Yield what is published; raise ``redis.ConnectionError`` when Redis has been silent for too long."""
         opened = asked = time.monotonic()
         while True:
-            message = self.pubsub.get_message(timeout=_HEARTBEAT_S)
+            message = pubsub.get_message(timeout=_HEARTBEAT_S)
             now = time.monotonic()
             if message is not None:
                 self._heard = now
@@ -115,6 +109,5 @@ class RedisManager(socketio.RedisManager):
             elif now - max(self._heard, opened) > _SILENT_S:
                 raise redis.ConnectionError("the subscription went silent")
             if now - asked >= _HEARTBEAT_S:
-                self.pubsub.ping()
+                pubsub.ping()
                 asked = now
-

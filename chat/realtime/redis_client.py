@@ -16,7 +16,7 @@ _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 5.0
 
 
-def connect(url: str) -> "redis.Redis":
+def connect(url: str) -> redis.Redis:
     """Return a client for ``url`` that fails within seconds and never repeats a command by itself.
 
     Nothing is sent yet. ``url`` is ``redis://``, ``rediss://``, ``unix://`` or
@@ -30,8 +30,9 @@ def connect(url: str) -> "redis.Redis":
     if not url.startswith("redis+sentinel:"):
         return redis.Redis.from_url(url, **options)
     sentinels, name, credentials = parse_redis_sentinel_url(url)
-    sentinel = Sentinel(sentinels, sentinel_kwargs=options, **options, **credentials)
-    return sentinel.master_for(name)
+    sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, **options, **credentials)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinel.master_for(name)
+    return client
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Registry:
         prefix: what every key begins with.
     """
 
-    def __init__(self, client: "redis.Redis", prefix: str) -> None:
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._redis = client
         self._prefix = prefix
         self._names: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Registry:
     def count_nodes(self, name: str) -> int:
         """Return how many live nodes serve ``name``; raises ``Unavailable``."""
         with redis_errors_as_unavailable():
-            nodes = self._redis.smembers(self._at(name))
+            nodes: set[bytes] = self._redis.smembers(self._at(name))  # type: ignore[assignment]
             return int(self._redis.exists(*(self._lease(node.decode()) for node in nodes))) if nodes else 0
 
     def _run(self) -> None:

@@ -167,7 +167,10 @@ class WSGIApp:
     """
 
     def __init__(
-        self, server: Server, wsgi_app: Callable[..., Iterable[bytes]] | None = None, path: str = "/socket.io/"
+        self,
+        server: Server,
+        wsgi_app: Callable[..., Iterable[bytes]] | None = None,
+        path: str = "/socket.io/",
     ) -> None:
         self._server = server
         self._wsgi_app = wsgi_app or _not_found

@@ -19,6 +19,8 @@ _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 class EngineServer(engineio.Server):
     """An Engine.IO server whose sids say which worker they belong to."""
 
+    start_service_task: bool
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         payload.Payload.max_decode_packets = _MAX_PACKETS_PER_POST

@@ -23,6 +23,7 @@ class Worker(GeventWebSocketWorker):
     """A gevent worker that serves exactly one of the master's listeners."""
 
     slot: int
+    sockets: list[Any]
     _servers: tuple[Any, ...] = ()
 
     @staticmethod
@@ -101,7 +102,10 @@ def _consecutive(bind: str, address: Any, count: int) -> list[str]:
     if port == 0:
         return [bind] * count
     if port + count - 1 > 65535:
-        _stop(_EXIT_USAGE, f"{count} workers from port {port} would need port {port + count - 1}; the last port is 65535.")
+        _stop(
+            _EXIT_USAGE,
+            f"{count} workers from port {port} would need port {port + count - 1}; the last port is 65535.",
+        )
     host = f"[{host}]" if ":" in host else host
     return [f"{host}:{port + i}" for i in range(count)]
 
@@ -119,7 +123,10 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
-            _stop(_EXIT_FAULT, f"port {port} on {host} {reason}; stop what uses it, or choose another (CHAT_BASE_PORT, PORT or -b).")
+            _stop(
+                _EXIT_FAULT,
+                f"port {port} on {host} {reason}; stop what uses it, or choose another (CHAT_BASE_PORT, PORT or -b).",
+            )
 
 
 def _stop(code: int, sentence: str) -> NoReturn:

@@ -1,0 +1,69 @@
+"""The structure: who may import whom, small files, nothing that belongs to one machine."""
+
+import ast
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+MODULES = sorted((ROOT / "chat").rglob("*.py"))
+
+# What a module may import of this package, beside what stands in its own folder `realtime/`.
+LEAVES = {"chat.settings", "chat.errors"}
+ALLOWED = {
+    "chat": set(),
+    "chat.__main__": {"chat.cli"},
+    "chat.settings": {"chat.errors"},
+    "chat.errors": set(),
+    "chat.auth": LEAVES,
+    "chat.haproxy": LEAVES,
+    "chat.events": LEAVES | {"chat.auth", "chat.realtime"},
+    "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
+    "chat.app": LEAVES | {"chat.auth", "chat.events", "chat.views", "chat.realtime"},
+    "chat.programs": LEAVES | {"chat.realtime.redis_client"},
+    "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
+    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm"},
+}
+
+
+def get_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def get_imports(path):
+    """Return the modules of this package that the file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in names if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()}
+            found |= modules or {str(node.module)}
+    return {name for name in found if name.split(".")[0] == "chat"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=get_name)
+def test_imports_go_downward_only(path):
+    name = get_name(path)
+    if name.startswith("chat.realtime"):
+        assert all(module.startswith("chat.realtime") or module in LEAVES for module in get_imports(path))
+    else:
+        assert get_imports(path) <= ALLOWED[name]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=get_name)
+def test_files_hold_one_thing_and_say_which(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_the_lock_files_record_no_download_addresses():
+    assert "resolved" not in (ROOT / "package-lock.json").read_text()
+    assert not re.search(r"https?:|@ ", (ROOT / "constraints.txt").read_text())
+
+
+def test_the_browser_client_is_pinned():
+    assert re.search(r'"socket.io-client": "\d+\.\d+\.\d+"', (ROOT / "package.json").read_text())
