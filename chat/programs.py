@@ -48,7 +48,7 @@ def choose_redis(url: str, *, is_set: bool, state: Path) -> Redis:
     if not isinstance(fault, redis.ConnectionError) or isinstance(fault, redis.AuthenticationError):
         raise Error(f"the Redis at {url} can't be used: {fault}. Name another one with REDIS_URL.")
     program = find_redis()
-    data = state / "redis"
+    data = state / Path(program).name  # each its own: Redis 7 can't read what Valkey 9 wrote
     data.mkdir(parents=True, exist_ok=True)
     port = str(urlsplit(url).port)
     argv = [program, "--port", port, "--bind", "127.0.0.1", "-::1", "--dir", str(data)]

@@ -9,6 +9,7 @@ import threading
 import pytest
 import requests
 
+from chat.programs import find_redis
 from tests.conftest import Workers, get_children, get_free_ports, get_status, is_alive, wait_until
 
 
@@ -217,3 +218,16 @@ def test_debug_logs_every_packet(workers, node):
     node.connect("a", process.urls[0])
     process.wait_for_line("Sending packet OPEN")
     assert isinstance(process, Workers)
+
+
+def test_redis_by_sentinel(own_redis, tmp_path, start, workers, node):
+    own_redis.start()
+    port = get_free_ports()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor farm 127.0.0.1 {own_redis.port} 1\n")
+    start(find_redis(), str(config), "--sentinel")
+    process = workers(2, url=f"redis+sentinel://127.0.0.1:{port}/0/farm")
+    for name, url in zip("ab", process.urls, strict=True):
+        node.connect(name, url, query={"userId": name})
+    assert node.call("a", "privateMessage", {"toUser": "b"})["ok"]
+    node.wait_for("b", "privateMessage")
