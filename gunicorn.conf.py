@@ -32,6 +32,9 @@ proc_name = "chat"
 
 def nworkers_changed(server, new_value, old_value):
     """One listener per worker; called before the listeners are made, and again on HUP, TTIN and TTOU."""
+    if not hasattr(server.worker_class, "spread_binds"):
+        print("chat: the worker class must be chat.realtime.Worker; leave -k out.", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     server.worker_class.spread_binds(server)
 
 

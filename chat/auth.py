@@ -70,7 +70,7 @@ def _verify(token: Any, secret: str) -> str:
         claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]})
     except jwt.ExpiredSignatureError:
         raise Unauthorized("The token has expired.") from None
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise Unauthorized("The token is not valid.") from None
     if not is_name(claims["sub"]):
         raise Unauthorized("The token's sub is no user's id.")

@@ -3,8 +3,10 @@
 ``on_<event>`` handles an event from a client; what it returns is the acknowledgement. To refuse an event, raise
 a ``ClientError`` of ``chat.errors``. An event of one's own takes a method::
 
-    def on_shout(self, sid, text):
-        self.emit("message", (text.upper(), self._meta(sid)), room="common")
+    def on_shout(self, sid: str, text: Any) -> dict[str, Any]:
+        if not isinstance(text, str):
+            raise BadRequest("Shout a text.")
+        self.emit("message", (text.upper(), self._meta(sid)), room=COMMON_ROOM)
         return {"ok": True}
 """
 
@@ -41,6 +43,7 @@ class ChatNamespace(socketio.Namespace):
         self._settings = settings
         self._manager = manager
         self._registry = manager.registry
+        self._users: dict[str, str] = {}  # of this worker's clients, by sid
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         try:
@@ -54,33 +57,26 @@ class ChatNamespace(socketio.Namespace):
                 error,
             )
             raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
-        self._registry.add(sid, get_user_room(user))
-        self.save_session(sid, {"user": user})
+        self._users[sid] = user
+        try:
+            self._registry.add(sid, get_user_room(user))
+        except Unavailable:
+            del self._users[sid]
+            raise
         for room in (COMMON_ROOM, get_user_room(user), EVERYBODY):
             self.enter_room(sid, room)
         log.info("connect sid=%s user=%r node=%s pid=%d", sid, user, self._registry.node, os.getpid())
 
     def on_disconnect(self, sid: str, reason: str) -> None:
-        user = self._get_user(sid)
-        log.info(
-            "disconnect sid=%s user=%r node=%s pid=%d reason=%r",
-            sid,
-            user,
-            self._registry.node,
-            os.getpid(),
-            reason,
-        )
-        try:
-            self._registry.remove(sid, get_user_room(user))
-        except Unavailable as error:
-            log.warning("sid=%s stays in the registry until this node's lease ends: %s", sid, error)
+        user = self._users.pop(sid)
+        node = self._registry.node
+        log.info("disconnect sid=%s user=%r node=%s pid=%d reason=%r", sid, user, node, os.getpid(), reason)
+        self._registry.remove(sid, get_user_room(user))
 
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""
         room = _get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
-        if not self._manager.is_in_room(sid, self.namespace, room):
-            if self._is_server_room(room):
-                raise Forbidden("This room belongs to somebody else.")
+        if not self._is_in_room(sid, room):
             raise NotInRoom(f"Join the room {room!r} first.")
         meta = self._meta(sid) | {"room": room}
         self.emit("message", (data, meta), room=room)
@@ -104,9 +100,7 @@ class ChatNamespace(socketio.Namespace):
 
     def on_join(self, sid: str, data: Any) -> dict[str, Any]:
         room = _get_room(data)
-        if not self._manager.is_in_room(sid, self.namespace, room):
-            if self._is_server_room(room):
-                raise Forbidden("This room belongs to somebody else.")
+        if not self._is_in_room(sid, room):
             self._check_room_limit(sid)
             self.enter_room(sid, room)
         return {"ok": True, "room": room}
@@ -122,7 +116,7 @@ class ChatNamespace(socketio.Namespace):
         """Call the event's handler; refuse an event that has none, or that has another number of arguments."""
         handler = getattr(self, f"on_{event}", None)
         if handler is None:
-            raise BadRequest(f"There is no event {event!r}.")
+            raise BadRequest(f"There is no event {event[:50]!r}.")
         try:
             inspect.signature(handler).bind(*args)
         except TypeError:
@@ -131,7 +125,7 @@ class ChatNamespace(socketio.Namespace):
         return handler(*args)
 
     def _get_user(self, sid: str) -> str:
-        return str(self.get_session(sid)["user"])
+        return self._users[sid]
 
     def _meta(self, sid: str) -> dict[str, Any]:
         """Return the server's own word on a message; ``at`` in milliseconds since 1970."""
@@ -141,6 +135,16 @@ class ChatNamespace(socketio.Namespace):
             "at": time.time_ns() // 1_000_000,
             "id": uuid.uuid4().hex,
         }
+
+    def _is_in_room(self, sid: str, room: str) -> bool:
+        """Whether ``sid`` is in ``room``; raises ``Forbidden`` if the server gives that room to others."""
+        if room == EVERYBODY:
+            raise Forbidden("That is the room of everybody; broadcast reaches it.")
+        if self._manager.is_in_room(sid, self.namespace, room):
+            return True
+        if self._is_server_room(room):
+            raise Forbidden("This room belongs to somebody else.")
+        return False
 
     def _is_server_room(self, room: str) -> bool:
         """Whether the server gives this room: a socket's own, a user's, everybody's."""

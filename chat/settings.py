@@ -7,6 +7,7 @@ held to these fields by a test.
 import difflib
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -14,12 +15,16 @@ from urllib.parse import urlsplit
 
 from chat.errors import SettingsError
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _OPEN_MODE = "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode)."
 
 
 def _int(low: int, high: int | None = None) -> Callable[[str], int]:
     def parse(text: str) -> int:
+        if not _WHOLE_NUMBER.fullmatch(text):
+            raise ValueError
         value = int(text)
         if value < low or (high is not None and value > high):
             raise ValueError
@@ -104,19 +109,25 @@ def _non_empty(text: str) -> str:
 
 def _host(text: str) -> str:
     """an address to bind, like 127.0.0.1"""
-    if not text or any(c.isspace() or c == "/" for c in text):
+    text = text.removeprefix("[").removesuffix("]")
+    if not text or not text.isprintable() or any(c in text for c in " /[]"):
         raise ValueError
     return text
 
 
 def _origins(text: str) -> tuple[str, ...]:
     """a comma-separated list of origins like https://chat.example.org, or *"""
-    origins = tuple(part.strip().rstrip("/") for part in text.split(","))
-    for origin in origins:
-        parts = urlsplit(origin)
-        if origin != "*" and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path):
-            raise ValueError
-    return origins
+    return tuple(_origin(part.strip()) for part in text.split(","))
+
+
+def _origin(text: str) -> str:
+    """As browsers write it: lower case, without the scheme's own port."""
+    parts = urlsplit(text.rstrip("/").lower())
+    if text == "*":
+        return text
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path or parts.query or parts.username:
+        raise ValueError
+    return f"{parts.scheme}://{parts.netloc}".removesuffix(f":{_DEFAULT_PORTS[parts.scheme]}")
 
 
 def _networks(text: str) -> tuple[str, ...]:
@@ -125,8 +136,12 @@ def _networks(text: str) -> tuple[str, ...]:
 
 
 def _prefix(text: str) -> str:
-    """1 to 32 letters, digits, dots, dashes or underscores"""
-    if not 1 <= len(text) <= 32 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
+    """1 to 32 letters, digits, dots, dashes or underscores, and not socketio, the default farm's channel"""
+    if (
+        text == "socketio"
+        or not 1 <= len(text) <= 32
+        or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+    ):
         raise ValueError
     return text
 
@@ -223,8 +238,8 @@ def _parse(setting: Any, env: str, text: str) -> Any:
         return setting.metadata["parse"](text)
     except (ValueError, UnicodeError):
         expected = setting.metadata["parse"].__doc__
-        shown = f"{len(text)} characters" if setting.metadata["secret"] else repr(text)
-        raise SettingsError(f"{env} has value {shown}: expected {expected}.") from None
+        shown = f"{len(text)} characters" if setting.metadata["secret"] else f"value {text!r}"
+        raise SettingsError(f"{env} has {shown}: expected {expected}.") from None
 
 
 def _unknown_warning(name: str, known: Mapping[str, Any]) -> str:

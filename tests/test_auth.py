@@ -54,6 +54,7 @@ def token(key=SECRET, algorithm="HS256", **claims):
         {},
         {"token": 5},
         {"token": "x" * 100_000},
+        {"token": "\ud800"},
         {"token": token(key="t" * 32)},
         {"token": token(key="", algorithm="none")},
         {"token": token(key="s" * 64, algorithm="HS512")},

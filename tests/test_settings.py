@@ -38,6 +38,9 @@ def test_defaults_need_no_environment():
         ("CHAT_ALLOWED_ORIGINS", "https://example.org/chat", "a comma-separated list of origins"),
         ("CHAT_TRUSTED_PROXIES", "10.0.0.0/99", "a comma-separated list of addresses or networks"),
         ("CHAT_PREFIX", "a b", "1 to 32 letters"),
+        ("CHAT_PREFIX", "socketio", "1 to 32 letters"),
+        ("CHAT_WORKERS", "1_0", "a whole number from 1 to 1024"),
+        ("CHAT_HOST", "a\0", "an address to bind"),
         ("CHAT_HOST", "", "an address to bind"),
         ("REDIS_URL", "localhost:6379", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "http://localhost", "a URL like redis://localhost:6379/0"),
@@ -58,7 +61,7 @@ def test_a_bad_value_is_one_sentence_with_variable_value_and_what_was_expected(n
 def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({"CHAT_SECRET": "hunter2"})
-    assert str(caught.value) == "CHAT_SECRET has value 7 characters: expected a secret of at least 32 bytes."
+    assert str(caught.value) == "CHAT_SECRET has 7 characters: expected a secret of at least 32 bytes."
     assert "s" * 32 not in repr(Settings.from_env({"CHAT_SECRET": "s" * 32}))
 
 
@@ -74,6 +77,11 @@ def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
 )
 def test_redis_urls(url):
     assert Settings.from_env({"REDIS_URL": url}).redis_url == url
+
+
+def test_origins_are_compared_as_browsers_write_them():
+    settings = Settings.from_env({"CHAT_ALLOWED_ORIGINS": "https://A.example:443/, http://b.example:8080"})
+    assert settings.allowed_origins == ("https://a.example", "http://b.example:8080")
 
 
 def test_an_unknown_variable_is_a_warning_that_names_the_nearest():

@@ -41,9 +41,9 @@ class RedisManager(socketio.RedisManager):
     def __init__(self, url: str, channel: str = "socketio", prefix: str = "chat") -> None:
         super().__init__(url, channel=channel)
         self.redis = connect(url)
-        self.registry = Registry(self.redis, prefix)
+        self.registry = Registry(self.redis, prefix, lambda: self.is_connected_to_redis)
         self._heard = float("-inf")
-        self._subscribed = Event()
+        self._connected = Event()
 
     @property
     def is_connected_to_redis(self) -> bool:
@@ -51,8 +51,8 @@ class RedisManager(socketio.RedisManager):
         return time.monotonic() - self._heard < _DEAF_S
 
     def wait_for_redis(self, timeout_s: float) -> bool:
-        """Wait until the subscription stands, at most ``timeout_s``; return whether it does."""
-        return bool(self._subscribed.wait(timeout_s))
+        """Wait until Redis answers, at most ``timeout_s``; return whether it does."""
+        return bool(self._connected.wait(timeout_s))
 
     def is_in_room(self, sid: str, namespace: str, room: str) -> bool:
         """Return whether ``sid``, a client of this worker, is in ``room``."""
@@ -88,7 +88,7 @@ class RedisManager(socketio.RedisManager):
                     pubsub.subscribe(self.channel)
                     yield from self._messages(pubsub)
             except (redis.RedisError, OSError) as error:
-                self._subscribed.clear()
+                self._connected.clear()
                 if time.monotonic() - complained >= _COMPLAIN_S:
                     self._get_logger().error("Redis does not answer, trying again every second: %s", error)
                     complained = time.monotonic()
@@ -102,12 +102,13 @@ class RedisManager(socketio.RedisManager):
             now = time.monotonic()
             if message is not None:
                 self._heard = now
-                if message["type"] == "subscribe":
-                    self._subscribed.set()
-                elif message["type"] == "message":
+                self._connected.set()
+                if message["type"] == "message":
                     yield message["data"]
             elif now - max(self._heard, opened) > _SILENT_S:
                 raise redis.ConnectionError("the subscription went silent")
+            elif not self.is_connected_to_redis:
+                self._connected.clear()
             if now - asked >= _HEARTBEAT_S:
                 pubsub.ping()
                 asked = now

@@ -13,7 +13,8 @@ from socketio.redis_manager import parse_redis_sentinel_url
 from chat.errors import Unavailable
 
 _CONNECT_TIMEOUT_S = 2.0
-_ANSWER_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 3.0
+_MAX_CONNECTIONS = 32  # of one worker; who finds all of them busy waits for one
 
 
 def connect(url: str) -> redis.Redis:
@@ -28,7 +29,10 @@ def connect(url: str) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),
     }
     if not url.startswith("redis+sentinel:"):
-        return redis.Redis.from_url(url, **options)
+        pool = redis.BlockingConnectionPool.from_url(
+            url, max_connections=_MAX_CONNECTIONS, timeout=_ANSWER_TIMEOUT_S, **options
+        )
+        return redis.Redis.from_pool(pool)
     sentinels, name, credentials = parse_redis_sentinel_url(url)
     sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, **options, **credentials)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(name)

@@ -11,12 +11,14 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 
 import gevent
 import redis
 from gevent.lock import BoundedSemaphore
 
+from chat.errors import Unavailable
 from chat.realtime.redis_client import redis_errors_as_unavailable
 
 log = logging.getLogger(__name__)
@@ -31,17 +33,23 @@ _BATCH = 500
 class Registry:
     """The names that this node serves, and the answer to how many nodes serve a name.
 
+    What Redis could not take at once is written with the next renewal that it answers.
+
     Args:
         client: where leases and names are kept.
         prefix: what every key begins with.
+        is_connected: whether Redis is known to answer; while it does not, nobody waits for a timeout.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, is_connected: Callable[[], bool]) -> None:
         self._redis = client
         self._prefix = prefix
+        self._is_connected = is_connected
         self._names: Counter[str] = Counter()
+        self._leftover: set[str] = set()  # names that Redis may still have and that we no longer serve
         self._lock = BoundedSemaphore()  # an add and a remove of one name must reach Redis in their order
-        self._refreshed = 0.0
+        self._must_write = False
+        self._refreshed = time.monotonic()
         self.node = ""
 
     def start(self, node: str) -> None:
@@ -49,35 +57,40 @@ class Registry:
         self.node = f"{node}#{uuid.uuid4().hex[:8]}"
         gevent.spawn(self._run)
 
-    def stop(self) -> None:
-        """Give the lease back, so that nobody waits for it to end; raises ``Unavailable``."""
-        with redis_errors_as_unavailable():
-            self._redis.delete(self._lease(self.node))
-
     def add(self, *names: str) -> None:
-        """Serve each of ``names`` once more; raises ``Unavailable``, and then nothing is changed."""
-        with self._lock, redis_errors_as_unavailable():
-            self._write([name for name in names if not self._names[name]])
+        """Serve each of ``names`` once more; raises ``Unavailable``, and then none is served."""
+        with self._lock:
+            new = [name for name in names if name not in self._names]
+            self._leftover.update(new)  # a command that timed out may have been executed
+            with self._redis_answers():
+                self._write(new)
+            self._leftover.difference_update(new)
             self._names.update(names)
 
     def remove(self, *names: str) -> None:
-        """Serve each of ``names`` once less; raises ``Unavailable``, and then only this node has forgotten them."""
-        with self._lock, redis_errors_as_unavailable():
+        """Serve each of ``names`` once less."""
+        with self._lock:
             self._names.subtract(names)
             gone = [name for name in names if self._names[name] <= 0]
             for name in gone:
                 del self._names[name]
-            if gone:
-                pipe = self._redis.pipeline(transaction=False)
-                for name in gone:
-                    pipe.srem(self._at(name), self.node)
-                pipe.execute()
+            self._leftover.update(gone)
+            try:
+                with self._redis_answers():
+                    self._erase(gone)
+            except Unavailable as error:
+                log.debug("to be removed later: %s (%s)", gone, error)
 
     def count_nodes(self, name: str) -> int:
         """Return how many live nodes serve ``name``; raises ``Unavailable``."""
-        with redis_errors_as_unavailable():
+        with self._redis_answers():
             nodes: set[bytes] = self._redis.smembers(self._at(name))  # type: ignore[assignment]
             return int(self._redis.exists(*(self._lease(node.decode()) for node in nodes))) if nodes else 0
+
+    def _redis_answers(self) -> AbstractContextManager[None]:
+        if not self._is_connected():
+            raise Unavailable("Redis does not answer")
+        return redis_errors_as_unavailable()
 
     def _run(self) -> None:
         while True:
@@ -91,9 +104,13 @@ class Registry:
         """Renew the lease; write all names again if it had ended (Redis was away or emptied), or now and then."""
         held = self._redis.set(self._lease(self.node), "1", px=LEASE_S * 1000, get=True)
         if held is None or time.monotonic() - self._refreshed > _REFRESH_S:
+            self._must_write = True
+        if self._must_write or self._leftover:
             with self._lock:
-                self._write(list(self._names))
-            self._refreshed = time.monotonic()
+                self._erase(list(self._leftover))
+                if self._must_write:
+                    self._write(list(self._names))
+                    self._must_write, self._refreshed = False, time.monotonic()
 
     def _write(self, names: Sequence[str]) -> None:
         for start in range(0, len(names), _BATCH):
@@ -102,6 +119,15 @@ class Registry:
                 pipe.sadd(self._at(name), self.node)
                 pipe.expire(self._at(name), _SET_TTL_S)
             pipe.execute()
+
+    def _erase(self, names: Collection[str]) -> None:
+        """Take this node out of the sets of ``names``, but for those that it serves (again)."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            if name not in self._names:
+                pipe.srem(self._at(name), self.node)
+        pipe.execute()
+        self._leftover.difference_update(names)
 
     def _lease(self, node: str) -> str:
         return f"{self._prefix}:node:{node}"

@@ -9,6 +9,7 @@ Overridden of ``socketio.Server`` (5.18), and why:
   comes back from a refusal); if its connection ended while the handler ran, it is taken out again.
 - ``handle_request``: a draining worker opens no new session.
 - ``_handle_eio_message``: what is no Socket.IO packet closes its connection, with one line in the log.
+- ``_handle_disconnect``, ``_handle_eio_disconnect``: nothing of a client stays, also if its handler failed.
 - ``_handle_event``: an event is an array with a name in front, and the name is not one of Socket.IO's own.
 - ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
 """
@@ -24,9 +25,10 @@ import socketio
 from gevent.pool import Pool
 from socketio import packet
 
-from chat.errors import ClientError, Internal, Unavailable
+from chat.errors import BadRequest, ClientError, Internal, Unavailable
 from chat.realtime import strict_json
 from chat.realtime.manager import RedisManager
+from chat.realtime.packet import Packet, is_too_deep
 from chat.realtime.transport import EngineServer
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Server(socketio.Server):
         options: dict[str, Any] = {
             "async_mode": "gevent",
             "async_handlers": False,
+            "serializer": Packet,
             "json": strict_json,
             "logger": logging.getLogger("socketio.server"),
             "engineio_logger": logging.getLogger("engineio.server"),
@@ -125,12 +128,32 @@ class Server(socketio.Server):
         self.manager.disconnect(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace, ignore_queue=True)
         self.eio.disconnect(eio_sid)
 
+    def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+        namespace = namespace or "/"
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        try:
+            super()._handle_disconnect(eio_sid, namespace, reason)
+        except Exception:
+            log.exception("the disconnect handler of %s failed", sid)
+            self.manager.disconnect(sid, namespace, ignore_queue=True)
+
+    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        super()._handle_eio_disconnect(eio_sid, reason)
+        self._binary_packet.pop(eio_sid, None)
+
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
+            self._check_attachments(eio_sid, data)
             super()._handle_eio_message(eio_sid, data)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             log.info("connection %s closed: it sent a packet that is none: %s", eio_sid, error)
             self.eio.disconnect(eio_sid)
+
+    def _check_attachments(self, eio_sid: str, data: Any) -> None:
+        """Raise ``ValueError`` if one packet's attachments together exceed what a client may send."""
+        pending = self._binary_packet.get(eio_sid)
+        if pending and sum(map(len, pending.attachments)) + len(data) > self.eio.max_http_buffer_size:
+            raise ValueError("its attachments are too large")
 
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         if not isinstance(data, list) or not data or not isinstance(data[0], str) or data[0] in self.reserved_events:
@@ -141,6 +164,10 @@ class Server(socketio.Server):
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
     ) -> None:
         try:
+            if not self.manager.is_connected_to_redis:
+                raise Unavailable("Redis does not answer")
+            if is_too_deep(data):
+                raise BadRequest("The data is nested too deeply.")
             answer = self._trigger_event(data[0], namespace, sid, *data[1:])
         except Unavailable as error:
             log.warning("event %r from %s is not acknowledged: %s", data[0], sid, error)

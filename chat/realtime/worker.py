@@ -2,21 +2,61 @@
 
 gunicorn's master opens all listeners; each worker serves the one that its *slot* owns, so that a port
 always leads to the same process, as Engine.IO's sessions need. Overridden of gevent-websocket's worker
-(gunicorn's ``GeventWorker``): ``load_wsgi``, which starts the Socket.IO servers before the first client
-comes, and ``handle_exit``, which closes their clients so that a stop takes seconds.
+(gunicorn's ``GeventWorker``), and why:
+
+- ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
+  loaded is an error page until it is mended, not the end.
+- ``server_class``, ``wsgi_handler``: the worker knows its listener and its idle connections.
+- ``handle_exit``: closes them, and the clients, so that a stop takes seconds.
 """
 
 import errno
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import gevent
+import gunicorn.util
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from geventwebsocket.handler import WebSocketHandler
+from gunicorn.workers.ggevent import PyWSGIServer
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
+_IDLE_GRACE_S = 1.0  # a connection accepted just now has sent its request by then
+
+
+class _Handler(WebSocketHandler):
+    """One HTTP connection; says to its server when it waits for a request."""
+
+    def read_requestline(self) -> str:
+        if self.server.is_stopping:
+            return ""  # ends the connection
+        self.server.idle.add(self)
+        try:
+            return str(super().read_requestline())
+        finally:
+            self.server.idle.discard(self)
+
+
+class _HTTPServer(PyWSGIServer):
+    """The HTTP server of one listener."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.idle: set[_Handler] = set()
+        self.is_stopping = False
+
+    def leave(self) -> None:
+        """Stop accepting; let requests finish; close the connections that wait for another one."""
+        self.close()
+        gevent.sleep(_IDLE_GRACE_S)
+        self.is_stopping = True
+        for handler in list(self.idle):
+            if handler.socket is not None:
+                handler.socket.shutdown(socket.SHUT_RD)
 
 
 class Worker(GeventWebSocketWorker):
@@ -24,6 +64,8 @@ class Worker(GeventWebSocketWorker):
 
     slot: int
     sockets: list[Any]
+    wsgi_handler = _Handler
+    _http: _HTTPServer | None = None
     _servers: tuple[Any, ...] = ()
 
     @staticmethod
@@ -31,19 +73,23 @@ class Worker(GeventWebSocketWorker):
         """Make ``arbiter.cfg.bind`` one address per worker.
 
         One ``HOST:PORT`` becomes as many consecutive ports as there are workers; as many addresses as
-        workers stay as they are. Anything else ends gunicorn with a sentence (exit code 2). Once the
-        listeners are open their number is fixed: a worker more (TTIN) is refused with a warning.
+        workers stay as they are. Anything else ends gunicorn with a sentence (exit code 2). A worker more
+        or less (TTIN, TTOU) is refused with a warning: it would share a port, or leave one that hangs.
         """
-        binds, workers, listeners = arbiter.cfg.bind, arbiter.num_workers, arbiter.LISTENERS
-        if workers != arbiter.cfg.workers:  # TTIN or TTOU
-            if workers > len(listeners):
-                arbiter.log.warning("Every port has its worker; restart with -w %d to have more.", workers)
-                arbiter.num_workers = len(listeners)
+        binds, workers = arbiter.cfg.bind, arbiter.num_workers
+        if workers != arbiter.cfg.workers:
+            if workers:  # none: the master is about to stop
+                arbiter.log.warning(
+                    "Each port has its worker, no more and no less; restart with -w for another number."
+                )
+                arbiter.num_workers = arbiter.cfg.workers
+        elif workers < 1:
+            _stop(_EXIT_USAGE, "there must be at least one worker (-w 1).")
         elif len(binds) == 1:
             arbiter.cfg.set("bind", _consecutive(binds[0], arbiter.cfg.address[0], workers))
-        elif len(binds) != workers:
+        elif len(binds) != workers or len(set(binds)) != len(binds):
             sentence = "give -b once (the first port) or once per worker (-w)."
-            _stop(_EXIT_USAGE, f"{workers} workers can't share {len(binds)} addresses: {sentence}")
+            _stop(_EXIT_USAGE, f"{workers} workers can't share {len(set(binds))} addresses: {sentence}")
 
     @staticmethod
     def check_ports(cfg: Any) -> None:
@@ -60,8 +106,11 @@ class Worker(GeventWebSocketWorker):
         A dead worker's successor gets the dead one's port; after HUP old and new share one until the
         old has left.
         """
-        taken = [worker.slot for worker in workers]
-        self.slot = min(range(len(self.sockets)), key=lambda slot: (taken.count(slot), slot))
+        others = list(workers)
+        taken = [worker.slot for worker in others]
+        taken_by_new = [worker.slot for worker in others if worker.cfg is self.cfg]  # HUP makes a new cfg
+        slots = range(len(self.sockets))
+        self.slot = min(slots, key=lambda slot: (taken_by_new.count(slot), taken.count(slot), slot))
 
     def keep_own_listener(self) -> None:
         """Close the listeners of all other slots. Called in the worker, right after the fork."""
@@ -73,7 +122,15 @@ class Worker(GeventWebSocketWorker):
 
     def load_wsgi(self) -> None:
         """Load the app, then start its Socket.IO servers, before the first client comes."""
-        super().load_wsgi()
+        try:
+            super().load_wsgi()
+        except Exception as error:
+            if not self.reloader:
+                raise
+            self.log.exception("The app can't be loaded; save a source file to try again.")
+            for frame in traceback.extract_tb(error.__traceback__):
+                self.reloader.add_extra_file(frame.filename)
+            self.wsgi = gunicorn.util.make_fail_app(traceback.format_exc())
         from chat.realtime.server import Server  # not before gevent has patched this process
 
         self._servers = tuple(Server.instances)
@@ -89,8 +146,15 @@ class Worker(GeventWebSocketWorker):
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: take no new clients, send the connected ones away. ``run`` then ends by itself."""
         super().handle_exit(sig, frame)
+        if self._http:
+            gevent.spawn(self._http.leave)
         for server in self._servers:
             gevent.spawn(server.stop)
+
+    def server_class(self, *args: Any, **kwargs: Any) -> _HTTPServer:
+        """Make the HTTP server of this worker's listener."""
+        self._http = _HTTPServer(*args, **kwargs)
+        return self._http
 
 
 def _consecutive(bind: str, address: Any, count: int) -> list[str]:
@@ -121,6 +185,8 @@ def _check_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except OverflowError:
+            _stop(_EXIT_USAGE, f"{port} is no port; the last one is 65535.")
         except OSError as error:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
             _stop(
