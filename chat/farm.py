@@ -6,6 +6,7 @@ Children run in sessions of their own, so that Ctrl-C reaches only this process,
 
 import contextlib
 import ctypes
+import errno
 import http.client
 import os
 import queue
@@ -104,15 +105,16 @@ class _Farm:
             self._wait(redis.answers, "Redis")
         ports = range(settings.base_port, settings.base_port + settings.workers)
         host = _reachable(settings.host)
+        authority = _in_url(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
         numbers = {"CHAT_WORKERS": str(settings.workers), "CHAT_BASE_PORT": str(settings.base_port)}
         self._start("workers", argv, {**environ, **numbers, "REDIS_URL": settings.redis_url})
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:
-            self._start_haproxy(settings, front, f"{host}:{ports[0]}-{ports[-1]}", environ)
-            self._say(f"webfarm is ready: http://{_reachable(front[0])}:{front[1]}  (Ctrl-C stops it)")
+            self._start_haproxy(settings, front, f"{authority}:{ports[0]}-{ports[-1]}", environ)
+            self._say(f"webfarm is ready: http://{_in_url(_reachable(front[0]))}:{front[1]}  (Ctrl-C stops it)")
         else:
-            urls = " ".join(f"http://{host}:{port}" for port in ports)
+            urls = " ".join(f"http://{authority}:{port}" for port in ports)
             self._say(f"webfarm is ready, without HAProxy: {urls}  (Ctrl-C stops it)")
 
     def _start_haproxy(
@@ -123,7 +125,7 @@ class _Farm:
         config = STATE / f"haproxy-{port}.cfg"
         text = haproxy.render(
             haproxy.parse_ranges([workers]),
-            bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            bind=f"{_in_url(host)}:{port}",
             heartbeat_s=settings.ping_interval_s + settings.ping_timeout_s,
             source_rate=0,  # all come from this machine
         )
@@ -164,18 +166,22 @@ class _Farm:
             raise _Stopped
         for part in self._parts:
             if not part.is_running:
-                raise Error(f"{part.name} ended by itself; the lines above say why. The rest was stopped.")
+                raise Error(f"the part {part.name} ended by itself; the lines above say why. The rest was stopped.")
 
     def _print_messages(self, timeout_s: float) -> None:
         with contextlib.suppress(queue.Empty):
             message = self._messages.get(timeout=timeout_s) if timeout_s else self._messages.get_nowait()
             while True:
                 if message.type == "line":
-                    self._printer.write(message)
+                    self._print(message)
                 message = self._messages.get_nowait()
 
     def _say(self, text: str) -> None:
-        self._printer.write(Message("line", text, datetime.now(), "chat", None))
+        self._print(Message("line", text, datetime.now(), "chat", None))
+
+    def _print(self, message: Message) -> None:
+        with contextlib.suppress(OSError):  # nobody reads any more; the farm goes on, or stops in order
+            self._printer.write(message)
 
 
 class _Part:
@@ -251,14 +257,19 @@ def _check_port(host: str, port: int, option: str) -> None:
         try:
             probe.bind(("" if host == "*" else host, port))
         except OSError as error:
-            raise Error(
-                f"port {port} on {host} can't be had: {error.strerror}. Choose another with {option}."
-            ) from None
+            if error.errno != errno.EADDRINUSE:
+                raise Error(f"{host}:{port} can't be bound: {error.strerror}.") from None
+            hint = f"is a farm running already? Else choose another with {option}"
+            raise Error(f"port {port} on {host} is in use: {hint}.") from None
 
 
 def _reachable(host: str) -> str:
     """Return the address at which something bound to ``host`` can be met from this machine."""
     return "127.0.0.1" if host in ("*", "0.0.0.0", "::") else host
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_ready(host: str, port: int) -> bool:

@@ -44,6 +44,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0)
         time.sleep(0.02)
 
 
+_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
 _prefixes = itertools.count()
 _next_port = 20000 + os.getpid() % 100 * 100
 
@@ -88,9 +89,7 @@ class Process:
     """A child process whose output is kept in ``lines``; ended, with all of its children, on ``close``."""
 
     def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
-        environ = {
-            name: value for name, value in os.environ.items() if not name.startswith(("CHAT_", "REDIS_URL", "PORT"))
-        }
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         self.popen = subprocess.Popen(
             argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -233,6 +232,13 @@ class Workers(Process):
                 self.close()
                 print(self.output)
                 raise
+
+    def close(self) -> None:
+        """End it; fail if something was left to a traceback."""
+        super().close()
+        tracebacks = [i for i, line in enumerate(self.lines) if line.startswith("Traceback")]
+        if tracebacks:
+            pytest.fail("\n".join(["a worker's log has a traceback:", *self.lines[tracebacks[0] - 1 :][:40]]))
 
     @property
     def urls(self) -> list[str]:
@@ -385,18 +391,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class RawClient:
     """A websocket that speaks Engine.IO by hand, for what no proper client would send."""
 
-    def __init__(self, url: str, join: bool) -> None:
+    def __init__(self, url: str, join: bool, query: str) -> None:
         self._stack = contextlib.ExitStack()
         self._socket = self._stack.enter_context(
-            connect(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket")
+            connect(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket" + query)
         )
         self.handshake = json.loads(str(self._socket.recv(10))[1:])
         if join:
             self.send("40")
             assert str(self._socket.recv(10)).startswith("40")
 
-    def send(self, text: str) -> None:
-        self._socket.send(text)
+    def send(self, data: str | bytes) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the server may have had enough before
+            self._socket.send(data)
+
+    def wait_for(self, text: str) -> None:
+        """Receive until a frame holds ``text``."""
+        while text not in str(self._socket.recv(10)):
+            pass
 
     def receive_until_closed(self, timeout_s: float = 10.0) -> bool:
         """Answer pings until the server closes the connection; return whether it did."""
@@ -418,8 +430,8 @@ def raw_client() -> Iterator[Callable[..., RawClient]]:
     """Opens websockets without a Socket.IO client; ``join=False`` stops before the namespace's CONNECT."""
     with contextlib.ExitStack() as stack:
 
-        def open_client(url: str, join: bool = True) -> RawClient:
-            client = RawClient(url, join)
+        def open_client(url: str, join: bool = True, query: str = "") -> RawClient:
+            client = RawClient(url, join, query)
             stack.callback(client.close)
             return client
 

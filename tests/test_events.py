@@ -1,13 +1,18 @@
 """The chat's events, seen by the stock JavaScript client on two workers without HAProxy in between."""
 
+import json
+import os
 import re
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
+import requests
 
 from chat.auth import create_token
-from tests.conftest import starting_workers, wait_until
+from tests.conftest import get_status, starting_workers, wait_until
 
 WEBSOCKET = {"transports": ["websocket"]}
 
@@ -144,6 +149,8 @@ BAD_ROOMS = [
         ("message", {"room": "user:bob"}, "forbidden"),
         ("leave", {"room": "user:anna"}, "forbidden"),
         ("leave", {"room": "*"}, "forbidden"),
+        ("join", {"room": "*"}, "forbidden"),
+        ("message", {"room": "*"}, "forbidden"),
         ("dance", {}, "bad_request"),
     ],
 )  # fmt: skip
@@ -222,12 +229,96 @@ def test_tokens(workers, node):
 
 def test_an_event_that_is_none_closes_only_its_sender(pair, node, raw_client):
     process, _, _ = pair
-    for text in ("42{}", "42[]", "42[5]", '42["disconnect"]', '42["connect",{}]', '42["message",NaN]'):
+    for text in ("x", "", "4", "42{}", "42[]", "42[5]", '42["disconnect"]', '42["connect",{}]', '42["message",NaN]'):
         raw = raw_client(process.urls[0])
         raw.send(text)
         assert raw.receive_until_closed()
     assert node.call("a", "message", "still here")["ok"]
     assert node.get("a", "disconnect") == []
+
+
+BAD_ATTACHMENTS = [
+    ['451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]', b"x"],  # one, named twice
+    ['451-["message",{"_placeholder":true,"num":1}]', b"x"],
+    ['451-["message",{"_placeholder":true,"num":-1}]', b"x"],
+    ['451-["message",1]', b"x"],
+    ['450-["message",1]'],
+    ["4511-[" + '"message"' + ',{"_placeholder":true,"num":0}' * 11 + "]"],
+    ['451-["message",{"_placeholder":true,"num":0}]', '42["message","a text"]'],
+    ['452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', b"x" * 600_000, b"x" * 600_000],
+    [b"out of the blue"],
+]
+
+
+@pytest.mark.parametrize("frames", BAD_ATTACHMENTS)
+def test_bad_attachments_close_their_sender_and_nothing_of_it_stays(pair, node, raw_client, frames):
+    process, _, _ = pair
+    raw = raw_client(process.urls[0], query="&userId=bad")
+    for frame in frames:
+        raw.send(frame)
+    assert raw.receive_until_closed()
+    wait_until(lambda: not node.call("a", "privateMessage", {"toUser": "bad"})["ok"], "the sender to be gone")
+    assert node.call("b", "message", "still here")["ok"]
+
+
+def test_data_that_is_nested_too_deeply_is_refused(pair, node, raw_client):
+    process, _, _ = pair
+    raw = raw_client(process.urls[0])
+    for depth, answer in ((150, '"ok":true'), (300, "nested too deeply"), (900, "nested too deeply")):
+        raw.send('427["message",' + "[" * depth + "]" * depth + "]")
+        raw.wait_for(answer)
+    raw.send("42" + "[" * 10_000)
+    assert raw.receive_until_closed()
+    assert node.call("a", "message", "still here")["ok"]
+
+
+def test_a_websocket_without_connection_upgrade_is_a_bad_request(pair):
+    process, _, _ = pair
+    url = f"{process.urls[0]}/socket.io/?EIO=4&transport=websocket"
+    assert requests.get(url, headers={"Upgrade": "websocket"}, timeout=5).status_code == 400
+
+
+def test_a_post_that_is_no_payload_ends_its_session(pair):
+    process, _, _ = pair
+    url = f"{process.urls[0]}/socket.io/?EIO=4&transport=polling"
+    sid = json.loads(requests.get(url, timeout=5).text[1:])["sid"]
+    assert requests.post(f"{url}&sid={sid}", data="x", timeout=5).status_code == 400
+    assert requests.get(f"{url}&sid={sid}", timeout=5).status_code == 400
+
+
+def test_who_left_while_redis_was_away_is_gone_when_it_is_back(own_redis, workers, node):
+    own_redis.start()
+    process = workers(1, url=own_redis.url)
+    for name in "ab":
+        node.connect(name, process.urls[0], query={"userId": name})
+    own_redis.close()
+    wait_until(lambda: get_status(f"{process.urls[0]}/readyz") == 503, "readyz to notice")
+    node.close("b")
+    process.wait_for_line("user='b'")
+    own_redis.start()
+    gone = {"code": "no_recipient", "message": "Nobody by that id is connected."}
+    wait_until(lambda: (node.call("a", "privateMessage", {"toUser": "b"}) or {}).get("error") == gone, "b to be gone")
+
+
+def test_a_connection_that_ends_while_its_connect_waits_for_redis_leaves_nothing(own_redis, workers, node):
+    own_redis.start()
+    process = workers(1, url=own_redis.url)
+    node.connect("a", process.urls[0], query={"userId": "a"})
+    url = f"{process.urls[0]}/socket.io/?EIO=4&transport=polling&userId=gone"
+    sid = json.loads(requests.get(url, timeout=5).text[1:])["sid"]
+    os.kill(own_redis.process.pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            joining = pool.submit(requests.post, f"{url}&sid={sid}", data="40", timeout=20)
+            wait_until(lambda: get_status(f"{process.urls[0]}/readyz") == 503, "readyz to notice")
+            requests.post(f"{url}&sid={sid}", data="1", timeout=5)
+            os.kill(own_redis.process.pid, signal.SIGCONT)
+            joining.result(20)
+    finally:
+        os.kill(own_redis.process.pid, signal.SIGCONT)
+    wait_until(
+        lambda: (node.call("a", "privateMessage", {"toUser": "gone"}) or {"ok": True})["ok"] is False, "it to be gone"
+    )
 
 
 def test_messages_on_the_channel_that_are_none_harm_nobody(pair, node, redis_server):

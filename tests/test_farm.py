@@ -75,7 +75,7 @@ def test_if_a_part_ends_the_rest_is_stopped_and_said(run, part):
     os.kill(next(pid for pid, command in commands.items() if part in command), signal.SIGKILL)
     assert process.wait() == 1
     name = {"gunicorn": "workers"}.get(part, part)
-    assert process.lines[-1] == f"chat: {name} ended by itself; the lines above say why. The rest was stopped."
+    assert process.lines[-1] == f"chat: the part {name} ended by itself; the lines above say why. The rest was stopped."
     assert not any(map(is_alive, started))
 
 
@@ -106,6 +106,11 @@ def test_a_source_file_that_changes_restarts_the_workers(run, copy):
     process.wait_for_line("events.py modified")
     wait_until(lambda: set(get_descendants(process.pid)) - before, "a new worker")
     wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "the new worker's readiness")
+    good = events.read_text()
+    events.write_text("import a_module_that_is_not_there\n")
+    wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 500, "the broken file to be met")
+    events.write_text(good)
+    wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "the mended file to be met")
 
 
 @pytest.mark.parametrize(("which", "option"), [(0, "--bind"), (1, "--base-port")])
@@ -117,9 +122,8 @@ def test_a_taken_port_is_one_sentence(redis_server, start, which, option):
         flags = ["--bind", f"127.0.0.1:{ports[0]}", "--base-port", str(ports[1])]
         process = start(sys.executable, "-m", "chat", "run", *flags, env={"REDIS_URL": redis_server.url})
         assert process.wait() == 1
-    expected = (
-        f"chat: port {ports[which]} on 127.0.0.1 can't be had: Address already in use. Choose another with {option}."
-    )
+    hint = f"is a farm running already? Else choose another with {option}"
+    expected = f"chat: port {ports[which]} on 127.0.0.1 is in use: {hint}."
     assert process.lines == [expected]
 
 

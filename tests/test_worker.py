@@ -1,5 +1,6 @@
 """One worker, one port: slots, gunicorn's own flags, replacement, and the end."""
 
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import pytest
 import requests
 
 from chat.programs import find_redis
-from tests.conftest import Workers, get_children, get_free_ports, get_status, is_alive, wait_until
+from tests.conftest import get_children, get_free_ports, get_status, is_alive, wait_until
 
 
 def get_pids(process):
@@ -47,7 +48,8 @@ def test_hup_replaces_all_workers_and_refuses_no_connection(workers):
 
     def ask(url):
         while not stop.is_set():
-            statuses.append(requests.get(f"{url}/healthz", timeout=10).status_code)
+            for path in ("/healthz", "/socket.io/?EIO=4&transport=polling"):
+                statuses.append(requests.get(url + path, timeout=10).status_code)
 
     threads = [threading.Thread(target=ask, args=(url,)) for url in process.urls]
     for thread in threads:
@@ -116,13 +118,19 @@ def test_as_many_b_as_workers_are_taken_as_they_are(redis_server, start):
          "give -b once (the first port) or once per worker (-w)."),
         (["-w", "2", "-b", "unix:/tmp/chat.sock"], "chat: 2 workers need 2 ports: 'unix:/tmp/chat.sock' is no HOST:PORT "
          "to count up from."),
+        (["-w", "0"], "chat: there must be at least one worker (-w 1)."),
+        (["-k", "sync"], "chat: the worker class must be chat.realtime.Worker; leave -k out."),
+        (["-w", "1", "-b", "127.0.0.1:99999"], "chat: 99999 is no port; the last one is 65535."),
+        (["-w", "2", "-b", ":4001", "-b", ":4001"], "chat: 2 workers can't share 1 addresses: "
+         "give -b once (the first port) or once per worker (-w)."),
         (["-w", "2", "-b", "127.0.0.1:65535"], "chat: 2 workers from port 65535 would need port 65536; the last port is 65535."),
     ],
 )  # fmt: skip
 def test_other_flags_are_refused_with_a_sentence(start, flags, sentence):
     process = start(sys.executable, "-m", "gunicorn", *flags)
     assert process.wait() == 2
-    assert process.lines == [sentence]
+    assert process.lines[-1] == sentence
+    assert "Traceback" not in process.output
 
 
 def test_a_bad_setting_stops_the_start_with_one_sentence(start):
@@ -149,11 +157,33 @@ def test_a_port_in_use_is_one_sentence(start):
     assert not any("Traceback" in line for line in process.lines)
 
 
-def test_a_worker_more_than_ports_is_refused(workers):
+@pytest.mark.parametrize("signum", [signal.SIGTTIN, signal.SIGTTOU])
+def test_a_worker_more_or_less_than_ports_is_refused(workers, signum):
     process = workers(2)
-    process.kill(signal.SIGTTIN)
-    process.wait_for_line("Every port has its worker; restart with -w 3 to have more.")
-    assert len(get_children(process.pid)) == 2
+    before = get_pids(process)
+    process.kill(signum)
+    process.wait_for_line("Each port has its worker, no more and no less; restart with -w for another number.")
+    assert get_pids(process) == before
+
+
+def test_hup_gives_each_port_a_worker_also_when_one_had_none(workers):
+    """The old worker of another port must not be counted against the new one of that port."""
+    process = workers(3)
+    for _ in range(3):
+        before = get_pids(process)
+        os.kill(before[process.ports[0]], signal.SIGKILL)
+        process.kill(signal.SIGHUP)
+        wait_until(lambda before=before: not any(map(is_alive, before.values())), "the end of the old workers")
+        process.wait_until_ready()
+        assert len(set(get_pids(process).values())) == 3
+
+
+def test_a_stop_does_not_wait_for_idle_connections(workers):
+    process = workers(1)
+    with requests.Session() as session:
+        assert session.get(process.urls[0] + "/healthz", timeout=5).status_code == 200
+        process.kill(signal.SIGTERM)
+        assert process.wait(6) == 0
 
 
 def test_a_stop_takes_seconds_and_sends_clients_away(workers, node):
@@ -210,14 +240,16 @@ def test_a_frozen_redis_is_noticed_too(own_redis, workers):
 
 def test_json_logs(workers):
     process = workers(1, CHAT_LOG_FORMAT="json")
+    line = json.loads(process.wait_for_line("Booting worker"))
+    assert (line["levelname"], line["name"]) == ("INFO", "gunicorn.error")
     assert all(line.startswith("{") for line in process.lines)
 
 
 def test_debug_logs_every_packet(workers, node):
     process = workers(1, CHAT_LOG_LEVEL="debug")
     node.connect("a", process.urls[0])
-    process.wait_for_line("Sending packet OPEN")
-    assert isinstance(process, Workers)
+    for packet in ("Sending packet OPEN", "Received packet MESSAGE data 0"):
+        process.wait_for_line(packet)
 
 
 def test_redis_by_sentinel(own_redis, tmp_path, start, workers, node):

@@ -66,8 +66,12 @@ class RedisManager(socketio.RedisManager):
             self.redis.publish(self.channel, text)
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
-        if message.get("host_id") != self.host_id or message.get("callback"):
+        if message.get("host_id") == self.host_id and not message.get("callback"):
+            return
+        try:
             super()._handle_emit(message)
+        except (LookupError, TypeError, ValueError) as error:
+            self._get_logger().warning("channel %s: an emit that is none was dropped: %r", self.channel, error)
 
     def _listen(self) -> Iterator[dict[str, Any]]:
         for data in self._redis_listen_with_retries():

@@ -39,6 +39,7 @@ function showState(state, reason, code) {
   $("worker").textContent = isConnected ? getWorker(socket) : "–";
   $("sid").textContent = isConnected ? socket.id : "–";
   $("copy-sid").disabled = !isConnected;
+  $("connect").textContent = isConnected ? "Change name" : "Connect";
   if (isConnected) welcome();
   if (code === "unauthorized") askForToken();
 }
@@ -202,5 +203,6 @@ if (!window.io) {
 } else if ($("user-id").value) {
   open();
 } else {
+  log.addNotice("Choose a name and connect.");
   $("user-id").focus();
 }

@@ -35,7 +35,7 @@ function show(end, state, reason) {
   panel.dataset.state = isConnected || state === "connecting" ? state : "disconnected";
   panel.dataset.user = user;
   write(end, "user", user);
-  write(end, "state", [STATE_WORDS[state], reason].join(" ").trim());
+  write(end, "state", [STATE_WORDS[state], reason ?? ""].join(" ").trim());
   panel.querySelector(".state").dataset.state = state;
   if (isConnected) {
     panel.dataset.worker = getWorker(socket);
@@ -147,7 +147,10 @@ async function start() {
   }
   // One after the other, so that HAProxy's choice for the second is not made in a rush with the first.
   if ((await open(ends[0], 0)) && (await openSecond())) send(...ends);
-  else $("result").textContent = "The server refused a connection. The demo has no tokens: it needs a server in open mode.";
+  else {
+    for (const end of ends) if (!end.socket?.connected) show(end, "refused");
+    $("result").textContent = "The server refused a connection. The demo has no tokens: it needs a server in open mode.";
+  }
 }
 
 $("send").addEventListener("click", () => send(ends[0], ends[1]));
