@@ -44,9 +44,8 @@ def choose_redis(url: str, *, is_set: bool, state: Path) -> Redis:
     if fault is None:
         return Redis(url, f"Redis: the one that answers at {_without_password(url)}")
     if is_set:
-        raise Error(
-            f"REDIS_URL {_without_password(url)} does not answer: {str(fault).rstrip('.')}. Start it, or unset REDIS_URL."
-        )
+        reason = str(fault).rstrip(".")
+        raise Error(f"REDIS_URL {_without_password(url)} does not answer: {reason}. Start it, or unset REDIS_URL.")
     if not isinstance(fault, redis.ConnectionError) or isinstance(fault, redis.AuthenticationError):
         raise Error(f"the Redis at {url} can't be used: {fault}. Name another one with REDIS_URL.")
     program = find_redis()
