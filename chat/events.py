@@ -68,10 +68,11 @@ class ChatNamespace(socketio.Namespace):
         log.info("connect sid=%s user=%r node=%s pid=%d", sid, user, self._registry.node, os.getpid())
 
     def on_disconnect(self, sid: str, reason: str) -> None:
-        user = self._users.pop(sid)
+        user = self._users[sid]
         node = self._registry.node
         log.info("disconnect sid=%s user=%r node=%s pid=%d reason=%r", sid, user, node, os.getpid(), reason)
         self._registry.remove(sid, get_user_room(user))
+        del self._users[sid]
 
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""

@@ -229,7 +229,18 @@ def test_tokens(workers, node):
 
 def test_an_event_that_is_none_closes_only_its_sender(pair, node, raw_client):
     process, _, _ = pair
-    for text in ("x", "", "4", "42{}", "42[]", "42[5]", '42["disconnect"]', '42["connect",{}]', '42["message",NaN]'):
+    for text in (
+        "x",
+        "",
+        "4",
+        "4" + "[" * 5000,
+        "42{}",
+        "42[]",
+        "42[5]",
+        '42["disconnect"]',
+        '42["connect",{}]',
+        '42["message",NaN]',
+    ):
         raw = raw_client(process.urls[0])
         raw.send(text)
         assert raw.receive_until_closed()

@@ -174,6 +174,7 @@ def test_hup_gives_each_port_a_worker_also_when_one_had_none(workers):
         os.kill(before[process.ports[0]], signal.SIGKILL)
         process.kill(signal.SIGHUP)
         wait_until(lambda before=before: not any(map(is_alive, before.values())), "the end of the old workers")
+        wait_until(lambda: len(get_children(process.pid)) == 3, "no worker more than ports")
         process.wait_until_ready()
         assert len(set(get_pids(process).values())) == 3
 

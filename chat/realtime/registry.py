@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import gevent
@@ -98,6 +98,7 @@ class Registry:
                 self._renew()
             except redis.RedisError as error:
                 log.debug("lease not renewed: %s", error)
+                self._must_write = True  # whether the lease had ended will not be known
             gevent.sleep(_RENEW_S)
 
     def _renew(self) -> None:
@@ -120,14 +121,16 @@ class Registry:
                 pipe.expire(self._at(name), _SET_TTL_S)
             pipe.execute()
 
-    def _erase(self, names: Collection[str]) -> None:
+    def _erase(self, names: Sequence[str]) -> None:
         """Take this node out of the sets of ``names``, but for those that it serves (again)."""
-        pipe = self._redis.pipeline(transaction=False)
-        for name in names:
-            if name not in self._names:
-                pipe.srem(self._at(name), self.node)
-        pipe.execute()
-        self._leftover.difference_update(names)
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
+            pipe = self._redis.pipeline(transaction=False)
+            for name in batch:
+                if name not in self._names:
+                    pipe.srem(self._at(name), self.node)
+            pipe.execute()
+            self._leftover.difference_update(batch)
 
     def _lease(self, node: str) -> str:
         return f"{self._prefix}:node:{node}"

@@ -90,7 +90,7 @@ class Server(socketio.Server):
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
         if self._draining and "sid" not in parse_qs(environ.get("QUERY_STRING", "")):
-            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Connection", "close")])
             return [b"This worker is stopping; please try again.\n"]
         return super().handle_request(environ, start_response)
 

@@ -15,6 +15,7 @@ from engineio import exceptions, packet, payload, socket
 
 log = logging.getLogger(__name__)
 
+_BAD_INPUT = (ValueError, TypeError, LookupError, RecursionError)  # what the stock parsers raise
 _MAX_PACKETS_PER_POST = 10_000
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -30,14 +31,14 @@ class Connection(socket.Socket):
     def handle_post_request(self, environ: dict[str, Any]) -> None:
         try:
             super().handle_post_request(environ)
-        except (ValueError, TypeError, LookupError) as error:
+        except _BAD_INPUT as error:
             log.info("connection %s closed: it posted what is no payload: %s", self.sid, error)
             raise exceptions.EngineIOError from error
 
     def _websocket_handler(self, ws: Any) -> list[Any]:
         try:
             return list(super()._websocket_handler(ws))
-        except (ValueError, TypeError, LookupError) as error:
+        except _BAD_INPUT as error:
             log.info("connection %s: a frame that is no packet: %s", self.sid, error)
             if self.upgrading:  # the probe was none; polling goes on
                 self.upgrading = False

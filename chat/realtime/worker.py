@@ -10,6 +10,7 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 - ``handle_exit``: closes them, and the clients, so that a stop takes seconds.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -56,7 +57,8 @@ class _HTTPServer(PyWSGIServer):
         self.is_stopping = True
         for handler in list(self.idle):
             if handler.socket is not None:
-                handler.socket.shutdown(socket.SHUT_RD)
+                with contextlib.suppress(OSError):  # the other side was quicker
+                    handler.socket.shutdown(socket.SHUT_RD)
 
 
 class Worker(GeventWebSocketWorker):
