@@ -26,7 +26,7 @@ from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIServer
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
-_IDLE_GRACE_S = 1.0  # a connection accepted just now has sent its request by then
+_GRACE_S = 1.0  # a connection accepted just now has sent its request by then
 
 
 class _Handler(WebSocketHandler):
@@ -50,10 +50,8 @@ class _HTTPServer(PyWSGIServer):
         self.idle: set[_Handler] = set()
         self.is_stopping = False
 
-    def leave(self) -> None:
-        """Stop accepting; let requests finish; close the connections that wait for another one."""
-        self.close()
-        gevent.sleep(_IDLE_GRACE_S)
+    def close_idle(self) -> None:
+        """Let requests finish; close the connections that wait for another one."""
         self.is_stopping = True
         for handler in list(self.idle):
             if handler.socket is not None:
@@ -146,12 +144,19 @@ class Worker(GeventWebSocketWorker):
         return f"{socket.gethostname()}:{address[1] if isinstance(address, tuple) else address}"
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: take no new clients, send the connected ones away. ``run`` then ends by itself."""
+        """SIGTERM: accept no more, send the clients away. ``run`` then ends by itself."""
         super().handle_exit(sig, frame)
+        gevent.spawn(self._leave)
+
+    def _leave(self) -> None:
+        """Stop accepting at once (after HUP the port is the new worker's); serve what was accepted; then close all."""
         if self._http:
-            gevent.spawn(self._http.leave)
+            self._http.close()
+        gevent.sleep(_GRACE_S)
         for server in self._servers:
             gevent.spawn(server.stop)
+        if self._http:
+            self._http.close_idle()
 
     def server_class(self, *args: Any, **kwargs: Any) -> _HTTPServer:
         """Make the HTTP server of this worker's listener."""
