@@ -379,6 +379,10 @@ class NodeClient:
 @pytest.fixture
 def node(start: Any) -> NodeClient:
     """The stock JavaScript client."""
+    return start_node(start)
+
+
+def start_node(start: Callable[..., Process]) -> NodeClient:
     process = start(NODE, str(HERE / "client.mjs"))
     process.wait_for_line('{"ready":')
     return NodeClient(process)

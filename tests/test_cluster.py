@@ -12,7 +12,7 @@ import pytest
 import requests
 import socketio
 
-from tests.conftest import HERE, NODE, NodeClient, get_children, get_status, is_alive, wait_until
+from tests.conftest import get_children, get_status, is_alive, start_node, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -133,7 +133,7 @@ def test_a_thousand_polling_clients_without_user_id_meet_no_invalid_session(farm
 
 def test_after_kill_9_the_port_answers_again_and_the_other_workers_clients_see_nothing(farm, start):
     site = farm(2)
-    clients = [NodeClient(start_node(start)) for _ in range(2)]
+    clients = [start_node(start) for _ in range(2)]
     names = [str(number) for number in range(200)]
     for name in names:
         clients[int(name) % 2].open(name, site.url, query={"userId": name}, transports=["websocket"])
@@ -152,12 +152,6 @@ def test_after_kill_9_the_port_answers_again_and_the_other_workers_clients_see_n
         assert clients[int(name) % 2].get(name, "disconnect") == []
     assert clients[int(others[0]) % 2].call(others[0], "privateMessage", {"toUser": victims[0]})["ok"]
     clients[int(victims[0]) % 2].wait_for(victims[0], "privateMessage")
-
-
-def start_node(start):
-    process = start(NODE, str(HERE / "client.mjs"))
-    process.wait_for_line('{"ready":')
-    return process
 
 
 def test_without_redis_pages_are_served_and_new_clients_wait(own_redis, farm, node):
