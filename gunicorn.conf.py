@@ -76,6 +76,7 @@ logconfig_dict = {
         "engineio": {"level": _packets},
         "socketio": {"level": _packets},
         "geventwebsocket": {"level": "WARNING"},
+        "websockets": {"level": "WARNING"},
         "gunicorn.error": {"level": settings.log_level.upper(), "handlers": [], "propagate": True},
         "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": True},
     },

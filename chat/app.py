@@ -18,15 +18,15 @@ def create_app(settings: Settings) -> Flask:
     Nothing is connected yet: the worker starts the server (``Server.start``) once the app is loaded.
     """
     manager = RedisManager(settings.redis_url, channel=settings.channel, prefix=settings.prefix)
+    namespace = ChatNamespace(settings, manager)
     server = Server(
         manager,
         connect_timeout_s=settings.connect_timeout_s,
-        ping_interval=settings.ping_interval_s,
-        ping_timeout=settings.ping_timeout_s,
-        max_http_buffer_size=settings.max_message_bytes,
+        get_user=namespace.get_user,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),
+        **settings.engine_options,
     )
-    server.register_namespace(ChatNamespace(settings, manager))
+    server.register_namespace(namespace)
     app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
     app.register_blueprint(create_blueprint(server))
     app.wsgi_app = WSGIApp(server, app.wsgi_app)  # type: ignore[method-assign]

@@ -125,13 +125,14 @@ class ChatNamespace(socketio.Namespace):
             raise BadRequest(f"The event {event!r} takes {expected} argument{'' if expected == 1 else 's'}.") from None
         return handler(*args)
 
-    def _get_user(self, sid: str) -> str:
-        return self._users[sid]
+    def get_user(self, sid: str) -> str | None:
+        """Return the user of a client of this worker."""
+        return self._users.get(sid)
 
     def _meta(self, sid: str) -> dict[str, Any]:
         """Return the server's own word on a message; ``at`` in milliseconds since 1970."""
         return {
-            "from": self._get_user(sid),
+            "from": self._users[sid],
             "sid": sid,
             "at": time.time_ns() // 1_000_000,
             "id": uuid.uuid4().hex,
@@ -152,7 +153,7 @@ class ChatNamespace(socketio.Namespace):
         return room == EVERYBODY or room.startswith(get_user_room("")) or self._registry.count_nodes(room) > 0
 
     def _check_room_limit(self, sid: str) -> None:
-        given = {sid, get_user_room(self._get_user(sid)), EVERYBODY, COMMON_ROOM}
+        given = {sid, get_user_room(self._users[sid]), EVERYBODY, COMMON_ROOM}
         if len(set(self.rooms(sid)) - given) >= self._settings.max_rooms_per_client:
             raise TooManyRooms(f"A client may be in {self._settings.max_rooms_per_client} rooms; leave one first.")
 

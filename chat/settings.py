@@ -177,7 +177,7 @@ class Settings:
     history_bytes: int = _setting("CHAT_HISTORY_BYTES", _int(1), 16_777_216, pending=True)
     history_ttl_s: float = _setting("CHAT_HISTORY_TTL_S", _seconds(1), 86_400.0, pending=True)
     max_message_bytes: int = _setting("CHAT_MAX_MESSAGE_BYTES", _int(1), 1_000_000)
-    max_outbox_bytes: int = _setting("CHAT_MAX_OUTBOX_BYTES", _int(1), 1_048_576, pending=True)
+    max_outbox_bytes: int = _setting("CHAT_MAX_OUTBOX_BYTES", _int(1), 1_048_576)
     rate_limit: float = _setting("CHAT_RATE_LIMIT", _int(0), 50, pending=True)
     rate_limit_bytes: int = _setting("CHAT_RATE_LIMIT_BYTES", _int(0), 1_000_000, pending=True)
     max_connections_per_user: int = _setting("CHAT_MAX_CONNECTIONS_PER_USER", _int(1), 20, pending=True)
@@ -226,6 +226,16 @@ class Settings:
                 f" {settings.base_port + settings.workers - 1}, and the last port is 65535."
             )
         return settings
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """What an ``EngineServer``, or a ``Server`` around one, is told of times and sizes."""
+        return {
+            "ping_interval": self.ping_interval_s,
+            "ping_timeout": self.ping_timeout_s,
+            "max_http_buffer_size": self.max_message_bytes,
+            "max_outbox_bytes": self.max_outbox_bytes,
+        }
 
     @property
     def channel(self) -> str:

@@ -22,17 +22,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chat.realtime.manager import RedisManager
-    from chat.realtime.server import Server, WSGIApp
+    from chat.realtime.manager import Manager, RedisManager
+    from chat.realtime.server import Server
+    from chat.realtime.transport import EngineServer
+    from chat.realtime.websocket import HandshakeError, WebSockets, encode_frame
     from chat.realtime.worker import Worker
+    from chat.realtime.wsgi import WSGIApp
 
-__all__ = ["RedisManager", "Server", "WSGIApp", "Worker"]
+__all__ = [
+    "EngineServer",
+    "HandshakeError",
+    "Manager",
+    "RedisManager",
+    "Server",
+    "WSGIApp",
+    "WebSockets",
+    "Worker",
+    "encode_frame",
+]
 
 _MODULES = {
+    "EngineServer": "transport",
+    "HandshakeError": "websocket",
+    "Manager": "manager",
     "RedisManager": "manager",
     "Server": "server",
-    "WSGIApp": "server",
+    "WSGIApp": "wsgi",
+    "WebSockets": "websocket",
     "Worker": "worker",
+    "encode_frame": "websocket",
 }
 
 

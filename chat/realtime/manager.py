@@ -9,8 +9,11 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - ``_publish``: raises ``Unavailable`` (stock drops the message after two tries).
 - ``_handle_emit``: an emit is delivered when it comes back over the channel, on its own worker too, so that
   all workers see the same order.
+
+``Manager`` is for one process without Redis.
 """
 
+import base64
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,9 +21,11 @@ from typing import Any
 import redis
 import socketio
 from gevent.event import Event
+from socketio import packet
 
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
+from chat.realtime.rooms import Rooms
 
 _RETRY_S = 1.0
 _COMPLAIN_S = 5.0  # how often a worker without Redis says so
@@ -29,7 +34,35 @@ _DEAF_S = 2.0  # without a word from Redis, the worker is cut off; must stay bel
 _SILENT_S = 5.0  # after which the subscription is opened anew
 
 
-class RedisManager(socketio.RedisManager):
+class Manager(Rooms, socketio.Manager):
+    """The clients of one process, without Redis."""
+
+    is_ready = True
+
+    def start(self, node: str) -> None:
+        """Nothing has to be started."""
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        return True
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if callback is None:
+            self.deliver(event, data, namespace, to or room, skip_sid)
+        else:
+            super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback)
+
+
+class RedisManager(Rooms, socketio.RedisManager):
     """Emits through one Redis channel, and knows which nodes serve whom (``registry``).
 
     Args:
@@ -41,22 +74,23 @@ class RedisManager(socketio.RedisManager):
     def __init__(self, url: str, channel: str = "socketio", prefix: str = "chat") -> None:
         super().__init__(url, channel=channel)
         self.redis = connect(url)
-        self.registry = Registry(self.redis, prefix, lambda: self.is_connected_to_redis)
+        self.registry = Registry(self.redis, prefix, lambda: self.is_ready)
         self._heard = float("-inf")
         self._connected = Event()
 
+    def start(self, node: str) -> None:
+        """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
+        self.initialize()
+        self.registry.start(node)
+
     @property
-    def is_connected_to_redis(self) -> bool:
-        """Whether the subscription was heard of within the last two seconds."""
+    def is_ready(self) -> bool:
+        """Whether Redis answers: the subscription was heard of within the last two seconds."""
         return time.monotonic() - self._heard < _DEAF_S
 
-    def wait_for_redis(self, timeout_s: float) -> bool:
+    def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait until Redis answers, at most ``timeout_s``; return whether it does."""
         return bool(self._connected.wait(timeout_s))
-
-    def is_in_room(self, sid: str, namespace: str, room: str) -> bool:
-        """Return whether ``sid``, a client of this worker, is in ``room``."""
-        return sid in self.rooms.get(namespace, {}).get(room, ())
 
     def _publish(self, data: dict[str, Any]) -> None:
         if data["method"] == "emit" and not data["callback"]:
@@ -66,12 +100,26 @@ class RedisManager(socketio.RedisManager):
             self.redis.publish(self.channel, text)
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
-        if message.get("host_id") == self.host_id and not message.get("callback"):
+        has_callback = bool(message.get("callback"))
+        if message.get("host_id") == self.host_id and not has_callback:
             return
         try:
-            super()._handle_emit(message)
+            if has_callback:
+                super()._handle_emit(message)
+            else:
+                self._deliver_emit(message)
         except (LookupError, TypeError, ValueError) as error:
             self._get_logger().warning("channel %s: an emit that is none was dropped: %r", self.channel, error)
+
+    def _deliver_emit(self, message: dict[str, Any]) -> None:
+        event, data = message["event"], message["data"]
+        if not isinstance(event, str):
+            raise TypeError("an event's name is a text")
+        if message.get("binary"):
+            data = packet.Packet.reconstruct_binary(data[0], [base64.b64decode(part) for part in data[1:]])
+        if isinstance(data, list):
+            data = data[0] if len(data) == 1 else tuple(data)
+        self.deliver(event, data, message.get("namespace") or "/", message.get("room"), message.get("skip_sid"))
 
     def _listen(self) -> Iterator[dict[str, Any]]:
         for data in self._redis_listen_with_retries():
@@ -111,7 +159,7 @@ class RedisManager(socketio.RedisManager):
                     yield message["data"]
             elif now - max(self._heard, opened) > _SILENT_S:
                 raise redis.ConnectionError("the subscription went silent")
-            elif not self.is_connected_to_redis:
+            elif not self.is_ready:
                 self._connected.clear()
             if now - asked >= _HEARTBEAT_S:
                 pubsub.ping()

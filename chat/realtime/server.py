@@ -1,127 +1,224 @@
-"""The Socket.IO server, and the WSGI application around it.
+"""The Socket.IO server.
+
+https://github.com/socketio/socket.io-protocol (revision 5)
 
 Overridden of ``socketio.Server`` (5.18), and why:
 
-- ``_engineio_server_class``: our transport.
+- ``_engineio_server_class``: our transport; ``_send_packet``, ``_send_eio_packet`` send what is encoded once.
 - ``_handle_eio_connect``: the manager was started with the worker, not with the first client; a connection that
-  joins no namespace within ``connect_timeout_s`` is closed.
+  joins no namespace within ``connect_timeout_s`` is closed. ``get_environ``: what is kept of an environment is small.
+- ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the handler that waits for
+  it; everything else is handled in the connection's own order. What is no packet closes its connection.
 - ``_handle_connect``: a client waits while Redis is away, and is then closed, not refused (the stock client never
-  comes back from a refusal); if its connection ended while the handler ran, it is taken out again.
-- ``handle_request``: a draining worker opens no new session.
-- ``_handle_eio_message``: what is no Socket.IO packet closes its connection, with one line in the log.
+  comes back from a refusal); an unknown namespace is refused in the protocol's words.
 - ``_handle_disconnect``, ``_handle_eio_disconnect``: nothing of a client stays, also if its handler failed.
-- ``_handle_event``: an event is an array with a name in front, and the name is not one of Socket.IO's own.
+- ``_handle_event``: an event is an array with a name in front, and the name is not one of Socket.IO's own; to a
+  namespace that was never joined it closes the connection.
 - ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
 """
 
 import logging
-import weakref
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
-from urllib.parse import parse_qs
+from collections.abc import Callable
+from typing import Any
 
 import gevent
 import socketio
-from gevent.pool import Pool
+from engineio import packet as engineio_packet
 from socketio import packet
 
 from chat.errors import BadRequest, ClientError, Internal, Unavailable
+from chat.realtime import environ as environs
 from chat.realtime import strict_json
-from chat.realtime.manager import RedisManager
+from chat.realtime.connection import MESSAGE, Connection
+from chat.realtime.manager import Manager, RedisManager
+from chat.realtime.message import Message
 from chat.realtime.packet import Packet, is_too_deep
+from chat.realtime.service import Service
 from chat.realtime.transport import EngineServer
 
 log = logging.getLogger(__name__)
 
-_CLOSING_AT_ONCE = 100
+_BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
+_JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(socketio.Server):
+class Server(socketio.Server, Service):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
-    One client's events are handled one after the other, in the order sent. A handler that raises a
-    ``ClientError`` refuses the event: its acknowledgement is ``{"ok": false, "error": {"code", "message"}}``.
+    One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a
+    handler may ``call`` its own client. A handler that raises a ``ClientError`` refuses the event: its
+    acknowledgement is ``{"ok": false, "error": {"code", "message"}}``.
 
     Args:
-        client_manager: the ``RedisManager``.
+        client_manager: a ``RedisManager``, or ``None`` for one process without Redis.
         connect_timeout_s: after so many seconds a connection that joined no namespace is closed.
-        kwargs: as for ``socketio.Server``.
+        get_user: names the user of a sid for the log, ``None`` if it has none.
+        kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
 
-    #: The servers of this process, which the worker starts and stops.
-    instances: ClassVar["weakref.WeakSet[Server]"] = weakref.WeakSet()
+    manager: Manager | RedisManager
+    eio: EngineServer
 
-    manager: RedisManager
-
-    def __init__(self, client_manager: RedisManager, *, connect_timeout_s: float = 10.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        client_manager: Manager | RedisManager | None = None,
+        *,
+        connect_timeout_s: float = 10.0,
+        get_user: Callable[[str], str | None] = lambda sid: None,
+        **kwargs: Any,
+    ) -> None:
         options: dict[str, Any] = {
-            "async_mode": "gevent",
-            "async_handlers": False,
             "serializer": Packet,
             "json": strict_json,
             "logger": logging.getLogger("socketio.server"),
             "engineio_logger": logging.getLogger("engineio.server"),
         }
-        super().__init__(client_manager=client_manager, **options | kwargs)
+        super().__init__(client_manager=client_manager or Manager(), **options | kwargs)
         self._connect_timeout_s = connect_timeout_s
-        self._draining = False
-        Server.instances.add(self)
+        self._get_user = get_user
+        self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
+        self.eio.deliver = self._handle_eio_message
+        self.register()
 
     def start(self, node: str) -> None:
-        """Connect to Redis and stay connected. ``node`` names this worker in the cluster."""
+        """Start the manager; ``node`` names this worker in the cluster."""
         self.manager_initialized = True
-        self.manager.initialize()
-        self.manager.registry.start(node)
+        self.manager.start(node)
 
     def stop(self) -> None:
         """Take no new clients, and close every connection; clients come back by themselves, elsewhere."""
-        self._draining = True
-        pool = Pool(_CLOSING_AT_ONCE)
-        reason = self.reason.SERVER_DISCONNECT
-        for session in list(self.eio.sockets.values()):
-            pool.spawn(session.close, wait=False, reason=reason)
-        pool.join()
+        self.eio.stop()
 
     def get_unready_reason(self) -> str | None:
         """Return why this worker takes no new clients (``draining``, ``redis``), or ``None`` while it does."""
-        if self._draining:
+        if self.eio.is_draining:
             return "draining"
-        return None if self.manager.is_connected_to_redis else "redis"
+        return None if self.manager.is_ready else "redis"
 
-    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if self._draining and "sid" not in parse_qs(environ.get("QUERY_STRING", "")):
-            start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Connection", "close")])
-            return [b"This worker is stopping; please try again.\n"]
-        return super().handle_request(environ, start_response)
+    def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """Return the WSGI environment of a client's first request, without its body.
+
+        What an application puts into it stays there.
+        """
+        eio_sid = self.manager.eio_sid_from_sid(sid, namespace or "/")
+        return self._unpack_environ(eio_sid) if eio_sid in self.environ else None
+
+    def _unpack_environ(self, eio_sid: str | None) -> dict[str, Any]:
+        """Return the environment, unpacked from now on: it may be changed."""
+        kept = self.environ[eio_sid]
+        if isinstance(kept, tuple):
+            kept = self.environ[eio_sid] = environs.unpack(kept)
+        return kept  # type: ignore[no-any-return]
+
+    def encode(self, pkt: packet.Packet) -> list[Message]:
+        """Return a Socket.IO packet and its attachments, to be sent to any number of clients."""
+        encoded = pkt.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        return [Message(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in parts]
+
+    def _send_packet(self, eio_sid: str, pkt: packet.Packet) -> None:
+        connection = self.eio.sockets.get(eio_sid)
+        if connection is not None:
+            for message in self.encode(pkt):
+                connection.send(message)
+
+    def _send_eio_packet(self, eio_sid: str, eio_pkt: engineio_packet.Packet) -> None:
+        self.eio.send_packet(eio_sid, eio_pkt)
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
 
     def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        self.environ[eio_sid] = environ
-        gevent.spawn_later(self._connect_timeout_s, self._close_if_unjoined, eio_sid)
+        self.environ[eio_sid] = environs.strip(environ)
+        self._unjoined.add(eio_sid)
 
     def _close_if_unjoined(self, eio_sid: str) -> None:
-        namespaces = self.manager.get_namespaces()
-        if eio_sid in self.environ and not any(self.manager.sid_from_eio_sid(eio_sid, n) for n in namespaces):
+        if eio_sid in self.environ and not self._has_joined(eio_sid):
             log.info("connection %s closed: it joined no namespace in time", eio_sid)
             self.eio.disconnect(eio_sid)
 
+    def _has_joined(self, eio_sid: str) -> bool:
+        return any(self.manager.sid_from_eio_sid(eio_sid, name) for name in self.manager.get_namespaces())
+
+    # From the client, in the hub
+
+    def _handle_eio_message(self, connection: Connection, data: str | bytes) -> None:
+        try:
+            pkt = self._assemble(connection.sid, data)
+        except _BAD_PACKET as error:
+            connection.refuse(f"a packet that is none: {str(error)[:200]}")
+            return
+        if pkt is None:
+            return
+        namespace, eio_sid = pkt.namespace or "/", connection.sid
+        if pkt.packet_type in (packet.ACK, packet.BINARY_ACK):
+            sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+            if self.manager.has_callback(sid, pkt.id):
+                gevent.spawn(self.manager.trigger_callback, sid, pkt.id, pkt.data)
+            return
+        size = len(data) + _JOB_BYTES
+        if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+            connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
+        elif pkt.packet_type == packet.CONNECT:
+            connection.enqueue(size, self._handle_connect, eio_sid, namespace, pkt.data)
+        else:
+            connection.enqueue(size, self._handle_disconnect, eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
+
+    def _assemble(self, eio_sid: str, data: str | bytes) -> Packet | None:
+        """Return the packet that ``data`` is or completes; ``None`` while attachments are missing."""
+        pending: Packet | None = self._binary_packet.get(eio_sid)
+        if pending is None:
+            pkt = self.packet_class(encoded_packet=data)
+            if not pkt.attachment_count:
+                return pkt  # type: ignore[no-any-return]
+            self._binary_packet[eio_sid] = pkt
+            return None
+        if sum(map(len, pending.attachments)) + len(data) > self.eio.max_http_buffer_size:
+            raise ValueError("its attachments are too large")
+        if not pending.add_attachment(data):
+            return None
+        del self._binary_packet[eio_sid]
+        return pending
+
+    # Handlers, in a greenlet
+
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         namespace = namespace or "/"
+        if eio_sid not in self.environ:
+            return
+        if not self._is_served(namespace):
+            self._refuse_connect(eio_sid, namespace, "Invalid namespace")
+        elif self.manager.sid_from_eio_sid(eio_sid, namespace):
+            self._refuse_connect(eio_sid, namespace, "Already connected")
+        elif not self.manager.wait_until_ready(self._connect_timeout_s):
+            self.eio.disconnect(eio_sid)
+        else:
+            self._connect(eio_sid, namespace, data)
+
+    def _is_served(self, namespace: str) -> bool:
+        return (
+            self.namespaces == "*"
+            or namespace in self.namespaces
+            or any(name in registered for name in (namespace, "*") for registered in (self.handlers, self.namespace_handlers))
+        )
+
+    def _refuse_connect(self, eio_sid: str, namespace: str, message: str) -> None:
+        self._send_packet(
+            eio_sid, self.packet_class(packet.CONNECT_ERROR, data={"message": message}, namespace=namespace)
+        )
+
+    def _connect(self, eio_sid: str, namespace: str, data: Any) -> None:
+        self._unpack_environ(eio_sid)  # for the handler
         try:
-            if self.manager.wait_for_redis(self._connect_timeout_s):
-                super()._handle_connect(eio_sid, namespace, data)
-            else:
-                self.eio.disconnect(eio_sid)
+            super()._handle_connect(eio_sid, namespace, data)
         except Unavailable as error:
             log.warning("connection %s closed, it will come back: %s", eio_sid, error)
             self._drop(eio_sid, namespace)
         except Exception:
             log.exception("the connect handler failed; connection %s closed", eio_sid)
             self._drop(eio_sid, namespace)
-        if eio_sid not in self.environ:
-            self._handle_disconnect(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
+        if eio_sid in self.environ:
+            self.environ[eio_sid] = environs.pack(self.environ[eio_sid])
 
     def _drop(self, eio_sid: str, namespace: str) -> None:
         """Forget a client that has not been connected yet, and close its connection."""
@@ -131,6 +228,8 @@ class Server(socketio.Server):
     def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         namespace = namespace or "/"
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        if sid is None:
+            return
         try:
             super()._handle_disconnect(eio_sid, namespace, reason)
         except Exception:
@@ -141,30 +240,19 @@ class Server(socketio.Server):
         super()._handle_eio_disconnect(eio_sid, reason)
         self._binary_packet.pop(eio_sid, None)
 
-    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        try:
-            self._check_attachments(eio_sid, data)
-            super()._handle_eio_message(eio_sid, data)
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            log.info("connection %s closed: it sent a packet that is none: %s", eio_sid, error)
-            self.eio.disconnect(eio_sid)
-
-    def _check_attachments(self, eio_sid: str, data: Any) -> None:
-        """Raise ``ValueError`` if one packet's attachments together exceed what a client may send."""
-        pending = self._binary_packet.get(eio_sid)
-        if pending and sum(map(len, pending.attachments)) + len(data) > self.eio.max_http_buffer_size:
-            raise ValueError("its attachments are too large")
-
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        if not isinstance(data, list) or not data or not isinstance(data[0], str) or data[0] in self.reserved_events:
-            raise ValueError("an event is an array that begins with a name")
-        super()._handle_event(eio_sid, namespace, id, data)
+        namespace = namespace or "/"
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        if self.manager.is_connected(sid, namespace):
+            self._handle_event_internal(self, sid, eio_sid, data, namespace, id)
+        elif not self._has_joined(eio_sid):
+            self.eio.sockets[eio_sid].refuse(f"an event to the namespace {namespace[:50]!r}, which it did not join")
 
     def _handle_event_internal(
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
     ) -> None:
         try:
-            if not self.manager.is_connected_to_redis:
+            if not self.manager.is_ready:
                 raise Unavailable("Redis does not answer")
             if is_too_deep(data):
                 raise BadRequest("The data is nested too deeply.")
@@ -175,40 +263,12 @@ class Server(socketio.Server):
         except ClientError as error:
             answer = _refusal(error)
         except Exception:
-            log.exception("the handler of event %r from %s failed", data[0], sid)
+            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self._get_user(sid))
             answer = _refusal(Internal("The server failed to handle this event."))
         if answer is not self.not_handled and id is not None:
             arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
-            ack = self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments)
-            self._send_packet(eio_sid, ack)
+            self._send_packet(eio_sid, self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments))
 
 
 def _refusal(error: ClientError) -> dict[str, Any]:
     return {"ok": False, "error": error.to_dict()}
-
-
-class WSGIApp:
-    """``server`` at ``path`` and nowhere else; all other paths go to ``wsgi_app``.
-
-    (``socketio.WSGIApp`` takes everything below the path, the browser client's files included.)
-    """
-
-    def __init__(
-        self,
-        server: Server,
-        wsgi_app: Callable[..., Iterable[bytes]] | None = None,
-        path: str = "/socket.io/",
-    ) -> None:
-        self._server = server
-        self._wsgi_app = wsgi_app or _not_found
-        self._paths = {path, path.rstrip("/")}
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["PATH_INFO"] in self._paths:
-            return self._server.handle_request(environ, start_response)
-        return self._wsgi_app(environ, start_response)
-
-
-def _not_found(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    start_response("404 Not Found", [("Content-Type", "text/plain")])
-    return [b"Not found\n"]

@@ -6,8 +6,9 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 
 - ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
   loaded is an error page until it is mended, not the end.
-- ``server_class``, ``wsgi_handler``: the worker knows its listener and its idle connections.
-- ``handle_exit``: closes them, and the clients, so that a stop takes seconds.
+- ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``).
+- ``handle_exit``, ``run``: the clients are sent away before the process ends, and a stop takes seconds. Websockets are
+  not in the pool that gunicorn waits for.
 """
 
 import contextlib
@@ -22,41 +23,11 @@ from typing import Any, NoReturn
 import gevent
 import gunicorn.util
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
-from geventwebsocket.handler import WebSocketHandler
-from gunicorn.workers.ggevent import PyWSGIServer
+
+from chat.realtime.http import Handler, HTTPServer
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
 _GRACE_S = 1.0  # a connection accepted just now has sent its request by then
-
-
-class _Handler(WebSocketHandler):
-    """One HTTP connection; says to its server when it waits for a request."""
-
-    def read_requestline(self) -> str:
-        if self.server.is_stopping:
-            return ""  # ends the connection
-        self.server.idle.add(self)
-        try:
-            return str(super().read_requestline())
-        finally:
-            self.server.idle.discard(self)
-
-
-class _HTTPServer(PyWSGIServer):
-    """The HTTP server of one listener."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.idle: set[_Handler] = set()
-        self.is_stopping = False
-
-    def close_idle(self) -> None:
-        """Let requests finish; close the connections that wait for another one."""
-        self.is_stopping = True
-        for handler in list(self.idle):
-            if handler.socket is not None:
-                with contextlib.suppress(OSError):  # the other side was quicker
-                    handler.socket.shutdown(socket.SHUT_RD)
 
 
 class Worker(GeventWebSocketWorker):
@@ -64,9 +35,9 @@ class Worker(GeventWebSocketWorker):
 
     slot: int
     sockets: list[Any]
-    wsgi_handler = _Handler
-    _http: _HTTPServer | None = None
-    _servers: tuple[Any, ...] = ()
+    wsgi_handler = Handler
+    _http: HTTPServer | None = None
+    _leaving: gevent.Greenlet | None = None
 
     @staticmethod
     def spread_binds(arbiter: Any) -> None:
@@ -77,6 +48,8 @@ class Worker(GeventWebSocketWorker):
         or less (TTIN, TTOU) is refused with a warning: it would share a port, or leave one that hangs.
         """
         binds, workers = arbiter.cfg.bind, arbiter.num_workers
+        if arbiter.cfg.is_ssl:
+            _stop(_EXIT_USAGE, "TLS is HAProxy's part (chat haproxy-config --tls-cert); leave --certfile and --keyfile out.")
         if workers != arbiter.cfg.workers:
             if workers:  # none: the master is about to stop
                 arbiter.log.warning(
@@ -131,11 +104,10 @@ class Worker(GeventWebSocketWorker):
             for frame in traceback.extract_tb(error.__traceback__):
                 self.reloader.add_extra_file(frame.filename)
             self.wsgi = gunicorn.util.make_fail_app(traceback.format_exc())
-        from chat.realtime.server import Server  # not before gevent has patched this process
+        from chat.realtime.service import Service
 
-        self._servers = tuple(Server.instances)
-        for server in self._servers:
-            server.start(self.node)
+        for service in Service.get_all():
+            service.start(self.node)
 
     @property
     def node(self) -> str:
@@ -146,21 +118,29 @@ class Worker(GeventWebSocketWorker):
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: accept no more, send the clients away. ``run`` then ends by itself."""
         super().handle_exit(sig, frame)
-        gevent.spawn(self._leave)
+        self._leaving = gevent.spawn(self._leave)
+
+    def run(self) -> None:
+        """Serve until the end; end when the clients have been sent away."""
+        super().run()
+        if self._leaving is not None:
+            self._leaving.join(self.cfg.graceful_timeout)
 
     def _leave(self) -> None:
         """Stop accepting at once (after HUP the port is the new worker's); serve what was accepted; then close all."""
+        from chat.realtime.service import Service
+
         if self._http:
             self._http.close()
         gevent.sleep(_GRACE_S)
-        for server in self._servers:
-            gevent.spawn(server.stop)
+        for service in reversed(Service.get_all()):
+            service.stop()
         if self._http:
             self._http.close_idle()
 
-    def server_class(self, *args: Any, **kwargs: Any) -> _HTTPServer:
+    def server_class(self, *args: Any, **kwargs: Any) -> HTTPServer:
         """Make the HTTP server of this worker's listener."""
-        self._http = _HTTPServer(*args, **kwargs)
+        self._http = HTTPServer(*args, has_access_log=bool(self.cfg.accesslog), **kwargs)
         return self._http
 
 

@@ -1,0 +1,79 @@
+"""``make bench``: each script beside Node and stock python-socketio, round by round, and one table.
+
+    make bench                              everything, three rounds
+    make bench ARGS="fanout idle"           these scripts alone
+    make bench ARGS="--quick"               one round, shorter and smaller; RESULTS.md is left as it is
+
+The peers take turns within each round, and each run has fresh servers and a fresh Redis. The figures are medians over
+the rounds. Exit codes: 0 good, 1 a fault, 2 wrong usage.
+"""
+
+import contextlib
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from importlib import import_module
+
+import click
+
+from benchmarks.harness import PEERS, ROOT, Farm
+from benchmarks.report import Figures, format_results, format_table
+
+SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private")
+
+
+@click.command(help=(__doc__ or "").partition("\n")[0])
+@click.argument("scripts", nargs=-1, type=click.Choice(SCRIPTS))
+@click.option("--rounds", type=click.IntRange(min=1), help="How often everything is run (default 3; 1 with --quick).")
+@click.option("--quick", is_flag=True, help="Shorter and smaller, to see that it works; leaves RESULTS.md as it is.")
+def main(scripts: tuple[str, ...], rounds: int | None, quick: bool) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    chosen = [script for script in SCRIPTS if script in scripts or not scripts]
+    rounds = rounds or (1 if quick else 3)
+    figures: Figures = {script: {peer: [] for peer in PEERS} for script in chosen}
+    for script, peer, number in _get_runs(chosen, rounds):
+        with _progress(f"{script} · {peer} · round {number + 1} of {rounds}"):
+            figures[script][peer].append(_run(script, peer, quick))
+    modules = {script: import_module(f"benchmarks.{script}") for script in chosen}
+    click.echo(format_table(modules, figures))
+    if not quick:
+        path = ROOT / "benchmarks/RESULTS.md"
+        path.write_text(format_results(modules, figures, rounds, is_complete=len(chosen) == len(SCRIPTS)))
+        click.echo(f"written: {path.relative_to(ROOT)}", err=True)
+
+
+def _get_runs(scripts: list[str], rounds: int) -> Iterator[tuple[str, str, int]]:
+    """Yield all runs; another peer begins in each round."""
+    for number in range(rounds):
+        first = number % len(PEERS)
+        for script in scripts:
+            for peer in PEERS[first:] + PEERS[:first]:
+                yield script, peer, number
+
+
+def _run(script: str, peer: str, quick: bool) -> dict[str, float]:
+    try:
+        with Farm(peer) as farm:
+            figures: dict[str, float] = import_module(f"benchmarks.{script}").run(farm, quick)
+            return figures
+    except (OSError, RuntimeError) as error:
+        raise click.ClickException(f"{script} on {peer}: {error}") from error
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[None]:
+    """Say on stderr what runs now, and how long it took."""
+    start = time.monotonic()
+    click.echo(f"bench: {what} … ", nl=False, err=True)
+    try:
+        yield
+    finally:
+        click.echo(f"{time.monotonic() - start:.0f} s", err=True)
+
+
+if __name__ == "__main__":
+    main(prog_name="make bench ARGS=...")

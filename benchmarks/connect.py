@@ -1,0 +1,28 @@
+"""What does a new client cost?
+
+2,000 clients connect over websocket and join the default namespace and one room, 50 at a time, half of them on each
+worker, after 200 others for warming up. CPU time of the two workers until the last one has joined, divided by 2,000;
+clients per second.
+"""
+
+from benchmarks.harness import Farm, Metric
+
+METRICS = (
+    Metric("cpu", "CPU per new client", "µs"),
+    Metric("redis", "Redis' CPU per new client", "µs"),
+    Metric("rate", "new clients per second", "1/s", is_higher_better=True),
+)
+
+
+def run(farm: Farm, quick: bool) -> dict[str, float]:
+    clients = 1000 if quick else 2000
+    load = farm.add_load()
+    load.call("connect", ports=farm.ports, count=200)
+    with farm.measure() as usage:
+        load.call("connect", ports=farm.ports, count=clients)
+    return {
+        "cpu": usage.workers / clients * 1e6,
+        "redis": usage.redis / clients * 1e6,
+        "rate": clients / usage.seconds,
+        "load_share": usage.load_share,
+    }

@@ -1,0 +1,50 @@
+"""What do the remaining clients notice when most others are cut off at once?
+
+8,000 idle clients, half of them on each worker. 50 more, in a process of their own, send 250 acknowledged echoes a second
+in turn, evenly spaced, whatever is answered. The process that holds 6,000 of the idle clients is then killed: the kernel
+closes all its connections. Round trips of the echoes sent in the 3 s before, and in the 3 s after.
+"""
+
+import time
+
+from benchmarks.harness import Farm, Metric
+from benchmarks.load import now_us
+
+MEASURING, RATE, WINDOW_S = 50, 250, 3
+
+METRICS = (
+    Metric("before", "echo before, 99 %", "ms"),
+    Metric("after", "echo after, 99 %", "ms"),
+    Metric("added", "added by the cut, 99 %", "ms"),
+    Metric("worst", "echo after, slowest", "ms"),
+    Metric("cpu", "CPU per client that was cut", "µs"),
+)
+
+
+def run(farm: Farm, quick: bool) -> dict[str, float]:
+    leaving, staying = (1500, 500) if quick else (6000, 2000)
+    doomed, idle, measuring = farm.add_load(), farm.add_load(), farm.add_load()
+    idle.call("connect", ports=farm.ports, count=staying)
+    doomed.call("connect", ports=farm.ports, count=leaving)
+    measuring.call("connect", ports=farm.ports, count=MEASURING)
+    farm.settle()
+    measuring.call("send_echoes", rate=RATE)
+    time.sleep(1)
+    start, spent = now_us(), farm.get_worker_seconds()
+    time.sleep(WINDOW_S)
+    cut, spent_quietly = now_us(), farm.get_worker_seconds() - spent
+    farm.remove_load(doomed)
+    time.sleep(max(0.0, WINDOW_S - (now_us() - cut) / 1e6))
+    spent_cutting = farm.get_worker_seconds() - spent - spent_quietly
+    before = measuring.call("get_echoes", since_us=start, until_us=cut)
+    after = measuring.call("get_echoes", since_us=cut, until_us=cut + WINDOW_S * 1_000_000)
+    gone = idle.call("count")["gone"] + measuring.call("count")["gone"]
+    if gone:
+        raise RuntimeError(f"{gone} of the clients that should have stayed are gone")
+    return {
+        "before": before["p99"],
+        "after": after["p99"],
+        "added": after["p99"] - before["p99"],
+        "worst": after["max"],
+        "cpu": (spent_cutting - spent_quietly) / leaving * 1e6,
+    }

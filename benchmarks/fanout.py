@@ -1,0 +1,47 @@
+"""What does it cost to deliver a room's messages when the servers have all they can do?
+
+1,000 clients in one room, half of them on each worker; 8 of them (4 on each) send a message of about 100 bytes whenever
+their last one is acknowledged. After a warm-up, CPU time of the two workers divided by the deliveries that the clients
+received; deliveries per second; the time from sending to receiving, at every 50th client.
+"""
+
+import time
+
+from benchmarks.harness import Farm, Metric
+
+CLIENTS, SENDERS = 1000, 8
+
+METRICS = (
+    Metric("cpu", "CPU per delivery", "µs"),
+    Metric("redis", "Redis' CPU per delivery", "µs"),
+    Metric("throughput", "deliveries per second", "1/s", is_higher_better=True),
+    Metric("p50", "latency, median", "ms"),
+    Metric("p99", "latency, 99 %", "ms"),
+)
+
+
+def run(farm: Farm, quick: bool) -> dict[str, float]:
+    load = farm.add_load()
+    load.call("connect", ports=farm.ports, count=CLIENTS)
+    load.call("sample", every=50)
+    load.call("send_closed_loop", event="message", senders=SENDERS)
+    time.sleep(1 if quick else 3)
+    load.call("forget_latencies")
+    before = load.call("count")
+    with farm.measure() as usage:
+        time.sleep(3 if quick else 8)
+    after = load.call("count")
+    latencies = load.call("get_latencies")
+    load.call("stop")
+    total = load.count_settled()
+    if total["gone"] or total["deliveries"] != total["acks"] * CLIENTS:
+        raise RuntimeError(f"{CLIENTS} clients, but {total}")
+    deliveries = after["deliveries"] - before["deliveries"]
+    return {
+        "cpu": usage.workers / deliveries * 1e6,
+        "redis": usage.redis / deliveries * 1e6,
+        "throughput": deliveries / usage.seconds,
+        "p50": latencies["p50"],
+        "p99": latencies["p99"],
+        "load_share": usage.load_share,
+    }

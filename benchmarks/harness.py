@@ -1,0 +1,250 @@
+"""What every script stands on: the three servers with their Redis, the load generators, CPU time and memory.
+
+A *farm* is one kind of server (a *peer*) as two processes on two ports, with a Redis of its own. Everything is on
+127.0.0.1; everything that a farm starts ends with it. Linux only: the figures come from its clocks and ``/proc``.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from chat.programs import find_redis
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+WORKERS = 2
+PEERS = ("node", "stock", "webfarm")
+
+_START_TIMEOUT_S = 30.0
+_ports = iter(range(12_000 + os.getpid() % 100 * 100, 32_000))  # below those that the kernel gives to clients
+_OWN_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table: the key that a script's figures have, and what it says."""
+
+    key: str
+    label: str
+    unit: str
+    is_higher_better: bool = False
+
+
+@dataclass
+class Usage:
+    """CPU seconds spent while something was measured, and how long it took."""
+
+    workers: float = 0.0
+    redis: float = 0.0
+    load: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def load_share(self) -> float:
+        """The generators' percentage of all CPU time."""
+        return 100 * self.load / (self.workers + self.redis + self.load)
+
+
+class Process:
+    """A child in a session of its own, so that Ctrl-C reaches only the harness, which then ends it."""
+
+    def __init__(self, *argv: str, env: dict[str, str] | None = None, **options: Any) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_SETTINGS)}
+        self._popen = subprocess.Popen(argv, cwd=ROOT, env=environ | (env or {}), start_new_session=True, **options)
+        self.pid = self._popen.pid
+        self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
+
+    def get_children(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def check(self) -> None:
+        """Raise if it has ended by itself."""
+        if self._popen.poll() is not None:
+            raise RuntimeError(f"{self._popen.args} ended with code {self._popen.returncode}")
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+        for pipe in (self.stdin, self.stdout):
+            if pipe:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+class Load(Process):
+    """A load generator's process; ``call`` gives a command of ``load.Swarm`` and waits for its result."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            sys.executable, "-m", "benchmarks.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def call(self, command: str, **arguments: Any) -> Any:
+        assert self.stdin
+        assert self.stdout
+        self.stdin.write(json.dumps({"command": command} | arguments) + "\n")
+        self.stdin.flush()
+        answer = json.loads(self.stdout.readline() or '{"error": "the load generator ended"}')
+        if "error" in answer:
+            raise RuntimeError(f"{command}: {answer['error']}")
+        return answer["result"]
+
+    def count_settled(self) -> dict[str, int]:
+        """Wait until nothing arrives any more (half a second without change); return ``count`` then."""
+        counted: dict[str, int] = self.call("count")
+        while True:
+            time.sleep(0.5)
+            before, counted = counted, self.call("count")
+            if counted == before:
+                return counted
+
+
+class Farm:
+    """Two processes of ``peer`` on two ports, and their Redis; a context manager."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self._loads: list[Load] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="webfarm-bench-"))
+        first = get_free_ports(1 + WORKERS)
+        self.ports = [first + 1 + number for number in range(WORKERS)]
+        redis = [find_redis(), "--port", str(first), "--bind", "127.0.0.1", "--dir", folder]
+        redis += ["--save", "", "--appendonly", "no", "--loglevel", "warning"]
+        self._redis = Process(*redis, stdout=subprocess.DEVNULL)
+        stack.callback(self._redis.kill)
+        wait_until(lambda: is_listening(first), "Redis", self._redis)
+        env = {"REDIS_URL": f"redis://127.0.0.1:{first}/0"}
+        self._servers: list[Process] = []
+        for argv, more in self._get_commands():
+            self._servers.append(Process(*argv, env=env | more))
+            stack.callback(self._servers[-1].kill)
+        wait_until(lambda: all(map(is_listening, self.ports)), self.peer, *self._servers)
+        wait_until(lambda: len(self._find_workers()) == WORKERS, f"the workers of {self.peer}", *self._servers)
+        self.workers = self._find_workers()
+
+    def _get_commands(self) -> Iterator[tuple[list[str], dict[str, str]]]:
+        gunicorn = [str(BIN / "gunicorn"), "-c"]
+        if self.peer == "webfarm":
+            env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(WORKERS), "CHAT_LOG_LEVEL": "error"}
+            yield [*gunicorn, "gunicorn.conf.py", "benchmarks.servers.webfarm:app"], env
+            return
+        for port in self.ports:
+            if self.peer == "node":
+                yield [find_node(), "benchmarks/servers/node.mjs"], {"PORT": str(port), "NODE_ENV": "production"}
+            else:
+                yield [*gunicorn, "benchmarks/servers/stock_gunicorn.py"], {"PORT": str(port)}
+
+    def _find_workers(self) -> list[int]:
+        if self.peer == "node":
+            return [server.pid for server in self._servers]
+        return [pid for server in self._servers for pid in server.get_children()]
+
+    def add_load(self) -> Load:
+        """Start a load generator."""
+        load = Load()
+        self._stack.callback(load.kill)
+        self._loads.append(load)
+        return load
+
+    def remove_load(self, load: Load) -> None:
+        """End a load generator at once: all its connections are cut."""
+        load.kill()
+        self._loads.remove(load)
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Usage]:
+        """Fill in the yielded ``Usage`` at the end of the block."""
+        usage, before, start = Usage(), self._get_usage(), time.monotonic()
+        yield usage
+        after = self._get_usage()
+        usage.seconds = time.monotonic() - start
+        for name in ("workers", "redis", "load"):
+            setattr(usage, name, getattr(after, name) - getattr(before, name))
+
+    def _get_usage(self) -> Usage:
+        return Usage(
+            workers=self.get_worker_seconds(),
+            redis=get_cpu_seconds(self._redis.pid),
+            load=sum(get_cpu_seconds(load.pid) for load in self._loads),
+        )
+
+    def get_worker_seconds(self) -> float:
+        """Return the CPU time of the workers."""
+        return sum(map(get_cpu_seconds, self.workers))
+
+    def get_memory(self) -> dict[str, int]:
+        """Return what the workers occupy together, in bytes: RSS, PSS, and what is theirs alone (USS)."""
+        total = {"Rss": 0, "Pss": 0, "Uss": 0}
+        for pid in self.workers:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                name, size = line.split()[:2]
+                key = "Uss" if name.startswith("Private_") else name.rstrip(":")
+                if key in total:
+                    total[key] += int(size) * 1024
+        return total
+
+    def settle(self, at_least_s: float = 2.0, at_most_s: float = 30.0) -> None:
+        """Wait until the workers have been quiet for two seconds: below 2 % of a core each second."""
+        start, quiet = time.monotonic(), 0
+        while (quiet < 2 or time.monotonic() - start < at_least_s) and time.monotonic() - start < at_most_s:
+            before = self.get_worker_seconds()
+            time.sleep(1)
+            quiet = quiet + 1 if self.get_worker_seconds() - before < 0.02 * WORKERS else 0
+
+
+def get_cpu_seconds(pid: int) -> float:
+    """Return user and system time of a process, all its threads, to the nanosecond (``clock_getcpuclockid``)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def find_node() -> str:
+    return shutil.which("node") or str(BIN / "node")
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def get_free_ports(count: int) -> int:
+    """Return the first of ``count`` consecutive free ports. None is given twice: clients may still linger there."""
+    while True:
+        ports = [next(_ports) for _ in range(count)]
+        if not any(map(is_listening, ports)):
+            return ports[0]
+
+
+def wait_until(condition: Callable[[], bool], what: str, *processes: Process) -> None:
+    """Wait until ``condition`` holds; raise if it takes too long or one of ``processes`` ends."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not condition():
+        for process in processes:
+            process.check()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited in vain for {what}")
+        time.sleep(0.05)

@@ -1,0 +1,27 @@
+"""How much memory does a client take that is connected and does nothing?
+
+8,000 clients connect, 50 at a time, half of them on each worker, after 200 others for warming up; then both workers have
+time to become quiet. What the two workers have grown by, divided by 8,000: RSS, PSS, and USS (pages of their own).
+"""
+
+from benchmarks.harness import Farm, Metric
+
+METRICS = (
+    Metric("rss", "RSS per idle client", "KiB"),
+    Metric("pss", "PSS per idle client", "KiB"),
+    Metric("uss", "USS per idle client", "KiB"),
+)
+
+
+def run(farm: Farm, quick: bool) -> dict[str, float]:
+    clients = 2000 if quick else 8000
+    load = farm.add_load()
+    load.call("connect", ports=farm.ports, count=200)
+    farm.settle()
+    before = farm.get_memory()
+    load.call("connect", ports=farm.ports, count=clients)
+    farm.settle(at_least_s=4)
+    after = farm.get_memory()
+    if gone := load.call("count")["gone"]:
+        raise RuntimeError(f"{gone} clients lost their connection")
+    return {key.lower(): (after[key] - before[key]) / clients / 1024 for key in before}

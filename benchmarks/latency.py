@@ -1,0 +1,46 @@
+"""How long does a room's message take when the servers are far from busy?
+
+1,000 clients in one room, half of them on each worker; 8 of them, in a process of their own, send 20 messages a second in
+turn, evenly spaced, whatever is acknowledged: 20,000 deliveries a second. The time from sending to receiving, of every
+delivery to the other 992; CPU time of the two workers divided by all deliveries.
+"""
+
+import time
+
+from benchmarks.harness import Farm, Metric
+
+CLIENTS, SENDERS, RATE = 1000, 8, 20
+
+METRICS = (
+    Metric("p50", "latency, median", "ms"),
+    Metric("p99", "latency, 99 %", "ms"),
+    Metric("cpu", "CPU per delivery", "µs"),
+    Metric("redis", "Redis' CPU per delivery", "µs"),
+)
+
+
+def run(farm: Farm, quick: bool) -> dict[str, float]:
+    receivers, senders = farm.add_load(), farm.add_load()
+    receivers.call("connect", ports=farm.ports, count=CLIENTS - SENDERS)
+    receivers.call("sample", every=1)
+    senders.call("connect", ports=farm.ports, count=SENDERS)
+    senders.call("send_paced", event="message", rate=RATE, senders=SENDERS)
+    time.sleep(1 if quick else 3)
+    receivers.call("forget_latencies")
+    before = receivers.call("count")
+    with farm.measure() as usage:
+        time.sleep(3 if quick else 8)
+    after = receivers.call("count")
+    latencies = receivers.call("get_latencies")
+    senders.call("stop")
+    total = receivers.count_settled()
+    if total["gone"] or total["deliveries"] != senders.call("count")["acks"] * (CLIENTS - SENDERS):
+        raise RuntimeError(f"{CLIENTS - SENDERS} receivers, but {total}")
+    deliveries = (after["deliveries"] - before["deliveries"]) * CLIENTS / (CLIENTS - SENDERS)
+    return {
+        "p50": latencies["p50"],
+        "p99": latencies["p99"],
+        "cpu": usage.workers / deliveries * 1e6,
+        "redis": usage.redis / deliveries * 1e6,
+        "load_share": usage.load_share,
+    }

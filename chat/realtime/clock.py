@@ -1,0 +1,86 @@
+"""Deadlines of many connections on one timer.
+
+Each kind of deadline has one delay for all connections, so its entries are due in the order in which they were
+made: a queue, not a heap, and nothing to search for when a connection ends. Whoever adds an entry checks, when it
+is due, whether it still matters.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+import gevent
+
+T = TypeVar("T")
+
+_TICK_S = 0.005  # what is due within it is done together
+
+
+class Clock:
+    """One timer of the event loop for any number of kinds of deadlines; it runs only while one is pending."""
+
+    def __init__(self) -> None:
+        self._kinds: list[Deadlines[Any]] = []
+        self._timer: Any = None
+        self._wakes_at = math.inf
+
+    def create_deadlines(self, delay_s: float, action: Callable[[T], None]) -> "Deadlines[T]":
+        """Return a new kind: ``action(item)`` is called ``delay_s`` seconds after ``add(item)``.
+
+        ``action`` runs in the hub and must not block.
+        """
+        kind: Deadlines[T] = Deadlines(self, delay_s, action)
+        self._kinds.append(kind)
+        return kind
+
+    def wake_at(self, due: float) -> None:
+        """Look for what is due at ``due`` (of ``time.monotonic``) at the latest."""
+        if due >= self._wakes_at:
+            return
+        self._stop()
+        self._wakes_at = due
+        self._timer = gevent.get_hub().loop.timer(max(due - monotonic(), 0.0) + _TICK_S)
+        self._timer.start(self._wake)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _wake(self) -> None:
+        self._stop()
+        self._wakes_at = math.inf
+        now = monotonic()
+        for kind in self._kinds:
+            kind.run(now)
+        self.wake_at(min((kind.due for kind in self._kinds), default=math.inf))
+
+
+class Deadlines(Generic[T]):
+    """One kind of deadline: made by ``Clock.create_deadlines``."""
+
+    def __init__(self, clock: Clock, delay_s: float, action: Callable[[T], None]) -> None:
+        self._clock = clock
+        self._delay_s = delay_s
+        self._action = action
+        self._items: deque[tuple[float, T]] = deque()
+
+    @property
+    def due(self) -> float:
+        """When the first item is due; infinity without one."""
+        return self._items[0][0] if self._items else math.inf
+
+    def add(self, item: T) -> None:
+        """Call the action with ``item`` when the delay has passed."""
+        due = monotonic() + self._delay_s
+        self._items.append((due, item))
+        if len(self._items) == 1:
+            self._clock.wake_at(due)
+
+    def run(self, now: float) -> None:
+        """Call the action with each item that is due."""
+        items = self._items
+        while items and items[0][0] <= now:
+            self._action(items.popleft()[1])

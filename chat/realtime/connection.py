@@ -1,0 +1,235 @@
+"""One Engine.IO connection: a session over polling, over a websocket, or on its way from one to the other.
+
+https://github.com/socketio/engine.io-protocol (revision 4)
+
+What comes from the client is received in the hub, in order. Handlers run in a greenlet that lives only while there
+is work: one job after the other, the disconnect handler last.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import Event
+
+from chat.realtime.message import Message
+from chat.realtime.outbox import SLOW_CLIENT
+from chat.realtime.polling import Polling
+from chat.realtime.upgrade import Upgrade
+from chat.realtime.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from chat.realtime.transport import EngineServer
+
+log = logging.getLogger(__name__)
+
+OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
+
+_PING, _NOOP, _CLOSE = Message(PING), Message(NOOP), Message(CLOSE)
+_MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
+_SLICE_S = 0.005  # of handlers that never wait; then others get their turn
+
+
+class Connection:
+    """A client's Engine.IO session."""
+
+    __slots__ = (
+        "_is_paused",
+        "_job_bytes",
+        "_jobs",
+        "_resumed",
+        "_session",
+        "closed",
+        "pinged_at",
+        "polling",
+        "server",
+        "sid",
+        "upgrading",
+        "websocket",
+    )
+
+    def __init__(self, server: "EngineServer", sid: str) -> None:
+        self.server = server
+        self.sid = sid
+        self.websocket: WebSocket | None = None
+        self.polling: Polling | None = Polling()
+        self.upgrading: Upgrade | None = None
+        self.closed: str | None = None  # why, once it is
+        self.pinged_at: float | None = None  # until the pong comes
+        self._session: dict[str, Any] | None = None
+        self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
+        self._job_bytes = 0
+        self._is_paused = False
+        self._resumed: Event | None = None
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether it is a websocket (python-engineio's name)."""
+        return self.websocket is not None
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """What ``save_session`` keeps of it."""
+        if self._session is None:
+            self._session = {}
+        return self._session
+
+    @session.setter
+    def session(self, session: dict[str, Any]) -> None:
+        self._session = session
+
+    # To the client
+
+    def send(self, message: Message) -> None:
+        """Send ``message`` without waiting; dropped once the connection is closed.
+
+        A client that leaves ``max_outbox_bytes`` unread is closed: ``slow client``.
+        """
+        if self.server.logs_packets:
+            self.server.log_packet(self.sid, "Sending", message.packet)
+        if self.websocket is not None:
+            self.websocket.send(message.frame)
+        elif self.polling is not None and not self.closed:
+            if self.polling.unsent < self.server.max_outbox_bytes:
+                self.polling.add(message)
+            else:
+                self.polling.take()
+                self.close(SLOW_CLIENT)
+
+    def switch_to(self, websocket: WebSocket) -> None:
+        """Go on over ``websocket``, beginning with what nobody has polled."""
+        polling, self.polling = self.polling, None
+        self.websocket = websocket
+        websocket.receiver = self
+        if self._is_paused:
+            websocket.pause()
+        for message in polling.take() if polling is not None else ():
+            websocket.send(message.frame)
+
+    def send_ping(self) -> None:
+        """Send a heartbeat, which is to be answered in time."""
+        if not self.closed:
+            self.pinged_at = monotonic()
+            self.send(_PING)
+            self.server.ping_timeouts.add(self)
+
+    def check_pong(self) -> None:
+        """Close the connection if its last heartbeat is not answered in time."""
+        if self.closed or self.pinged_at is None or monotonic() - self.pinged_at < self.server.ping_timeout:
+            return
+        if self._is_paused:  # it may have answered; it is we who don't read
+            self.server.ping_timeouts.add(self)
+        else:
+            self.close(self.server.reason.PING_TIMEOUT)
+
+    # From the client, in the hub
+
+    def on_message(self, data: str | bytes) -> None:
+        """Take one packet. One that is none closes the connection."""
+        if self.closed:
+            return
+        if self.server.logs_packets:
+            self.server.log_packet(self.sid, "Received", data)
+        if isinstance(data, bytes):
+            self.server.deliver(self, data)
+        elif data[:1] == MESSAGE:
+            self.server.deliver(self, data[1:])
+        elif data == PONG:
+            if self.pinged_at is not None:
+                self.pinged_at = None
+                self.server.pings.add(self)
+        elif data == CLOSE:
+            self.close(self.server.reason.CLIENT_DISCONNECT)
+        else:
+            self.refuse(f"a packet that is none: {data[:20]!r}")
+
+    def on_close(self, reason: str) -> None:
+        """The websocket has ended."""
+        self.close(reason)
+
+    def refuse(self, why: str) -> None:
+        """Close the connection, as its client broke the protocol."""
+        if not self.closed:
+            log.info("connection %s closed: %s", self.sid, why)
+            self.close(self.server.reason.TRANSPORT_ERROR)
+
+    def close(self, reason: str) -> None:
+        """End the session: what is queued is still sent, and the jobs that wait are still done."""
+        if self.closed:
+            return
+        self.closed = reason
+        if self.upgrading is not None:
+            self.upgrading.cancel()
+        if self.websocket is not None:
+            self.websocket.close()
+        elif self.polling is not None:
+            self._close_polling(reason)
+        self.server.on_closed(self, reason)
+
+    def _close_polling(self, reason: str) -> None:
+        """Answer the poll that waits; without one, only a close of our own leaves something for the next."""
+        polling = self.polling
+        assert polling is not None
+        if reason == self.server.reason.SERVER_DISCONNECT:
+            polling.messages.append(_CLOSE)
+        elif not polling.is_polled:
+            polling.messages = []
+        else:
+            polling.messages = [_NOOP if reason == self.server.reason.CLIENT_DISCONNECT else _CLOSE]
+        polling.release()
+        if self._resumed is not None:
+            self._resumed.set()
+
+    # Handlers
+
+    def enqueue(self, size: int, job: Callable[..., object], *args: Any) -> None:
+        """Do ``job(*args)`` after all that was enqueued before, in a greenlet.
+
+        ``size`` is what it keeps in memory, in bytes: while much waits, nothing more is read of this client.
+        """
+        if self._jobs is None:
+            self._jobs = deque()
+            gevent.spawn(self._work)
+        self._jobs.append((job, args))
+        self._job_bytes += size
+        if not self._is_paused and (
+            len(self._jobs) > _MAX_JOBS or self._job_bytes > self.server.max_http_buffer_size
+        ):
+            self._is_paused = True
+            if self.websocket is not None:
+                self.websocket.pause()
+
+    def wait_until_read(self) -> None:
+        """Wait while so much waits to be handled that nothing more is read."""
+        if self._is_paused and not self.closed:
+            self._resumed = self._resumed or Event()
+            self._resumed.wait()
+
+    def _work(self) -> None:
+        jobs = self._jobs
+        assert jobs is not None
+        started = monotonic()
+        while jobs:
+            job, args = jobs.popleft()
+            try:
+                job(*args)
+            except Exception:
+                log.exception("connection %s: %r failed", self.sid, job)
+            if jobs and monotonic() - started > _SLICE_S:
+                gevent.sleep(0)
+                started = monotonic()
+        self._jobs = None
+        self._job_bytes = 0
+        if self._is_paused:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if self.websocket is not None:
+            self.websocket.resume()
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None

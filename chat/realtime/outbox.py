@@ -1,0 +1,171 @@
+"""What is on its way to a client: bounded, never waited for, and sent in as few calls as it can be.
+
+What a delivery costs is the kernel's ``send``, and that costs the same for one message as for ten. So a connection
+that was flushed just now waits for the rest of the pace, and what is queued meanwhile leaves together with it. A
+quiet connection waits for nothing but the end of the loop's turn.
+"""
+
+import _socket
+from collections import deque
+from time import monotonic
+from typing import Any
+
+import gevent
+
+SLOW_CLIENT = "slow client"  # why a connection ended, beside Engine.IO's own reasons
+TRANSPORT_CLOSE = "transport close"
+
+_PACE_S = 0.01
+_SLICE_S = 0.004  # after so long, the loop looks after its other watchers
+_CHECK_EVERY = 32
+_JOIN_BYTES = 16_384  # up to which a copy costs less than a vector
+_IOV_MAX = 512
+_WRITE = 2  # libev's event
+
+
+class Pacer:
+    """Flushes each scheduled outbox once: at the end of the turn, or ``pace_s`` after its last flush at the latest."""
+
+    def __init__(self, pace_s: float = _PACE_S) -> None:
+        self._pace_s = pace_s
+        self._ready: deque[Outbox] = deque()  # to be flushed in this turn of the loop
+        self._waiting: list[Outbox] = []  # until the timer fires
+        self._callback: Any = None
+        self._timer: Any = None
+
+    def schedule(self, outbox: "Outbox") -> None:
+        """Have ``outbox`` flushed soon."""
+        if monotonic() - outbox.flushed_at >= self._pace_s:
+            self._ready.append(outbox)
+            if self._callback is None:
+                self._callback = gevent.get_hub().loop.run_callback(self._flush_ready)
+        else:
+            self._waiting.append(outbox)
+            if self._timer is None:
+                self._timer = gevent.get_hub().loop.timer(self._pace_s)
+                self._timer.start(self._flush_waiting)
+
+    def _flush_waiting(self) -> None:
+        self._timer.close()
+        self._timer = None
+        self._ready.extend(self._waiting)
+        self._waiting.clear()
+        if self._callback is None:
+            self._flush_ready()
+
+    def _flush_ready(self) -> None:
+        self._callback = None
+        ready = self._ready
+        started = monotonic()
+        count = 0
+        while ready:
+            outbox = ready.popleft()
+            outbox.flushed_at = started
+            outbox.flush()
+            count += 1
+            if count % _CHECK_EVERY == 0 and monotonic() - started > _SLICE_S:
+                self._callback = gevent.get_hub().loop.run_callback(self._flush_ready)
+                return
+
+
+class Outbox:
+    """The sending half of a connection on a non-blocking socket.
+
+    Args:
+        connection: the socket.
+        pacer: what decides when it is flushed.
+        max_bytes: unsent bytes at which the next message ends the connection instead.
+    """
+
+    __slots__ = ("_max_bytes", "_pacer", "_queued", "_socket", "_unsent", "_writer", "flushed_at")
+
+    def __init__(self, connection: _socket.socket, pacer: Pacer, max_bytes: int) -> None:
+        self.flushed_at = 0.0
+        self._socket: _socket.socket | None = connection
+        self._pacer = pacer
+        self._max_bytes = max_bytes
+        self._queued: list[Any] | None = None  # bytes, shared with other outboxes; None: nothing is to be sent
+        self._unsent = 0
+        self._writer: Any = None
+
+    def on_lost(self, reason: str) -> None:
+        """Nothing can be sent any more: ``SLOW_CLIENT`` or ``TRANSPORT_CLOSE``. Called before the end."""
+
+    def on_sent(self) -> None:
+        """All that was queued is with the kernel."""
+
+    def queue(self, data: bytes) -> None:
+        """Send ``data`` in its turn, without waiting and whatever is unsent already."""
+        if self._queued is not None:
+            self._queued.append(data)
+            self._unsent += len(data)
+        elif self._socket is not None:
+            self._queued = [data]
+            self._unsent = len(data)
+            self._pacer.schedule(self)
+
+    def has_room(self) -> bool:
+        """Return whether more may be queued; if the client has read too little for that, its connection ends."""
+        if self._unsent < self._max_bytes:
+            return True
+        if self._writer is None:
+            self.flush()  # what waits for its pace is not the client's fault
+        if self._unsent < self._max_bytes:
+            return self._socket is not None
+        self.on_lost(SLOW_CLIENT)
+        self.abort()
+        return False
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the kernel takes it. The pacer calls it."""
+        queued, connection = self._queued, self._socket
+        if queued is None or connection is None or self._writer is not None:
+            return
+        try:
+            if len(queued) == 1:
+                sent = connection.send(queued[0])
+            elif self._unsent <= _JOIN_BYTES:
+                sent = connection.send(b"".join(queued))
+            else:
+                sent = connection.sendmsg(queued[:_IOV_MAX])
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the other side is gone
+            self.on_lost(TRANSPORT_CLOSE)
+            self.abort()
+            return
+        self._unsent -= sent
+        if self._unsent:
+            self._keep_unsent(queued, sent)
+        else:
+            self._queued = None
+            self.on_sent()
+
+    def abort(self) -> None:
+        """Close the socket at once, whatever is unsent."""
+        connection, self._socket, self._queued = self._socket, None, None
+        self._stop_writer()
+        if connection is not None:
+            connection.close()
+
+    def _keep_unsent(self, queued: list[Any], sent: int) -> None:
+        """Drop the first ``sent`` bytes; send the rest when the kernel takes more."""
+        assert self._socket is not None
+        done = 0
+        while sent >= len(queued[done]):
+            sent -= len(queued[done])
+            done += 1
+        del queued[:done]
+        if sent:
+            queued[0] = memoryview(queued[0])[sent:]
+        self._writer = gevent.get_hub().loop.io(self._socket.fileno(), _WRITE)
+        self._writer.start(self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._stop_writer()
+        self.flush()
+
+    def _stop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,78 @@
+"""The polling half of a session: what waits to be polled, and the request that waits for it."""
+
+import base64
+import binascii
+
+from gevent.event import AsyncResult
+
+from chat.realtime.message import Message
+
+_SEPARATOR = "\x1e"  # between the packets of a payload
+
+
+class PollingError(Exception):
+    """The client polls in a way that no client does; its session ends."""
+
+
+class Polling:
+    """What waits to be polled."""
+
+    __slots__ = ("_poll", "is_posted", "messages", "unsent")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.unsent = 0
+        self.is_posted = False  # while a POST is being read
+        self._poll: AsyncResult | None = None
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether a request waits for messages."""
+        return self._poll is not None
+
+    def add(self, message: Message) -> None:
+        """Hand ``message`` to the request that waits, or keep it for the next one."""
+        self.messages.append(message)
+        self.unsent += len(message)
+        self.release()
+
+    def release(self) -> None:
+        """Answer the request that waits, if there is one."""
+        if self._poll is not None:
+            self._poll.set()
+
+    def take(self) -> list[Message]:
+        """Return what waits, which waits no longer."""
+        messages, self.messages, self.unsent = self.messages, [], 0
+        return messages
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """Wait for messages; return none after ``timeout_s``. Raises ``PollingError`` if another request waits."""
+        if self._poll is not None:
+            raise PollingError("two polls at once")
+        if not self.messages:
+            self._poll = AsyncResult()
+            try:
+                self._poll.wait(timeout_s)
+            finally:
+                self._poll = None
+        return self.take()
+
+
+def encode_payload(messages: list[Message]) -> bytes:
+    """Return what a poll is answered with."""
+    return _SEPARATOR.join([message.text for message in messages]).encode()
+
+
+def decode_payload(body: bytes) -> list[str | bytes]:
+    """Return the packets of what was posted. Raises ``ValueError`` if it is no payload."""
+    return [_decode_packet(text) for text in str(body, "utf-8").split(_SEPARATOR)]
+
+
+def _decode_packet(text: str) -> str | bytes:
+    if not text.startswith("b"):
+        return text
+    try:
+        return base64.b64decode(text[1:], validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"no base64: {error}") from None

@@ -1,0 +1,25 @@
+"""What starts and stops with its gunicorn worker."""
+
+import weakref
+from typing import ClassVar
+
+
+class Service:
+    """A part of the engine that the worker starts before the first client comes, and stops before it ends."""
+
+    _created: ClassVar[list["weakref.ref[Service]"]] = []
+
+    def register(self) -> None:
+        """Have the worker of this process start and stop this service. Called when it is made."""
+        Service._created.append(weakref.ref(self))
+
+    @classmethod
+    def get_all(cls) -> list["Service"]:
+        """Return the services of this process in the order in which they were made: parts before wholes."""
+        return [service for reference in cls._created if (service := reference()) is not None]
+
+    def start(self, node: str) -> None:
+        """Begin to work; ``node`` names this worker in the cluster. It may not block for long."""
+
+    def stop(self) -> None:
+        """Send all clients away. It may block for seconds."""
