@@ -1,9 +1,9 @@
 """What do others notice of a client that sends large messages?
 
 One client, in a process of its own, sends 900 KB a second, in one event: first one that is only acknowledged, then
-one that comes back to it through Redis. Another client of the same worker, in a process of its own too, sends an acknowledged
-echo every 2 ms, whatever is answered. Round trips of the echoes with the large messages, less those of a quiet phase
-before: the 99th percentiles, and the slowest against the quiet phase's 99th percentile.
+one that comes back to it through Redis. Another client of the same worker, in a process of its own too, sends an
+acknowledged echo every 2 ms, whatever is answered. Round trips of the echoes with the large messages, less those of a
+quiet phase before: the 99th percentiles, and the slowest against the quiet phase's 99th percentile.
 """
 
 import time

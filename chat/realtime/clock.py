@@ -15,7 +15,7 @@ import gevent
 
 T = TypeVar("T")
 
-_TICK_S = 0.005  # what is due within it is done together
+_TICK_S = 0.005  # what is due within it is done now
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
         self._wakes_at = math.inf
 
     def create_deadlines(self, delay_s: float, action: Callable[[T], None]) -> "Deadlines[T]":
-        """Return a new kind: ``action(item)`` is called ``delay_s`` seconds after ``add(item)``.
+        """Return a new kind: ``action(item)`` is called ``delay_s`` seconds, less 5 ms at most, after ``add(item)``.
 
         ``action`` runs in the hub and must not block.
         """
@@ -41,7 +41,7 @@ class Clock:
             return
         self._stop()
         self._wakes_at = due
-        self._timer = gevent.get_hub().loop.timer(max(due - monotonic(), 0.0) + _TICK_S)
+        self._timer = gevent.get_hub().loop.timer(max(due - monotonic(), 0.0))
         self._timer.start(self._wake)
 
     def _stop(self) -> None:
@@ -52,7 +52,7 @@ class Clock:
     def _wake(self) -> None:
         self._stop()
         self._wakes_at = math.inf
-        now = monotonic()
+        now = monotonic() + _TICK_S
         for kind in self._kinds:
             kind.run(now)
         self.wake_at(min((kind.due for kind in self._kinds), default=math.inf))

@@ -37,6 +37,7 @@ class Connection:
     """A client's Engine.IO session."""
 
     __slots__ = (
+        "_held",
         "_is_paused",
         "_job_bytes",
         "_jobs",
@@ -59,6 +60,7 @@ class Connection:
         self.upgrading: Upgrade | None = None
         self.closed: str | None = None  # why, once it is
         self.pinged_at: float | None = None  # until the pong comes
+        self._held: Polling | None = None  # what is not to be sent yet
         self._session: dict[str, Any] | None = None
         self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
         self._job_bytes = 0
@@ -83,21 +85,39 @@ class Connection:
 
     # To the client
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, is_paced: bool = False) -> None:
         """Send ``message`` without waiting; dropped once the connection is closed.
 
-        A client that leaves ``max_outbox_bytes`` unread is closed: ``slow client``.
+        ``is_paced``: it may wait some milliseconds for others, see ``chat.realtime.outbox``. A client that leaves ``max_outbox_bytes`` unread is closed: ``slow client``.
         """
+        if self._held is None:
+            self.send_at_once(message, is_paced=is_paced)
+        elif self._held.unsent < self.server.max_outbox_bytes:
+            self._held.add(message)
+        else:
+            self.close(SLOW_CLIENT)
+
+    def send_at_once(self, message: Message, *, is_paced: bool = False) -> None:
+        """Send ``message`` before what is held."""
         if self.server.logs_packets:
             self.server.log_packet(self.sid, "Sending", message.packet)
         if self.websocket is not None:
-            self.websocket.send(message.frame)
+            self.websocket.send(message.frame, is_paced=is_paced)
         elif self.polling is not None and not self.closed:
             if self.polling.unsent < self.server.max_outbox_bytes:
                 self.polling.add(message)
             else:
-                self.polling.take()
                 self.close(SLOW_CLIENT)
+
+    def hold(self) -> None:
+        """Keep what is sent from now on, until ``release``."""
+        self._held = self._held or Polling()
+
+    def release(self) -> None:
+        """Send what was held."""
+        held, self._held = self._held, None
+        for message in held.take() if held is not None else ():
+            self.send_at_once(message)
 
     def switch_to(self, websocket: WebSocket) -> None:
         """Go on over ``websocket``, beginning with what nobody has polled."""
@@ -113,12 +133,12 @@ class Connection:
         """Send a heartbeat, which is to be answered in time."""
         if not self.closed:
             self.pinged_at = monotonic()
-            self.send(_PING)
+            self.send_at_once(_PING)
             self.server.ping_timeouts.add(self)
 
     def check_pong(self) -> None:
         """Close the connection if its last heartbeat is not answered in time."""
-        if self.closed or self.pinged_at is None or monotonic() - self.pinged_at < self.server.ping_timeout:
+        if self.closed or self.pinged_at is None or monotonic() - self.pinged_at < 0.9 * self.server.ping_timeout:
             return
         if self._is_paused:  # it may have answered; it is we who don't read
             self.server.ping_timeouts.add(self)

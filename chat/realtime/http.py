@@ -7,6 +7,7 @@ Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHan
 - ``get_environ``: a body that nobody wants is not read to its end.
 - ``run_application``, ``_upgrade``: a websocket begins when the application accepts it, not before it was asked;
   its socket is then taken out of this machinery.
+- ``finalize_headers``: an answer says when the connection ends with it, or the next request may meet its end.
 - ``read_requestline``: an idle connection can be closed when the worker stops.
 - ``log_request``, ``log_error``, ``_handle_client_error``: nothing is formatted that nobody logs.
 """
@@ -162,6 +163,11 @@ class Handler(WebSocketHandler, PyWSGIHandler):
         self.result = []
         family = connection.family
         return _socket.socket(family, socket.SOCK_STREAM, 0, connection.detach())
+
+    def finalize_headers(self) -> None:
+        if self.close_connection and not any(name.lower() == b"connection" for name, _ in self.response_headers):
+            self.response_headers.append((b"Connection", b"close"))
+        super().finalize_headers()
 
     def log_request(self) -> None:
         if self.server.has_access_log and self.status is not None:

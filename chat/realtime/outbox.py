@@ -1,8 +1,9 @@
 """What is on its way to a client: bounded, never waited for, and sent in as few calls as it can be.
 
-What a delivery costs is the kernel's ``send``, and that costs the same for one message as for ten. So a connection
-that was flushed just now waits for the rest of the pace, and what is queued meanwhile leaves together with it. A
-quiet connection waits for nothing but the end of the loop's turn.
+What is queued is sent at the end of the loop's turn. But what a delivery costs is the kernel's ``send``, and that
+costs the same for one message as for ten: so what goes to many may be *paced*. If the connection was flushed a few
+milliseconds ago, it then waits for the rest of them, or for something that is not paced, and leaves together with
+what is queued meanwhile. Nothing waits in a connection that was quiet.
 """
 
 import _socket
@@ -24,7 +25,7 @@ _WRITE = 2  # libev's event
 
 
 class Pacer:
-    """Flushes each scheduled outbox once: at the end of the turn, or ``pace_s`` after its last flush at the latest."""
+    """Flushes each scheduled outbox: at the end of the turn, or ``pace_s`` after its last flush at the latest."""
 
     def __init__(self, pace_s: float = _PACE_S) -> None:
         self._pace_s = pace_s
@@ -33,17 +34,19 @@ class Pacer:
         self._callback: Any = None
         self._timer: Any = None
 
-    def schedule(self, outbox: "Outbox") -> None:
+    def schedule(self, outbox: "Outbox", *, is_paced: bool) -> None:
         """Have ``outbox`` flushed soon."""
-        if monotonic() - outbox.flushed_at >= self._pace_s:
-            self._ready.append(outbox)
-            if self._callback is None:
-                self._callback = gevent.get_hub().loop.run_callback(self._flush_ready)
-        else:
+        if is_paced and monotonic() - outbox.flushed_at < self._pace_s:
+            outbox.is_waiting = True
             self._waiting.append(outbox)
             if self._timer is None:
                 self._timer = gevent.get_hub().loop.timer(self._pace_s)
                 self._timer.start(self._flush_waiting)
+        else:
+            outbox.is_waiting = False
+            self._ready.append(outbox)
+            if self._callback is None:
+                self._callback = gevent.get_hub().loop.run_callback(self._flush_ready)
 
     def _flush_waiting(self) -> None:
         self._timer.close()
@@ -77,10 +80,11 @@ class Outbox:
         max_bytes: unsent bytes at which the next message ends the connection instead.
     """
 
-    __slots__ = ("_max_bytes", "_pacer", "_queued", "_socket", "_unsent", "_writer", "flushed_at")
+    __slots__ = ("_max_bytes", "_pacer", "_queued", "_socket", "_unsent", "_writer", "flushed_at", "is_waiting")
 
     def __init__(self, connection: _socket.socket, pacer: Pacer, max_bytes: int) -> None:
         self.flushed_at = 0.0
+        self.is_waiting = False  # for its pace
         self._socket: _socket.socket | None = connection
         self._pacer = pacer
         self._max_bytes = max_bytes
@@ -94,15 +98,17 @@ class Outbox:
     def on_sent(self) -> None:
         """All that was queued is with the kernel."""
 
-    def queue(self, data: bytes) -> None:
+    def queue(self, data: bytes, *, is_paced: bool = False) -> None:
         """Send ``data`` in its turn, without waiting and whatever is unsent already."""
         if self._queued is not None:
             self._queued.append(data)
             self._unsent += len(data)
+            if self.is_waiting and not is_paced:
+                self._pacer.schedule(self, is_paced=False)
         elif self._socket is not None:
             self._queued = [data]
             self._unsent = len(data)
-            self._pacer.schedule(self)
+            self._pacer.schedule(self, is_paced=is_paced)
 
     def has_room(self) -> bool:
         """Return whether more may be queued; if the client has read too little for that, its connection ends."""
@@ -118,6 +124,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Send what is queued, as far as the kernel takes it. The pacer calls it."""
+        self.is_waiting = False
         queued, connection = self._queued, self._socket
         if queued is None or connection is None or self._writer is not None:
             return

@@ -10,7 +10,8 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the handler that waits for
   it; everything else is handled in the connection's own order. What is no packet closes its connection.
 - ``_handle_connect``: a client waits while Redis is away, and is then closed, not refused (the stock client never
-  comes back from a refusal); an unknown namespace is refused in the protocol's words.
+  comes back from a refusal); an unknown namespace is refused in the protocol's words; what the handler emits, and what
+  the client's rooms emit meanwhile, comes after the answer.
 - ``_handle_disconnect``, ``_handle_eio_disconnect``: nothing of a client stays, also if its handler failed.
 - ``_handle_event``: an event is an array with a name in front, and the name is not one of Socket.IO's own; to a
   namespace that was never joined it closes the connection.
@@ -39,6 +40,7 @@ from chat.realtime.transport import EngineServer
 log = logging.getLogger(__name__)
 
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
+_CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
@@ -119,8 +121,9 @@ class Server(socketio.Server, Service):
     def _send_packet(self, eio_sid: str, pkt: packet.Packet) -> None:
         connection = self.eio.sockets.get(eio_sid)
         if connection is not None:
+            send = connection.send_at_once if pkt.packet_type in _CONNECT_ANSWERS else connection.send
             for message in self.encode(pkt):
-                connection.send(message)
+                send(message)
 
     def _send_eio_packet(self, eio_sid: str, eio_pkt: engineio_packet.Packet) -> None:
         self.eio.send_packet(eio_sid, eio_pkt)
@@ -199,7 +202,8 @@ class Server(socketio.Server, Service):
         return (
             self.namespaces == "*"
             or namespace in self.namespaces
-            or any(name in registered for name in (namespace, "*") for registered in (self.handlers, self.namespace_handlers))
+            or namespace in self.handlers
+            or namespace in self.namespace_handlers
         )
 
     def _refuse_connect(self, eio_sid: str, namespace: str, message: str) -> None:
@@ -209,6 +213,8 @@ class Server(socketio.Server, Service):
 
     def _connect(self, eio_sid: str, namespace: str, data: Any) -> None:
         self._unpack_environ(eio_sid)  # for the handler
+        connection = self.eio.sockets[eio_sid]
+        connection.hold()
         try:
             super()._handle_connect(eio_sid, namespace, data)
         except Unavailable as error:
@@ -217,6 +223,8 @@ class Server(socketio.Server, Service):
         except Exception:
             log.exception("the connect handler failed; connection %s closed", eio_sid)
             self._drop(eio_sid, namespace)
+        finally:
+            connection.release()
         if eio_sid in self.environ:
             self.environ[eio_sid] = environs.pack(self.environ[eio_sid])
 

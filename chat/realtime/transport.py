@@ -19,7 +19,7 @@ import engineio
 import gevent
 from engineio import packet
 
-from chat.realtime.connection import MESSAGE, NOOP, OPEN, Connection
+from chat.realtime.connection import CLOSE, MESSAGE, NOOP, OPEN, Connection
 from chat.realtime.message import Message
 from chat.realtime.metrics import CLOSED_CONNECTIONS
 from chat.realtime.polling import PollingError, decode_payload, encode_payload
@@ -31,6 +31,7 @@ Response = tuple[str, list[tuple[str, str]], bytes]
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _UPGRADE_TIMEOUT_S = 10.0
+_POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
 _STOP_S = 3.0  # for closing connections to complete
 _MAX_COMPRESSED_BYTES = 262_144  # a larger answer would hold up everybody else while it is being compressed
@@ -198,13 +199,10 @@ class EngineServer(engineio.Server, Service):
             if method != "GET" or not connection.polling or not connection.polling.messages:
                 return _refuse(_UNKNOWN_SID)
             return _deliver_payload(connection.polling.take())
+        if transport == "websocket":
+            return self._upgrade(connection, environ)
         if connection.polling is None:  # it is a websocket already
             return _refuse(_BAD_REQUEST)
-        if transport == "websocket":
-            if connection.upgrading is not None or not self.allow_upgrades:
-                return _refuse(_BAD_REQUEST)
-            Upgrade(connection, environ)
-            return None
         if method == "GET":
             return self._poll(connection)
         return self._post(connection, environ) if method == "POST" else _refuse(_BAD_REQUEST)
@@ -245,6 +243,13 @@ class EngineServer(engineio.Server, Service):
             separators=(",", ":"),
         )
 
+    def _upgrade(self, connection: Connection, environ: dict[str, Any]) -> None:
+        """Probe the websocket that asks for the session; close one that asks for a session that has one."""
+        if connection.upgrading is None and connection.polling is not None and self.allow_upgrades:
+            Upgrade(connection, environ)
+        else:
+            self.websockets.accept(environ, connection).close()
+
     def _poll(self, connection: Connection) -> Response:
         polling = connection.polling
         assert polling is not None
@@ -269,6 +274,8 @@ class EngineServer(engineio.Server, Service):
             if body is None:
                 return "413 Content Too Large", [_TEXT, ("Connection", "close")], b"The message is too large.\n"
             for data in decode_payload(body):
+                if data == CLOSE and not polling.is_polled:
+                    gevent.sleep(_POLL_GRACE_S)
                 connection.on_message(data)
             connection.wait_until_read()
         except OSError as error:  # it ended, or stalled, within the body

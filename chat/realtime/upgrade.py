@@ -32,6 +32,7 @@ class Upgrade:
         if data == "2probe" and not self.is_probed:
             self.is_probed = True
             self._websocket.send(_PROBED.frame)
+            self._websocket.flush()  # before any answer to what the client asks next
             polling = self._connection.polling
             if polling is not None and polling.is_polled:
                 polling.add(_NOOP)  # the client switches when its poll has been answered

@@ -142,13 +142,13 @@ class WebSocket(Outbox):
         if rest:
             gevent.get_hub().loop.run_callback(self._receive, rest)
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, *, is_paced: bool = False) -> None:
         """Send a frame of ``encode_frame``: without waiting, in order; dropped once the connection is closing.
 
-        If ``max_outbox_bytes`` are unsent and the kernel takes no more, the connection ends as a ``slow client``.
+        ``is_paced``: it may wait some milliseconds for others. If ``max_outbox_bytes`` are unsent and the kernel takes no more, the connection ends as a ``slow client``.
         """
         if self.receiver is not None and (self._queued is None or self.has_room()):
-            self.queue(frame)
+            self.queue(frame, is_paced=is_paced)
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Send what is queued and a close frame; the receiver hears nothing more."""
