@@ -61,6 +61,7 @@ class Process:
 
     def __init__(self, *argv: str, env: dict[str, str] | None = None, **options: Any) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_SETTINGS)}
+        self._name = argv[0]
         self._popen = subprocess.Popen(argv, cwd=ROOT, env=environ | (env or {}), start_new_session=True, **options)
         self.pid = self._popen.pid
         self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
@@ -71,7 +72,7 @@ class Process:
     def check(self) -> None:
         """Raise if it has ended by itself."""
         if self._popen.poll() is not None:
-            raise RuntimeError(f"{self._popen.args} ended with code {self._popen.returncode}")
+            raise RuntimeError(f"{self._name} ended with code {self._popen.returncode}")
 
     def kill(self) -> None:
         """End it and all that it started, at once."""

@@ -21,21 +21,21 @@ _TEXT = """# Results
 
 {machine}
 
-{date}, commit `{commit}`, {rounds} of each script; the peers take turns within a round, each run has fresh servers and a
-fresh Redis (no persistence). The figures are medians over the rounds, in brackets the lowest and the highest. *to Node*
-and *to stock* are webfarm's figure divided by theirs: below 1 is less. ▲ marks the rows where more is better.
+{date}, commit `{commit}`, {rounds} of each script; the peers take turns within a round, each run has fresh servers and
+a fresh Redis (no persistence). The figures are medians over the rounds, in brackets the lowest and the highest.
+*to Node* and *to stock* are webfarm's figure divided by theirs: below 1 is less. ▲ marks the rows where more is better.
 {missing}
 {table}
 
 ## How they are taken
 
-Node is socket.io {socketio} with @socket.io/redis-adapter {adapter}; stock is python-socketio {stock} on gunicorn's gevent worker with
-gevent-websocket and `socketio.RedisManager`; webfarm is an app on `chat.realtime` alone. Each is two processes on two
-ports, tied through Redis, without a balancer; the clients connect to both directly, over websocket alone, uncompressed.
-The handlers (`benchmarks/servers/`) do the same on all three. CPU time is user and system time of the two processes with all their
-threads, from the kernel's clock of each; Redis' is in rows of its own. Everything shares one machine: times are comparable
-within a table only, and the load generator takes its part of the cores: {shares} of all CPU time
-(medians: Node, stock, webfarm).
+Node is socket.io {socketio} with @socket.io/redis-adapter {adapter}; stock is python-socketio {stock} on gunicorn's
+gevent worker with gevent-websocket and `socketio.RedisManager`; webfarm is an app on `chat.realtime` alone. Each is two
+processes on two ports, tied through Redis, without a balancer; the clients connect to both directly, over websocket
+alone, uncompressed. The handlers (`benchmarks/servers/`) do the same on all three. CPU time is user and system time of
+the two processes with all their threads, from the kernel's clock of each; Redis' is in rows of its own. Everything
+shares one machine, so times are comparable within a table only. The load generator takes its part of the cores, in
+percent of all CPU time (medians for Node, stock, webfarm): {shares}.
 
 {methods}
 """
@@ -67,7 +67,7 @@ def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: 
         socketio=_get_package_version("socket.io"),
         adapter=_get_package_version("@socket.io/redis-adapter"),
         stock=version("python-socketio"),
-        shares="; ".join(_get_shares(figures)),
+        shares="; ".join(_get_shares(figures)) or "not taken here",
         methods="\n\n".join(methods),
     )
 
@@ -104,7 +104,7 @@ def _get_shares(figures: Figures) -> Iterator[str]:
     for script, by_peer in figures.items():
         if "load_share" in by_peer[PEERS[0]][0]:
             shares = [median(run["load_share"] for run in by_peer[peer]) for peer in PEERS]
-            yield f"{script} {', '.join(f'{share:.0f}' for share in shares)} %"
+            yield f"{script} {', '.join(f'{share:.0f}' for share in shares)}"
 
 
 def _describe_machine() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import BINARY, CONTINUATION, PING, TEXT, Closed, Wire, frame, starting_workers, wait_until
+from tests.conftest import BINARY, CONTINUATION, PING, TEXT, Closed, Wire, frame, is_alive, starting_workers, wait_until
 from tests.test_socketio import Client, OverPolling, OverWebsocket
 
 MAX_BYTES = 1_000_000  # CHAT_MAX_MESSAGE_BYTES
@@ -79,7 +79,7 @@ class Watch:
     """What must be as it was: the worker's process, descriptors, memory and log."""
 
     def __init__(self, server, port, bystanders):
-        self.server, self.port, self.bystanders = server, port, bystanders
+        self.server, self.bystanders = server, bystanders
         for _ in range(20):
             requests.get(f"http://127.0.0.1:{port}/", timeout=10)
         bystanders.check()
@@ -94,8 +94,15 @@ class Watch:
         return int(re.search(rf"{row}:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1])
 
     def check(self):
+        """Return once all is as it was; the next check is of what comes then."""
+        try:
+            self._check()
+        finally:
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # VmHWM, the largest size, starts anew
+
+    def _check(self):
         self.bystanders.check()
-        assert self.server.get_worker(self.port) == self.pid
+        assert is_alive(self.pid)
         wait_until(lambda: self.count_descriptors() <= self.descriptors, "the offenders' descriptors to be closed")
         assert self.get_kilobytes("VmRSS") < self.kilobytes + 60 * 1024
         assert self.get_kilobytes("VmHWM") < self.kilobytes + 150 * 1024
@@ -164,7 +171,7 @@ CLOSED = {
     "10^300 attachments announced": ["451" + "0" * 300 + f'-["message",{PLACEHOLDER}]'],
     "no attachments announced": ['450-["message"]'],
     "an attachment named twice": [f'451-["message",{PLACEHOLDER},{PLACEHOLDER}]', b"x"],
-    "an attachment named 30,000 times": ['451-["message"' + f",{PLACEHOLDER}" * 30_000 + "]", b"x" * 900_000],
+    "an attachment named 20,000 times": ['451-["message"' + f",{PLACEHOLDER}" * 20_000 + "]", b"x" * 100_000],
     "a placeholder out of range": ['451-["message",{"_placeholder":true,"num":7}]', b"x"],
     "a placeholder below zero": ['451-["message",{"_placeholder":true,"num":-1}]', b"x"],
     "a placeholder that is a text": ['451-["message",{"_placeholder":true,"num":"0"}]', b"x"],
@@ -190,7 +197,7 @@ SERVED = {
     "a hundred thousand keys": ['42["message",{' + ",".join(f'"{n}":0' for n in range(80_000)) + "}]"],
     "lone surrogates": [r'42["message","\ud800\udfff\udc00"]'],
     "keys that other languages hold dear": ['42["message",{"__proto__":{"a":1},"constructor":null,"__class__":0}]'],
-    "leaving what was never joined, then what was": ["40/custom,", "41/custom,"],
+    "joining and leaving": ["40/custom,", "41/custom,"] * 100,
 }
 EITHER = {
     "10,000 levels that end": ['42["message",' + "[" * 10_000 + "]" * 10_000 + "]"],
@@ -509,11 +516,10 @@ def test_failing_packets_by_the_thousand_are_few_lines_in_the_log(server, offend
 
 
 def flood(ws, data, count):
-    """Write ``data`` up to ``count`` times without reading; fail if the server does not end the connection."""
-    with pytest.raises((ConnectionError, Closed)):
+    """Write ``data`` up to ``count`` times, 100 MB in all, without reading: the server must end the connection."""
+    with pytest.raises(ConnectionError):
         for _ in range(count):
             ws.write(data)
-        raise Closed(ws.receive_close())
 
 
 def test_a_flood_to_oneself_that_is_not_read(server, offend):
@@ -593,7 +599,6 @@ def test_a_reader_that_goes_deaf_while_its_room_is_busy(chat, chat_watch, wire, 
     for number in range(300):
         speaker.send(f'42{number}["message",{data}]')
         wait_for(speaker, f"43{number}[")
-    for _ in range(300):
         wait_for(listener, '42["message",{"room":"busy"')
     if deaf == "websocket":
         assert victim.wire.receive_close()

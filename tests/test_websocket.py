@@ -77,7 +77,7 @@ def test_a_handshake_may_be_written_in_other_ways(server, wire, changes):
     ("line", "changes"),
     [
         ("GET {} HTTP/1.1", {"Sec-WebSocket-Version": None}),
-        ("GET {} HTTP/1.1", {"Sec-WebSocket-Version": "8"}),
+        ("GET {} HTTP/1.1", {"Sec-WebSocket-Version": "6"}),
         ("GET {} HTTP/1.1", {"Sec-WebSocket-Version": "14"}),
         ("GET {} HTTP/1.1", {"Sec-WebSocket-Version": "x"}),
         ("GET {} HTTP/1.1", {"Sec-WebSocket-Key": None}),
@@ -98,7 +98,7 @@ def test_a_bad_handshake_is_refused(server, wire, line, changes):
     status, headers, _ = wire(server.url).request(line=line, **changes)
     assert 400 <= status < 500 or status == 505
     if status == 426 and "Sec-WebSocket-Version" in changes:
-        assert headers["sec-websocket-version"] == "13"
+        assert "13" in headers["sec-websocket-version"].split(", ")
 
 
 def test_frames_in_the_segment_of_the_handshake_are_served(server, wire):
@@ -232,8 +232,10 @@ def test_control_frames_between_fragments_are_served_at_once(ws):
 
 
 def test_a_close_between_fragments_closes(ws):
+    """The message is never ended: the server may agree to the close, or call it an error."""
     ws.write(frame(TEXT, b"never ended", fin=False) + frame(CLOSE, b"\x03\xe8"))
-    assert fails_with(ws, 1000)
+    assert ws.receive_close() in (1000, 1002)
+    ws.wait_for_end()
 
 
 @pytest.mark.parametrize(

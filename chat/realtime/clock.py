@@ -15,7 +15,8 @@ import gevent
 
 T = TypeVar("T")
 
-_TICK_S = 0.005  # what is due within it is done now
+#: What is due within it is done now: an action comes that much early at most.
+TICK_S = 0.005
 
 
 class Clock:
@@ -52,7 +53,7 @@ class Clock:
     def _wake(self) -> None:
         self._stop()
         self._wakes_at = math.inf
-        now = monotonic() + _TICK_S
+        now = monotonic() + TICK_S
         for kind in self._kinds:
             kind.run(now)
         self.wake_at(min((kind.due for kind in self._kinds), default=math.inf))

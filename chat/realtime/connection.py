@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
+from chat.realtime.clock import TICK_S
 from chat.realtime.message import Message
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.polling import Polling
@@ -88,7 +89,8 @@ class Connection:
     def send(self, message: Message, *, is_paced: bool = False) -> None:
         """Send ``message`` without waiting; dropped once the connection is closed.
 
-        ``is_paced``: it may wait some milliseconds for others, see ``chat.realtime.outbox``. A client that leaves ``max_outbox_bytes`` unread is closed: ``slow client``.
+        ``is_paced``: it may wait some milliseconds for others (``chat.realtime.outbox``). A client that leaves
+        ``max_outbox_bytes`` unread is closed: ``slow client``.
         """
         if self._held is None:
             self.send_at_once(message, is_paced=is_paced)
@@ -138,7 +140,8 @@ class Connection:
 
     def check_pong(self) -> None:
         """Close the connection if its last heartbeat is not answered in time."""
-        if self.closed or self.pinged_at is None or monotonic() - self.pinged_at < 0.9 * self.server.ping_timeout:
+        waits_s = self.server.ping_timeout - 2 * TICK_S
+        if self.closed or self.pinged_at is None or monotonic() - self.pinged_at < waits_s:
             return
         if self._is_paused:  # it may have answered; it is we who don't read
             self.server.ping_timeouts.add(self)
@@ -212,12 +215,10 @@ class Connection:
         """
         if self._jobs is None:
             self._jobs = deque()
-            gevent.spawn(self._work)
+            self.server.greenlets.spawn(self._work)
         self._jobs.append((job, args))
         self._job_bytes += size
-        if not self._is_paused and (
-            len(self._jobs) > _MAX_JOBS or self._job_bytes > self.server.max_http_buffer_size
-        ):
+        if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.server.max_http_buffer_size):
             self._is_paused = True
             if self.websocket is not None:
                 self.websocket.pause()

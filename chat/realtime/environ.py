@@ -28,7 +28,9 @@ def pack(environ: dict[str, Any]) -> Packed:
 def unpack(packed: Packed) -> dict[str, Any]:
     """Return the environment that was packed, completed to one that WSGI frameworks accept (without a body)."""
     texts, others = packed
-    environ: dict[str, Any] = {key: value for key, _, value in (text.partition("=") for text in texts.split(_SEPARATOR))}
+    environ: dict[str, Any] = {
+        key: value for key, _, value in (text.partition("=") for text in texts.split(_SEPARATOR))
+    }
     environ.update(_make_given())
     environ.update(others or {})
     return environ

@@ -3,37 +3,92 @@
 Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHandler``), and why:
 
 - ``MessageClass``, ``_headers``: heads are parsed by llhttp (``httptools``), which refuses what lets two parsers
-  disagree (RFC 9112, 6.3: two lengths, a length with chunks) and costs a tenth. A head has a size and a time.
+  disagree (RFC 9112, 6.3: two lengths, a length with chunks) and costs a tenth. A head's size has a limit.
+- ``rfile``: bytes that are buffered when a websocket begins can be had without another read.
 - ``get_environ``: a body that nobody wants is not read to its end.
-- ``run_application``, ``_upgrade``: a websocket begins when the application accepts it, not before it was asked;
-  its socket is then taken out of this machinery.
+- ``run_application``: a websocket begins when the application accepts it, not before it was asked; its socket is then
+  taken out of this machinery.
 - ``finalize_headers``: an answer says when the connection ends with it, or the next request may meet its end.
 - ``read_requestline``: an idle connection can be closed when the worker stops.
 - ``log_request``, ``log_error``, ``_handle_client_error``: nothing is formatted that nobody logs.
 """
 
 import _socket
+import base64
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import httptools
 from gevent import pywsgi
 from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
+from websockets.utils import accept_key
 
+from chat.realtime.greenlets import GreenletPool
 from chat.realtime.websocket import UPGRADE, HandshakeError
 
 log = logging.getLogger(__name__)
 
 _MAX_HEAD_BYTES = 65_536
 _MAX_UNREAD_BYTES = 65_536  # of a body, to be read and dropped so that the connection can serve the next request
-_HEAD_S = 60.0  # for a head to arrive whole
-_IO_S = 60.0  # for each further read or write
+_READ_BYTES = 16_384
+_IO_S = 60.0  # for each read or write
 _ACCEPTS_PER_TURN = 16
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
+)
+
+
+class Reader:
+    """What a connection brings, buffered: as much of a file as pywsgi uses."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+        self.closed = False
+
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes, fewer only at the end."""
+        while len(self._buffer) < size and self._fill():
+            pass
+        return self.take(size)
+
+    def readline(self, limit: int) -> bytes:
+        """Return what comes up to the next line feed, ``limit`` bytes at most."""
+        end = 0
+        while not (end := self._buffer.find(b"\n") + 1) and len(self._buffer) < limit and self._fill():
+            pass
+        return self.take(min(end or limit, limit))
+
+    def read_head(self) -> bytes:
+        """Return what comes up to the next empty line. Raises ``ValueError`` if that is too much, or is cut off."""
+        while not self._buffer.startswith(b"\r\n"):
+            end = self._buffer.find(b"\r\n\r\n")
+            if end >= 0:
+                return self.take(end + 4)
+            if len(self._buffer) > _MAX_HEAD_BYTES:
+                raise ValueError("the head is too large")
+            if not self._fill():
+                raise ValueError("the head is cut off")
+        return self.take(2)
+
+    def take(self, size: int = sys.maxsize) -> bytes:
+        """Return what has come already, ``size`` bytes at most."""
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _fill(self) -> bool:
+        data = self._connection.recv(_READ_BYTES)
+        self._buffer += data
+        return bool(data)
 
 
 class Headers:
@@ -41,18 +96,11 @@ class Headers:
 
     status = ""
 
-    def __init__(self, requestline: str, lines: Any) -> None:
+    def __init__(self, requestline: str, reader: "Reader") -> None:
         self.items: list[tuple[str, str]] = []
-        head = [requestline.encode("latin-1").rstrip(b"\r\n"), b"\r\n"]
-        size = 0
-        while (line := lines.readline(_MAX_HEAD_BYTES)) not in (b"\r\n", b"\n", b""):
-            head.append(line)
-            size += len(line)
-            if size > _MAX_HEAD_BYTES:
-                raise ValueError("the head is too large")
-        head.append(b"\r\n")
+        head = b"%s\r\n%s" % (requestline.encode("latin-1"), reader.read_head())
         try:
-            httptools.HttpRequestParser(self).feed_data(b"".join(head))
+            httptools.HttpRequestParser(self).feed_data(head)
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as error:
@@ -81,13 +129,19 @@ class _Input(pywsgi.Input):
         if self.chunked_input or (self.content_length or 0) - self.position > _MAX_UNREAD_BYTES:
             self.handler.close_connection = True
         else:
-            super()._discard()
+            super()._discard()  # type: ignore[misc]
 
 
 class Handler(WebSocketHandler, PyWSGIHandler):
     """One HTTP connection."""
 
     server: "HTTPServer"
+    socket: Any
+    result: Any
+    wsgi_input: Any
+
+    def __init__(self, connection: Any, address: Any, server: "HTTPServer") -> None:
+        super().__init__(connection, address, server, rfile=Reader(connection))
 
     def handle(self) -> None:
         self.socket.settimeout(_IO_S)
@@ -102,12 +156,8 @@ class Handler(WebSocketHandler, PyWSGIHandler):
         finally:
             self.server.idle.discard(self)
 
-    def read_request(self, raw_requestline: str) -> bool:
-        with gevent.Timeout(_HEAD_S, TimeoutError("the head did not arrive in time")):
-            return bool(super().read_request(raw_requestline))
-
-    def MessageClass(self, lines: Any, *_: Any) -> Headers:  # noqa: N802 - pywsgi's name
-        return Headers(self.requestline, lines)
+    def MessageClass(self, reader: Reader, *_: Any) -> Headers:  # noqa: N802 - pywsgi's name
+        return Headers(self.requestline, reader)
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         for name, value in self.headers.items:
@@ -130,34 +180,26 @@ class Handler(WebSocketHandler, PyWSGIHandler):
     def _upgrade(self) -> tuple[_socket.socket, bytes, bytes]:
         """Take the socket of a proper opening handshake; return it, the answer to send, and what came early.
 
+        https://www.rfc-editor.org/rfc/rfc6455#section-4.2
+
         Raises:
             HandshakeError: it is none.
         """
-        sent: list[tuple[str, list[tuple[str, str]]]] = []
-        self.start_response = lambda status, headers, exc_info=None: sent.append((status, headers))
-        try:
-            body = self.upgrade_websocket()
-        except ValueError:  # the key is no base64
-            body = ["Sec-WebSocket-Key is not valid"]
-        finally:
-            del self.start_response
-        websocket = self.__dict__.pop("websocket", None)
-        if websocket is None:
-            status, headers = sent[0] if sent and sent[0][0].startswith("426") else ("400 Bad Request", [])
-            raise HandshakeError(status, headers, (body[0] if body else "No websocket handshake") + ".\n")
-        websocket.closed = True  # or gevent-websocket would send a close frame when it forgets the object
-        self.environ.pop("wsgi.websocket")
-        head = "".join(f"{name}: {value}\r\n" for name, value in sent[0][1])
-        return self._detach(), f"HTTP/1.1 101 Switching Protocols\r\n{head}\r\n".encode("latin-1"), self._early
+        get = self.environ.get
+        if self.command != "GET" or self.request_version != "HTTP/1.1":
+            raise HandshakeError("400 Bad Request", [], "A websocket begins with GET over HTTP/1.1.\n")
+        if "upgrade" not in [token.strip() for token in get("HTTP_CONNECTION", "").lower().split(",")]:
+            raise HandshakeError("400 Bad Request", [], "Connection: Upgrade is missing.\n")
+        if get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
+            raise HandshakeError("426 Upgrade Required", [("Sec-WebSocket-Version", "13")], "The version is 13.\n")
+        key = get("HTTP_SEC_WEBSOCKET_KEY", "")
+        if not _is_key(key):
+            raise HandshakeError("400 Bad Request", [], "Sec-WebSocket-Key must be 16 bytes in base64.\n")
+        return self._detach(), _SWITCHING % accept_key(key).encode(), self.rfile.take()
 
     def _detach(self) -> _socket.socket:
         """Take the socket away from this handler and its greenlet, which then have nothing left to do."""
-        connection = self.socket
-        connection.settimeout(0.0)
-        self._early = b""
-        with contextlib.suppress(OSError):
-            self._early = self.rfile.peek()
-        self.socket = None
+        connection, self.socket = self.socket, None
         self.headers_sent = True
         self.close_connection = True
         self.result = []
@@ -181,11 +223,18 @@ class Handler(WebSocketHandler, PyWSGIHandler):
         return "400", b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 16
+    except ValueError:
+        return False
+
+
 class HTTPServer(PyWSGIServer):
     """The HTTP server of one listener."""
 
-    def __init__(self, *args: Any, has_access_log: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, spawn: Any, has_access_log: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, spawn=GreenletPool(spawn.size), **kwargs)
         self.max_accept = _ACCEPTS_PER_TURN
         self.has_access_log = has_access_log
         self.idle: set[Handler] = set()

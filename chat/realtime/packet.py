@@ -2,8 +2,8 @@
 
 https://github.com/socketio/socket.io-protocol (revision 5)
 
-Overridden of ``socketio.packet.Packet`` (5.18), as stock lets much through that is no packet: ``__init__``, ``decode`` and
-``add_attachment``. A binary packet has 1 to 10 attachments (Node's bound), each named by exactly one placeholder;
+Overridden of ``socketio.packet.Packet`` (5.18), as stock lets much through that is no packet: ``__init__``, ``decode``
+and ``add_attachment``. A binary packet has 1 to 10 attachments (Node's bound), each named by exactly one placeholder;
 else one attachment of a megabyte, named 30,000 times, becomes gigabytes.
 """
 

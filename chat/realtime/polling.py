@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from gevent.event import AsyncResult
+from gevent.event import Event
 
 from chat.realtime.message import Message
 
@@ -23,7 +23,7 @@ class Polling:
         self.messages: list[Message] = []
         self.unsent = 0
         self.is_posted = False  # while a POST is being read
-        self._poll: AsyncResult | None = None
+        self._poll: Event | None = None
 
     @property
     def is_polled(self) -> bool:
@@ -51,7 +51,7 @@ class Polling:
         if self._poll is not None:
             raise PollingError("two polls at once")
         if not self.messages:
-            self._poll = AsyncResult()
+            self._poll = Event()
             try:
                 self._poll.wait(timeout_s)
             finally:

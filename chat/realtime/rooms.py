@@ -43,9 +43,10 @@ class Rooms(BaseManager):
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
         return sid in self.pending_connect.get(namespace, ())
 
-    def is_connected(self, sid: str, namespace: str) -> bool:
+    def is_connected(self, sid: str | None, namespace: str) -> bool:
         return (
-            self.is_sid_room(namespace, sid)
+            sid is not None
+            and self.is_sid_room(namespace, sid)
             and sid not in self.pending_connect.get(namespace, ())
             and sid not in self.pending_disconnect.get(namespace, ())
         )
@@ -56,10 +57,12 @@ class Rooms(BaseManager):
 
     def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
         clients = self.rooms.get(namespace, {}).get(None)
-        return clients.inverse.get(eio_sid) if clients is not None else None
+        sid: str | None = clients.inverse.get(eio_sid) if clients is not None else None
+        return sid
 
     def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
-        return self._get_clients(namespace).get(sid)
+        eio_sid: str | None = self._get_clients(namespace).get(sid)
+        return eio_sid
 
     def is_sid_room(self, namespace: str, room: Any) -> bool:
         return room in self._get_clients(namespace)
@@ -120,7 +123,7 @@ class Rooms(BaseManager):
 
     def trigger_callback(self, sid: str, id: int, data: Any) -> None:
         if self.has_callback(sid, id):
-            super().trigger_callback(sid, id, data)  # type: ignore[misc]
+            super().trigger_callback(sid, id, data)
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         yield from list(self._get_recipients(namespace, room).items())

@@ -22,7 +22,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 import socketio
 from engineio import packet as engineio_packet
 from socketio import packet
@@ -156,8 +155,8 @@ class Server(socketio.Server, Service):
         namespace, eio_sid = pkt.namespace or "/", connection.sid
         if pkt.packet_type in (packet.ACK, packet.BINARY_ACK):
             sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-            if self.manager.has_callback(sid, pkt.id):
-                gevent.spawn(self.manager.trigger_callback, sid, pkt.id, pkt.data)
+            if sid is not None and self.manager.has_callback(sid, pkt.id):
+                self.eio.greenlets.spawn(self.manager.trigger_callback, sid, pkt.id, pkt.data)
             return
         size = len(data) + _JOB_BYTES
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
@@ -251,7 +250,7 @@ class Server(socketio.Server, Service):
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         namespace = namespace or "/"
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        if self.manager.is_connected(sid, namespace):
+        if sid is not None and self.manager.is_connected(sid, namespace):
             self._handle_event_internal(self, sid, eio_sid, data, namespace, id)
         elif not self._has_joined(eio_sid):
             self.eio.sockets[eio_sid].refuse(f"an event to the namespace {namespace[:50]!r}, which it did not join")

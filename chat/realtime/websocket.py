@@ -9,7 +9,8 @@ It can be used without Engine.IO; ``examples/echo_websocket.py`` is such an app.
 
 import _socket
 import contextlib
-from typing import Any, Protocol as Interface
+from typing import Any
+from typing import Protocol as Interface
 
 import gevent
 from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame, Opcode
@@ -94,7 +95,7 @@ class WebSockets(Service):
 
     def take_back(self, protocol: Protocol) -> bool:
         """Take a lent protocol back if it stands between two messages; return whether it was taken."""
-        waits_in = protocol.parser.gi_yieldfrom
+        waits_in = protocol.parser.gi_yieldfrom  # type: ignore[attr-defined]
         if (
             protocol.current_size is not None
             or waits_in is None
@@ -145,7 +146,8 @@ class WebSocket(Outbox):
     def send(self, frame: bytes, *, is_paced: bool = False) -> None:
         """Send a frame of ``encode_frame``: without waiting, in order; dropped once the connection is closing.
 
-        ``is_paced``: it may wait some milliseconds for others. If ``max_outbox_bytes`` are unsent and the kernel takes no more, the connection ends as a ``slow client``.
+        ``is_paced``: it may wait some milliseconds for others. If ``max_outbox_bytes`` are unsent and the kernel takes
+        no more, the connection ends as a ``slow client``.
         """
         if self.receiver is not None and (self._queued is None or self.has_room()):
             self.queue(frame, is_paced=is_paced)

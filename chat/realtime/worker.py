@@ -11,7 +11,6 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
   not in the pool that gunicorn waits for.
 """
 
-import contextlib
 import errno
 import os
 import socket
@@ -37,7 +36,7 @@ class Worker(GeventWebSocketWorker):
     sockets: list[Any]
     wsgi_handler = Handler
     _http: HTTPServer | None = None
-    _leaving: gevent.Greenlet | None = None
+    _leaving: "gevent.Greenlet[[], None] | None" = None
 
     @staticmethod
     def spread_binds(arbiter: Any) -> None:
@@ -49,7 +48,10 @@ class Worker(GeventWebSocketWorker):
         """
         binds, workers = arbiter.cfg.bind, arbiter.num_workers
         if arbiter.cfg.is_ssl:
-            _stop(_EXIT_USAGE, "TLS is HAProxy's part (chat haproxy-config --tls-cert); leave --certfile and --keyfile out.")
+            _stop(
+                _EXIT_USAGE,
+                "TLS is HAProxy's part (chat haproxy-config --tls-cert); leave --certfile and --keyfile out.",
+            )
         if workers != arbiter.cfg.workers:
             if workers:  # none: the master is about to stop
                 arbiter.log.warning(

@@ -1,0 +1,221 @@
+"""What Engine.IO says over HTTP: handshakes, polls, posts and requests for an upgrade.
+
+https://github.com/socketio/engine.io-protocol (revision 4); error codes as Node's engine.io gives them.
+"""
+
+import gzip
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+import engineio
+import gevent
+
+from chat.realtime.clock import Deadlines
+from chat.realtime.connection import CLOSE, NOOP, OPEN, Connection
+from chat.realtime.message import Message
+from chat.realtime.polling import PollingError, decode_payload, encode_payload
+from chat.realtime.upgrade import Upgrade
+from chat.realtime.websocket import UPGRADE, HandshakeError, WebSockets
+
+Response = tuple[str, list[tuple[str, str]], bytes]
+
+_SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
+_MAX_COMPRESSED_BYTES = 262_144  # a larger answer would hold up everybody else while it is being compressed
+_TEXT = ("Content-Type", "text/plain; charset=UTF-8")
+_JSON = ("Content-Type", "application/json")
+
+_UNKNOWN_TRANSPORT = (0, "Transport unknown")
+_UNKNOWN_SID = (1, "Session ID unknown")
+_BAD_HANDSHAKE_METHOD = (2, "Bad handshake method")
+_BAD_REQUEST = (3, "Bad request")
+_UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
+
+
+class EngineHTTP(engineio.Server):
+    """The half of an ``EngineServer`` that answers requests: ``handle_request`` and what it needs."""
+
+    sockets: dict[str, Connection]
+    websockets: WebSockets
+    pings: Deadlines[Connection]
+    is_draining: bool
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """Serve one request, as a WSGI application does."""
+        try:
+            response = self._respond(environ)
+        except HandshakeError as error:
+            response = error.status, [*error.headers, _TEXT], str(error).encode()
+        if response is None:  # it has become a websocket
+            return []
+        status, headers, body = response
+        headers += [("Cache-Control", "no-store"), *self._cors_headers(environ)]
+        if (
+            self.http_compression
+            and self.compression_threshold <= len(body) <= _MAX_COMPRESSED_BYTES
+            and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
+        ):
+            body = gzip.compress(body, 1)
+            headers.append(("Content-Encoding", "gzip"))
+        start_response(status, headers)
+        return [body]
+
+    def _respond(self, environ: dict[str, Any]) -> Response | None:
+        if not self._is_origin_allowed(environ):
+            return _refuse((_BAD_REQUEST[0], "Not an accepted origin"))
+        method = environ["REQUEST_METHOD"]
+        if method == "OPTIONS":
+            return "200 OK", [_TEXT], b"ok"
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        transport = query.get("transport", [""])[0]
+        if transport not in self.transports:
+            return _refuse(_UNKNOWN_TRANSPORT)
+        if "j" in query or (transport == "websocket") != (UPGRADE in environ):
+            return _refuse(_BAD_REQUEST)  # no JSONP; a websocket is what asks for one
+        sid = query.get("sid", [None])[0]
+        if sid is None:
+            if query.get("EIO") != ["4"]:
+                return _refuse(_UNSUPPORTED_VERSION)
+            return self._open(environ, transport) if method == "GET" else _refuse(_BAD_HANDSHAKE_METHOD)
+        connection = self.sockets.get(sid)
+        if connection is None or (connection.closed and connection.polling is None):
+            return _refuse(_UNKNOWN_SID)
+        return self._respond_to(connection, environ, transport)
+
+    def _respond_to(self, connection: Connection, environ: dict[str, Any], transport: str) -> Response | None:
+        """Serve a request that names its session."""
+        method = environ["REQUEST_METHOD"]
+        connection.check_pong()
+        if connection.closed:
+            if method != "GET" or not connection.polling or not connection.polling.messages:
+                return _refuse(_UNKNOWN_SID)
+            return _deliver_payload(connection.polling.take())
+        if transport == "websocket":
+            self._upgrade(connection, environ)
+            return None
+        if connection.polling is None:  # it is a websocket already
+            return _refuse(_BAD_REQUEST)
+        if method == "GET":
+            return self._poll(connection)
+        return self._post(connection, environ) if method == "POST" else _refuse(_BAD_REQUEST)
+
+    def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
+        """Open a session: send OPEN, then go on as a websocket or answer the first poll."""
+        if self.is_draining:
+            body = b"This worker is stopping; please try again.\n"
+            return "503 Service Unavailable", [_TEXT, ("Connection", "close")], body
+        sid = get_sid_prefix(environ) + self.generate_id()
+        connection = self.sockets[sid] = Connection(self, sid)
+        connection.send(Message(OPEN + self._describe(sid, transport)))
+        refusal = self._trigger_event("connect", sid, environ, run_async=False)
+        if refusal is not None and refusal is not True:
+            del self.sockets[sid]
+            return "401 Unauthorized", [_JSON], json.dumps(refusal or "Unauthorized").encode()
+        self.pings.add(connection)
+        if transport == "polling":
+            assert connection.polling is not None
+            return _deliver_payload(connection.polling.take(), self._make_cookie(sid))
+        try:
+            connection.switch_to(self.websockets.accept(environ, connection))
+        except HandshakeError:
+            connection.close(self.reason.TRANSPORT_ERROR)
+            raise
+        return None
+
+    def _describe(self, sid: str, transport: str) -> str:
+        can_upgrade = transport == "polling" and self.allow_upgrades and "websocket" in self.transports
+        upgrades = '["websocket"]' if can_upgrade else "[]"
+        return (
+            f'{{"sid":"{sid}","upgrades":{upgrades},'
+            f'"pingInterval":{round((self.ping_interval + self.ping_interval_grace_period) * 1000)},'
+            f'"pingTimeout":{round(self.ping_timeout * 1000)},"maxPayload":{self.max_http_buffer_size}}}'
+        )
+
+    def _upgrade(self, connection: Connection, environ: dict[str, Any]) -> None:
+        """Probe the websocket that asks for the session; close one that asks for a session that has one."""
+        if connection.upgrading is None and connection.polling is not None and self.allow_upgrades:
+            Upgrade(connection, environ)
+        else:
+            self.websockets.accept(environ, connection).close()
+
+    def _poll(self, connection: Connection) -> Response:
+        polling = connection.polling
+        assert polling is not None
+        if connection.upgrading is not None and connection.upgrading.is_probed:
+            return "200 OK", [_TEXT], NOOP.encode()
+        try:
+            messages = polling.poll(self.ping_interval + self.ping_timeout)
+        except PollingError as error:
+            connection.refuse(str(error))
+            return _refuse(_BAD_REQUEST)
+        return _deliver_payload(messages)
+
+    def _post(self, connection: Connection, environ: dict[str, Any]) -> Response:
+        polling = connection.polling
+        assert polling is not None
+        if polling.is_posted:
+            connection.refuse("two posts at once")
+            return _refuse(_BAD_REQUEST)
+        polling.is_posted = True
+        try:
+            body = self._read(environ)
+            if body is None:
+                return "413 Content Too Large", [_TEXT, ("Connection", "close")], b"The message is too large.\n"
+            for data in decode_payload(body):
+                if data == CLOSE and not polling.is_polled:
+                    gevent.sleep(_POLL_GRACE_S)
+                connection.on_message(data)
+            connection.wait_until_read()
+        except OSError as error:  # it ended, or stalled, within the body
+            connection.refuse(f"a post that did not arrive: {error}")
+        except ValueError as error:
+            connection.refuse(f"a post that is no payload: {error}")
+        finally:
+            polling.is_posted = False
+        if connection.closed == self.reason.TRANSPORT_ERROR:
+            return _refuse(_BAD_REQUEST)
+        return "200 OK", [_TEXT], b"ok"
+
+    def _read(self, environ: dict[str, Any]) -> bytes | None:
+        """Return the request's body; ``None`` if it is larger than a message may be, without having read it."""
+        limit = self.max_http_buffer_size
+        if int(environ.get("CONTENT_LENGTH") or 0) > limit:
+            return None
+        body: bytes = environ["wsgi.input"].read(limit + 1)
+        return body if len(body) <= limit else None
+
+    def _is_origin_allowed(self, environ: dict[str, Any]) -> bool:
+        origin = environ.get("HTTP_ORIGIN")
+        if not origin or self.cors_allowed_origins == []:
+            return True
+        allowed = self._cors_allowed_origins(environ)
+        return allowed is None or origin in allowed
+
+    def _make_cookie(self, sid: str) -> list[tuple[str, str]]:
+        if not self.cookie:
+            return []
+        attributes = (
+            self.cookie if isinstance(self.cookie, dict) else {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+        )
+        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+
+
+def get_sid_prefix(environ: dict[str, Any]) -> str:
+    """Return ``"<server>."`` with the name that HAProxy gave this worker, or ``""`` without one.
+
+    HAProxy tells it in ``X-Webfarm-Server`` (``http-send-name-header``) and routes each later request by
+    what stands before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counts as none.
+    """
+    name = environ.get("HTTP_X_WEBFARM_SERVER", "")
+    return f"{name}." if _SERVER_NAME.fullmatch(name) else ""
+
+
+def _deliver_payload(messages: list[Message], headers: list[tuple[str, str]] | None = None) -> Response:
+    return "200 OK", [_TEXT, *(headers or [])], encode_payload(messages) if messages else NOOP.encode()
+
+
+def _refuse(error: tuple[int, str]) -> Response:
+    code, message = error
+    return "400 Bad Request", [_JSON], json.dumps({"code": code, "message": message}).encode()
