@@ -19,13 +19,14 @@ from chat.realtime.clock import TICK_S
 from chat.realtime.message import Message
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.polling import Polling
+from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSocket
 
 if TYPE_CHECKING:
     from chat.realtime.transport import EngineServer
 
-log = logging.getLogger(__name__)
+log = Throttled(logging.getLogger(__name__))
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 

@@ -29,9 +29,10 @@ from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 from websockets.utils import accept_key
 
 from chat.realtime.greenlets import GreenletPool
+from chat.realtime.throttle import Throttled
 from chat.realtime.websocket import UPGRADE, HandshakeError
 
-log = logging.getLogger(__name__)
+log = Throttled(logging.getLogger(__name__))
 
 _MAX_HEAD_BYTES = 65_536
 _MAX_UNREAD_BYTES = 65_536  # of a body, to be read and dropped so that the connection can serve the next request

@@ -34,9 +34,10 @@ from chat.realtime.manager import Manager, RedisManager
 from chat.realtime.message import Message
 from chat.realtime.packet import Packet, is_too_deep
 from chat.realtime.service import Service
+from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
 
-log = logging.getLogger(__name__)
+log = Throttled(logging.getLogger(__name__))
 
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
