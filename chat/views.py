@@ -1,8 +1,9 @@
-"""The pages, the browser's client, health and readiness."""
+"""The pages, the browser's client, health, readiness and metrics."""
 
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, render_template, send_from_directory
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chat.realtime import Server
 
@@ -49,6 +50,10 @@ def create_blueprint(server: Server) -> Blueprint:
     def readyz() -> Response:
         reason = server.get_unready_reason()
         return _text("ready\n") if reason is None else _text(f"not ready: {reason}\n", 503)
+
+    @views.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
     @views.after_app_request
     def add_security_headers(response: Response) -> Response:

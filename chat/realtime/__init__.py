@@ -1,6 +1,7 @@
 """The engine: Socket.IO over several gunicorn workers, each on its own port, tied together by Redis.
 
-It knows nothing of the chat and serves any Socket.IO app::
+It knows nothing of the chat and serves any Socket.IO app. Such an app is written as for python-socketio, with
+its ``Server``, ``RedisManager`` and ``WSGIApp`` from here::
 
     from chat.realtime import RedisManager, Server, WSGIApp
 
@@ -12,7 +13,17 @@ It knows nothing of the chat and serves any Socket.IO app::
 
     app = WSGIApp(sio)
 
-run by gunicorn with ``worker_class = "chat.realtime.Worker"`` and the hooks of ``gunicorn.conf.py``.
+and run by gunicorn with ``worker_class = "chat.realtime.Worker"`` and the hooks of ``gunicorn.conf.py``
+(``examples/gunicorn.conf.py`` takes them from there)::
+
+    PORT=4000 gunicorn -c examples/gunicorn.conf.py myapp:app
+
+Handlers run in greenlets: they may wait, for Redis, a database, or their client's acknowledgement (``sio.call``). One
+client's events are handled one after the other. ``Server()`` without a manager is one process without Redis.
+
+Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
+(``examples/echo_engineio.py``), and ``WebSockets``, plain websockets (``examples/echo_websocket.py``), whose receivers
+are called by the event loop and must not wait.
 
 The names are imported when they are first asked for: gunicorn's master loads the worker class before
 gevent has patched anything, and must load nothing else.

@@ -7,11 +7,12 @@ lone surrogates included.
 
 import json
 import math
-import re
 from typing import Any, NoReturn
 
+import orjson
+
 _MAX_DIGITS = 100
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def loads(text: str | bytes) -> Any:
@@ -24,16 +25,28 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: Any, separators: tuple[str, str] = (",", ":")) -> str:
-    """Return ``value`` as JSON that can always be encoded as UTF-8.
+    """Return ``value`` as JSON that can always be encoded as UTF-8. ``separators`` are always these.
 
     Raises:
         ValueError: it holds ``NaN`` or an infinite number.
         TypeError: it holds what JSON has no word for.
     """
-    text = json.dumps(value, separators=separators, ensure_ascii=False, allow_nan=False)
-    if not text.isascii() and _SURROGATE.search(text):
-        return json.dumps(value, separators=separators, allow_nan=False)
-    return text
+    try:
+        encoded = orjson.dumps(value, option=_OPTIONS)
+    except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are no texts: slower, but it can be done
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if b"null" in encoded and _is_infinite(value):  # orjson's word for them
+        raise ValueError("NaN and infinite numbers are not JSON")
+    return encoded.decode()
+
+
+def _is_infinite(value: Any) -> bool:
+    """Return whether ``value`` is or holds a number that JSON has no word for."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_is_infinite, value.values()))
+    return isinstance(value, list | tuple) and any(map(_is_infinite, value))
 
 
 def _refuse(constant: str) -> NoReturn:

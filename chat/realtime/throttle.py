@@ -1,0 +1,44 @@
+"""A log that no client can fill: of lines with one text, one a second, with the number of the others."""
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+import gevent
+
+_WINDOW_S = 1.0
+
+
+class Throttled(logging.LoggerAdapter[logging.Logger]):
+    """A logger for lines that clients cause: ``log = Throttled(logging.getLogger(__name__))``.
+
+    The first line with a text (before its arguments are put in) is logged at once. Those that follow within a
+    second are counted; then the last of them is logged, with their number.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, {})
+        self._counted: dict[object, tuple[int, tuple[object, ...]]] = {}
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if not self.isEnabledFor(level):
+            return
+        if msg in self._counted:
+            count, _ = self._counted[msg]
+            self._counted[msg] = count + 1, args
+        else:
+            self._open_window(level, msg)
+            self.logger.log(level, msg, *args, **kwargs)
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, kwargs
+
+    def _open_window(self, level: int, msg: object) -> None:
+        self._counted[msg] = 0, ()
+        gevent.spawn_later(_WINDOW_S, self._close_window, level, msg)
+
+    def _close_window(self, level: int, msg: object) -> None:
+        count, args = self._counted.pop(msg)
+        if count:
+            self._open_window(level, msg)
+            self.logger.log(level, f"{msg} (the last of {count:,} more within a second)", *args)
