@@ -2,7 +2,8 @@
 
 1,000 clients in one room, half of them on each worker; 8 of them (4 on each) send a message of about 100 bytes whenever
 their last one is acknowledged. After a warm-up, CPU time of the two workers divided by the deliveries that the clients
-received; deliveries per second; the time from sending to receiving, at every 50th client.
+received; deliveries per second; the time from sending to receiving, at every 50th client. Each server
+takes what it can, so their loads differ; ``latency`` has all three at the same one.
 """
 
 import time

@@ -233,7 +233,7 @@ def is_listening(port: int) -> bool:
 
 
 def get_free_ports(count: int) -> int:
-    """Return the first of ``count`` consecutive free ports. None is given twice: clients may still linger there."""
+    """Return the first of ``count`` consecutive free ports; none is given twice: clients may linger there."""
     while True:
         ports = [next(_ports) for _ in range(count)]
         if not any(map(is_listening, ports)):

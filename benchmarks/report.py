@@ -24,7 +24,7 @@ _TEXT = """# Results
 {date}, commit `{commit}`, {rounds} of each script; the peers take turns within a round, each run has fresh servers and
 a fresh Redis (no persistence). The figures are medians over the rounds, in brackets the lowest and the highest.
 *to Node* and *to stock* are webfarm's figure divided by theirs: below 1 is less. ▲ marks the rows where more is better.
-{missing}
+
 {table}
 
 ## How they are taken
@@ -53,7 +53,7 @@ def format_table(modules: Mapping[str, ModuleType], figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: int, *, is_complete: bool) -> str:
+def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: int) -> str:
     """Return the text of RESULTS.md."""
     rows = [_HEAD, ("---", "---", *["---:"] * 5), *_get_rows(modules, figures, has_ranges=True)]
     methods = [f"**{name}.** {' '.join((module.__doc__ or '').split())}" for name, module in modules.items()]
@@ -62,12 +62,11 @@ def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: 
         date=datetime.now(UTC).date(),
         commit=_get_commit(),
         rounds=f"{rounds} round{'s' if rounds > 1 else ''}",
-        missing="" if is_complete else f"\nOnly these scripts were run: {', '.join(modules)}.\n",
         table="\n".join(f"| {' | '.join(row)} |" for row in rows),
         socketio=_get_package_version("socket.io"),
         adapter=_get_package_version("@socket.io/redis-adapter"),
         stock=version("python-socketio"),
-        shares="; ".join(_get_shares(figures)) or "not taken here",
+        shares="; ".join(_get_shares(figures)),
         methods="\n\n".join(methods),
     )
 
@@ -92,7 +91,7 @@ def format_number(value: float) -> str:
 
 def _format_range(values: list[float]) -> str:
     text = format_number(median(values))
-    return f"{text} ({format_number(min(values))}-{format_number(max(values))})" if len(values) > 1 else text
+    return f"{text} ({format_number(min(values))} to {format_number(max(values))})" if len(values) > 1 else text
 
 
 def _format_ratio(own: float, other: float) -> str:

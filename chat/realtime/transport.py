@@ -5,6 +5,7 @@ Overridden of ``engineio.Server`` (4.15): ``handle_request`` and all below it (`
 and no task that looks for timeouts.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +18,13 @@ from chat.realtime.engine_http import EngineHTTP
 from chat.realtime.greenlets import Greenlets
 from chat.realtime.message import Message
 from chat.realtime.metrics import CLOSED_CONNECTIONS
+from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service
+from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSockets
+
+log = Throttled(logging.getLogger(__name__))
 
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
@@ -96,6 +101,8 @@ class EngineServer(EngineHTTP, Service):
         When thousands end at once, others get their turn in between.
         """
         CLOSED_CONNECTIONS.labels(reason).inc()
+        if reason == SLOW_CLIENT:
+            log.warning("connection %s closed: slow client, %d bytes unread", connection.sid, self.max_outbox_bytes)
         self._closed.append((connection, reason))
         if len(self._closed) == 1:
             self.greenlets.spawn(self._finish_closed)

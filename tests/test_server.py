@@ -1,0 +1,227 @@
+"""Handlers: their order, their failures, what they may wait for, and what is left of their clients."""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import TEXT, Example, frame, starting_processes, wait_until
+
+PATH = "/socket.io/?EIO=4&transport=websocket"
+
+
+class Handlers(Example):
+    """``tests/handlers.py`` under gunicorn."""
+
+    @staticmethod
+    def get_argv(name):
+        return [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.conf.py", "tests.handlers:app"]
+
+    def close(self):
+        """End it. Its handlers fail as they were told, so tracebacks are no fault."""
+        self.lines = [line.replace("Traceback", "traceback") for line in self.lines]
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with starting_processes(Handlers) as start:
+        yield start("handlers", CHAT_MAX_OUTBOX_BYTES="200000")
+
+
+class Client:
+    """A Socket.IO client by hand, over a websocket."""
+
+    def __init__(self, wire, auth=None):
+        self.wire = wire.upgrade(PATH)
+        assert self.wire.receive().startswith("0{")
+        self.wire.send("40" + (json.dumps(auth) if auth else ""))
+
+    def join(self):
+        assert self.wire.receive().startswith('40{"sid":')
+        assert self.wire.receive() == '42["early","from the connect handler"]'
+        return self
+
+    def emit(self, event, *args, id=""):
+        self.wire.send(f"42{id}" + json.dumps([event, *args]))
+
+    def wait_for(self, start):
+        """Return the next packet that begins with ``start``, passing over others."""
+        while not (packet := self.wire.receive()).startswith(start):
+            pass
+        return packet
+
+    def call(self, event, *args):
+        self.emit(event, *args, id="7")
+        return json.loads(self.wait_for("437")[3:])
+
+
+@pytest.fixture
+def connect(server, wire):
+    return lambda auth=None: Client(wire(server.url), auth)
+
+
+@pytest.fixture
+def client(connect):
+    return connect().join()
+
+
+def test_what_the_connect_handler_emits_comes_after_the_answer(connect):
+    connect().join()
+
+
+def test_a_handler_may_ask_its_own_client(client):
+    client.emit("ask", "how much?", id="1")
+    assert client.wait_for("42") == '421["question","how much?"]'
+    client.wire.send('431["42 pounds"]')
+    assert client.wait_for("43") == '431["42 pounds"]'
+
+
+def test_an_acknowledgement_overtakes_the_events_before_it(client):
+    client.emit("ask", "?", id="1")
+    for number in range(50):
+        client.emit("note", number)
+    client.wait_for("42")
+    client.wire.send('431["!"]')
+    assert client.wait_for("43") == '431["!"]'
+
+
+@pytest.mark.parametrize("text", ['430["x"]', '43999["x"]', '431["x"]'])
+def test_an_acknowledgement_of_nothing_changes_nothing(client, text):
+    client.wire.send(text)
+    client.emit("ask", "?", id="5")
+    assert client.wait_for("42") == '421["question","?"]'
+    client.wire.send('431["!"]')
+    assert client.wait_for("43") == '435["!"]'
+
+
+def test_one_clients_events_wait_for_each_other_those_of_others_do_not(client, connect):
+    other = connect().join()
+    client.emit("wait", "in line", id="1")
+    client.emit("note", "behind", id="2")
+    assert other.call("note", "beside") == ["beside"]
+    assert "behind" not in other.call("noted")[0]
+    other.emit("open", "in line")
+    assert client.wait_for("43") == '431["in line"]'
+    assert client.wait_for("43") == '432["behind"]'
+
+
+def test_thousands_of_events_behind_one_that_waits_are_all_handled_in_order(client, connect):
+    """Reading pauses meanwhile, so a part of them waits in the kernel or with the client."""
+    count = 6000
+    client.emit("wait", "long line")
+    frames = b"".join(frame(TEXT, f'42["note","n{number}"]'.encode()) for number in range(count))
+    sending = threading.Thread(target=client.wire.write, args=(frames,))
+    sending.start()
+    other = connect().join()
+    assert other.call("note", "beside") == ["beside"]
+    other.emit("open", "long line")
+    sending.join(20)
+    noted = wait_until(lambda: len(notes := get_notes(other)) == count and notes, "all events")
+    assert noted == [f"n{number}" for number in range(count)]
+
+
+def get_notes(client):
+    return [value for value in client.call("noted")[0] if str(value).startswith("n")]
+
+
+def test_a_failed_handler_is_answered_and_logged_with_event_and_user(server, client):
+    sid = client.call("enter", "somewhere")[0][0]
+    answer = client.call("fail", "fault")
+    assert answer == [
+        {"ok": False, "error": {"code": "internal", "message": "The server failed to handle this event."}}
+    ]
+    line = server.wait_for_line("the handler of event 'fail'")
+    assert sid in line and "(user 'user-" in line
+    server.wait_for_line("ZeroDivisionError: as it was told")
+    assert client.call("note", "still here") == ["still here"]
+
+
+def test_a_refusal_is_answered_with_its_code(client):
+    assert client.call("fail", "refuse") == [{"ok": False, "error": {"code": "forbidden", "message": "No."}}]
+
+
+def test_what_the_store_could_not_take_is_not_answered(client):
+    client.emit("fail", "away", id="1")
+    client.emit("note", "after", id="2")
+    assert client.wait_for("43") == '432["after"]'
+
+
+def test_a_connect_handler_that_fails_closes_the_connection_and_leaves_nothing(client, connect):
+    before = get_state(client)
+    connect({"fail": True}).wire.receive_close()
+    wait_until(lambda: (after := get_state(client)) | {"connects": 0} == before | {"connects": 0} and after, "its end")
+
+
+def test_a_connection_that_ends_while_its_connect_handler_runs_leaves_nothing(server, client):
+    """python-socketio 5.18 keeps such a client for ever, and never calls its disconnect handler."""
+    before = get_state(client)
+    url = f"{server.url}/socket.io/?EIO=4&transport=polling"
+    sid = json.loads(requests.get(url, timeout=5).text[1:])["sid"]
+    requests.post(f"{url}&sid={sid}", data='40{"gate":"late"}', timeout=5)
+    wait_until(lambda: get_state(client)["connects"] == before["connects"] + 1, "the connect handler")
+    requests.post(f"{url}&sid={sid}", data="1", timeout=5)
+    client.emit("open", "late")
+    wait_until(lambda: get_state(client)["disconnects"] == before["disconnects"] + 1, "the disconnect handler")
+    expected = {key: before[key] for key in ("environs", "connections", "clients")}
+    wait_until(lambda: expected.items() <= get_state(client).items(), "nothing to be left")
+
+
+def get_state(client):
+    return client.call("state")[0]
+
+
+def test_rooms_are_what_was_entered(client):
+    sid, *rooms = client.call("enter", "a")[0]
+    assert rooms == ["a"]
+    assert client.call("enter", "b") == [[sid, "a", "b"]]
+    assert client.call("enter", "a") == [[sid, "a", "b"]]
+
+
+def test_the_environ_is_kept_with_what_was_put_into_it(connect):
+    client = connect({"token": "x"}).join()
+    environ = client.call("environ")[0]
+    assert environ["QUERY_STRING"] == PATH.partition("?")[2]
+    assert environ["HTTP_UPGRADE"] == "websocket"
+    assert environ["test.auth"] == {"token": "x"}
+    assert client.call("environ")[0]["test.count"] == 2
+
+
+def get_rss(pid):
+    [line] = [row for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("VmRSS")]
+    return int(line.split()[1])
+
+
+def test_a_client_that_does_not_read_is_closed_and_costs_no_more_than_its_outbox(server, client, connect):
+    """Its room gets 60 MB meanwhile; the others in the room get all of it."""
+    deaf = connect().join()
+    before, rss = get_state(client), get_rss(server.worker)
+    for member in (deaf, client):
+        member.call("enter", "busy")
+    assert receive_flood(client, "busy", 10_000, 6000) == 6000
+    after = get_state(client)
+    assert after["slow"] == after["slow_counted"] == before["slow"] + 1
+    assert after["clients"] == before["clients"] - 1
+    assert get_rss(server.worker) - rss < 20_000
+    server.wait_for_line("closed: slow client")
+
+
+def test_a_burst_that_the_client_reads_is_no_reason_to_close_it(client):
+    """50 times the outbox, three times the outbox in one turn of the loop."""
+    client.call("enter", "burst")
+    assert receive_flood(client, "burst", 60_000, 160) == 160
+
+
+def receive_flood(client, room, size, count):
+    """Have ``room`` flooded as fast as ``client`` reads; return how many messages it received."""
+    received = 0
+    client.emit("flood", room, size, count, id="1")
+    while not (packet := client.wire.receive()).startswith("431"):
+        if '"ready?"' in packet:
+            client.wire.send(f"43{packet[2 : packet.index('[')]}[]")
+        else:
+            received += 1
+    return received
