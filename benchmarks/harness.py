@@ -86,11 +86,11 @@ class Process:
 
 
 class Load(Process):
-    """A load generator's process; ``call`` gives a command of ``load.Swarm`` and waits for its result."""
+    """A load generator's process; ``call`` gives a command of its module's class and waits for its result."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         super().__init__(
-            sys.executable, "-m", "benchmarks.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            sys.executable, "-m", f"benchmarks.{module}", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def call(self, command: str, **arguments: Any) -> Any:
@@ -165,9 +165,9 @@ class Farm:
             return [server.pid for server in self._servers]
         return [pid for server in self._servers for pid in server.get_children()]
 
-    def add_load(self) -> Load:
-        """Start a load generator."""
-        load = Load()
+    def add_load(self, module: str = "load") -> Load:
+        """Start a load generator: ``load.Swarm``, or ``receivers.Receivers``."""
+        load = Load(module)
         self._stack.callback(load.kill)
         self._loads.append(load)
         return load

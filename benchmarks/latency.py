@@ -20,9 +20,8 @@ METRICS = (
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
-    receivers, senders = farm.add_load(), farm.add_load()
+    receivers, senders = farm.add_load("receivers"), farm.add_load()
     receivers.call("connect", ports=farm.ports, count=CLIENTS - SENDERS)
-    receivers.call("sample", every=1)
     senders.call("connect", ports=farm.ports, count=SENDERS)
     senders.call("send_paced", event="message", rate=RATE, senders=SENDERS)
     time.sleep(1 if quick else 3)
