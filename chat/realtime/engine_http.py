@@ -23,6 +23,7 @@ Response = tuple[str, list[tuple[str, str]], bytes]
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
+_PACKETS_AT_ONCE = 100  # of a post; then others get their turn
 _MAX_COMPRESSED_BYTES = 262_144  # a larger answer would hold up everybody else while it is being compressed
 _TEXT = ("Content-Type", "text/plain; charset=UTF-8")
 _JSON = ("Content-Type", "application/json")
@@ -163,11 +164,15 @@ class EngineHTTP(engineio.Server):
             body = self._read(environ)
             if body is None:
                 return "413 Content Too Large", [_TEXT, ("Connection", "close")], b"The message is too large.\n"
-            for data in decode_payload(body):
+            for count, data in enumerate(decode_payload(body)):
                 if data == CLOSE and not polling.is_polled:
                     gevent.sleep(_POLL_GRACE_S)
+                elif count % _PACKETS_AT_ONCE == _PACKETS_AT_ONCE - 1:
+                    gevent.sleep(0)
                 connection.on_message(data)
-            connection.wait_until_read()
+                connection.wait_until_read()
+                if connection.closed:
+                    break
         except OSError as error:  # it ended, or stalled, within the body
             connection.refuse(f"a post that did not arrive: {error}")
         except ValueError as error:

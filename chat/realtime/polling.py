@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
 
 from gevent.event import Event
 
@@ -64,9 +65,9 @@ def encode_payload(messages: list[Message]) -> bytes:
     return _SEPARATOR.join([message.text for message in messages]).encode()
 
 
-def decode_payload(body: bytes) -> list[str | bytes]:
-    """Return the packets of what was posted. Raises ``ValueError`` if it is no payload."""
-    return [_decode_packet(text) for text in str(body, "utf-8").split(_SEPARATOR)]
+def decode_payload(body: bytes) -> Iterator[str | bytes]:
+    """Yield the packets of what was posted. Raises ``ValueError`` where it is no payload."""
+    yield from map(_decode_packet, str(body, "utf-8").split(_SEPARATOR))
 
 
 def _decode_packet(text: str) -> str | bytes:

@@ -168,7 +168,7 @@ class Rooms(BaseManager):
         return members  # type: ignore[no-any-return]
 
     def _get_recipients(self, namespace: str, room: Any) -> dict[str, str]:
-        if room is None or isinstance(room, str):
+        if isinstance(room, str) or not hasattr(room, "__len__"):
             return self._get_members(namespace, room)
         merged: dict[str, str] = {}
         for one in room:

@@ -187,7 +187,7 @@ class Server(socketio.Server, Service):
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         namespace = namespace or "/"
-        if eio_sid not in self.environ:
+        if self.eio.sockets[eio_sid].closed:
             return
         if not self._is_served(namespace):
             self._refuse_connect(eio_sid, namespace, "Invalid namespace")
