@@ -21,7 +21,7 @@ import click
 from benchmarks.harness import PEERS, ROOT, Farm
 from benchmarks.report import Figures, format_results, format_table
 
-SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private")
+SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private", "deaf")
 
 
 @click.command(help=(__doc__ or "").partition("\n")[0])

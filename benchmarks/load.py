@@ -18,6 +18,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 _LONGEST_CONTROL = 64  # bytes of an acknowledgement, a ping, a namespace's CONNECT
 _TEXT = "x" * 60
+_BULK = "x" * 10_000
 _LARGE = "x" * 900_000
 _JOIN_TIMEOUT_S = 60.0
 
@@ -188,6 +189,9 @@ class Swarm:
             return lambda: packet
         if event == "privateLarge":
             packet = f'421["privateMessage",{{"to":"{sender.sid}","text":"{_LARGE}"}}]'.encode()
+            return lambda: packet
+        if event == "bulk":
+            packet = f'421["message","{_BULK}"]'.encode()
             return lambda: packet
         to = ""
         if event == "privateMessage":  # the neighbour is on the other port

@@ -32,6 +32,23 @@ def mask(text: bytes) -> bytes:
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
+def connect(client: socket.socket, number: int) -> None:
+    """Open a websocket on ``client`` and join the default namespace."""
+    client.sendall(_UPGRADE.format(number).encode())
+    _expect(client, b'0{"sid"')
+    client.sendall(mask(b"40"))
+    _expect(client, b'40{"sid"')
+
+
+def _expect(client: socket.socket, packet: bytes) -> None:
+    received = b""
+    while packet not in received:
+        data = client.recv(65536)
+        if not data:
+            raise ConnectionError(f"closed before {packet!r}")
+        received += data
+
+
 class Receivers:
     """All clients of this process. Its public methods are the commands that the harness gives."""
 
@@ -61,22 +78,10 @@ class Receivers:
 
     def _connect(self, port: int, number: int) -> None:
         client = socket.create_connection(("127.0.0.1", port), 30)
-        client.sendall(_UPGRADE.format(number).encode())
-        self._expect(client, b'0{"sid"')
-        client.sendall(mask(b"40"))
-        self._expect(client, b'40{"sid"')
+        connect(client, number)
         client.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         client.setblocking(False)
         self._sockets[client.fileno()] = client
-
-    @staticmethod
-    def _expect(client: socket.socket, packet: bytes) -> None:
-        received = b""
-        while packet not in received or not received.endswith(b"}"):
-            data = client.recv(65536)
-            if not data:
-                raise ConnectionError(f"closed before {packet!r}")
-            received += data
 
     def _receive_all(self) -> None:
         poll = select.epoll()
