@@ -71,6 +71,7 @@ class Bystanders:
     def close(self):
         self._stop.set()
         self._thread.join(10)
+        print(f"the longest wait of a bystander: {self.longest_s * 1000:.0f} ms in {self.rounds} rounds")
         for wire in self.wires:
             wire.close()
 
@@ -234,7 +235,7 @@ CASES = [
 
 @pytest.mark.parametrize("transport", [OverWebsocket, OverPolling])
 @pytest.mark.parametrize(("messages", "outcomes"), CASES)
-def test_a_packet(server, offend, transport, messages, outcomes):
+def test_a_bad_packet_closes_its_sender_at_most(server, offend, transport, messages, outcomes):
     client = Client(transport(server, offend))
     client.join()
     client.send(*messages)
@@ -245,13 +246,13 @@ def test_a_packet(server, offend, transport, messages, outcomes):
 @pytest.mark.parametrize(
     "messages", [['42["message",1]'], ["41"], [b"x"], ["43", "x"], [f'451-["message",{PLACEHOLDER}]', b"x"]]
 )
-def test_a_packet_before_any_namespace_was_joined(server, offend, transport, messages):
+def test_a_packet_before_any_namespace_was_joined_closes_its_sender(server, offend, transport, messages):
     client = Client(transport(server, offend))
     client.send(*messages)
     assert get_outcome(client) == "closed"
 
 
-def test_80_mb_of_attachments_before_any_namespace_was_joined(server, offend):
+def test_80_mb_of_attachments_before_any_namespace_was_joined_are_not_taken(server, offend):
     client = OverWebsocket(server, offend)
     with pytest.raises((ConnectionError, Closed)):
         for _ in range(100):
@@ -259,7 +260,7 @@ def test_80_mb_of_attachments_before_any_namespace_was_joined(server, offend):
         raise Closed(client.wire.receive_close())
 
 
-def test_attachments_that_never_come(server, offend):
+def test_attachments_that_never_come_are_waited_for_by_nobody(server, offend):
     """Each of many connections may wait for its attachment; none is waited for when its client leaves."""
     for _ in range(100):
         client = Client(OverWebsocket(server, offend))
@@ -267,7 +268,7 @@ def test_attachments_that_never_come(server, offend):
         client.send(f'451-["message",{PLACEHOLDER}]')
 
 
-def test_attachments_that_are_too_large_together(server, offend):
+def test_attachments_that_are_too_large_together_close_their_sender(server, offend):
     client = Client(OverWebsocket(server, offend))
     client.join()
     placeholders = ",".join(json.dumps({"_placeholder": True, "num": number}) for number in range(10))
@@ -293,7 +294,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
-def test_a_frame(server, offend, data):
+def test_a_bad_frame_closes_its_connection(server, offend, data):
     client = Client(OverWebsocket(server, offend))
     client.join()
     client.transport.wire.write(data)
@@ -302,7 +303,7 @@ def test_a_frame(server, offend, data):
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])
-def test_endless_fragments(server, offend, size):
+def test_endless_fragments_are_not_kept(server, offend, size):
     ws = OverWebsocket(server, offend).wire
     part = frame(CONTINUATION, b"x" * size, fin=False)
     with pytest.raises((ConnectionError, Closed)):
@@ -312,7 +313,7 @@ def test_endless_fragments(server, offend, size):
         raise Closed(ws.receive_close())
 
 
-def test_many_empty_fragments(server, offend):
+def test_many_empty_fragments_cost_nobody_anything(server, offend):
     """They hold nothing, so they may go on; but they cost nothing either."""
     ws = OverWebsocket(server, offend).wire
     with contextlib.suppress(ConnectionError):
@@ -371,7 +372,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_a_request_that_is_none(server, offend, data):
+def test_a_request_that_is_none_is_refused_and_nothing_after_it_is_served(server, offend, data):
     """It is refused at once and the connection ends: what follows is no second request."""
     connection = offend(server.url)
     with contextlib.suppress(ConnectionError):  # it may have been refused before all of it was sent
@@ -439,7 +440,7 @@ def test_requests_in_one_segment_are_answered_in_order(server, offend):
 
 
 @pytest.mark.parametrize("data", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n", post(b"4", "Content-Length: 10")])
-def test_half_a_request_then_the_end(server, offend, data):
+def test_half_a_request_ends_with_its_connection(server, offend, data):
     for _ in range(50):
         connection = offend(server.url)
         connection.write(data)
@@ -447,7 +448,7 @@ def test_half_a_request_then_the_end(server, offend, data):
         connection.wait_for_end()
 
 
-def test_half_requests_then_silence(server, offend):
+def test_half_requests_keep_nobody_from_being_served(server, offend):
     """A hundred connections that say no more keep nobody from being served, and leave nothing when they end."""
     for number in range(100):
         data = [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n", post(b"4", "Content-Length: 10")][number % 4]
@@ -456,7 +457,7 @@ def test_half_requests_then_silence(server, offend):
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "OPTIONS", "get", "X" * 1000])
-def test_another_method(server, offend, method):
+def test_another_method_opens_no_session(server, offend, method):
     connection = offend(server.url)
     connection.write(post(b"", "Content-Length: 0", method=method))
     status, _, body = connection.read_response()
@@ -467,7 +468,7 @@ def test_another_method(server, offend, method):
 # Somebody else's session
 
 
-def test_a_websocket_for_somebody_elses_session(server, offend):
+def test_a_websocket_that_does_not_probe_takes_no_session_over(server, offend):
     for transport in (OverWebsocket, OverPolling):
         victim = Client(transport(server, offend))
         victim.join()
@@ -478,13 +479,13 @@ def test_a_websocket_for_somebody_elses_session(server, offend):
     assert get_outcome(victim) == "served"
 
 
-def test_guessed_sids(server, offend):
+def test_guessed_sids_are_bad_requests(server, offend):
     for number in range(200):
         assert requests.get(f"{server.url}{POLLING}&sid=guess{number}", timeout=10).status_code == 400
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_second_upgrade(server, offend, first):
+def test_a_second_upgrade_does_not_disturb_the_first(server, offend, first):
     client = OverPolling(server, offend)
     path = f"{WEBSOCKET}&sid={client.url.rpartition('=')[2]}"
     sockets = [offend(server.url)]
@@ -530,31 +531,31 @@ def flood(ws, data, count):
             ws.write(data)
 
 
-def test_a_flood_to_oneself_that_is_not_read(server, offend):
+def test_a_flood_to_oneself_that_is_not_read_ends(server, offend):
     client = Client(OverWebsocket(server, offend))
     client.join()
     flood(client.transport.wire, frame(TEXT, b'42["message","' + b"x" * 100_000 + b'"]'), 1000)
 
 
-def test_acknowledgements_that_are_not_read(server, offend):
+def test_acknowledgements_that_are_not_read_end(server, offend):
     client = Client(OverWebsocket(server, offend))
     client.join()
     flood(client.transport.wire, frame(TEXT, b'421["message-with-ack","' + b"x" * 1000 + b'"]') * 100, 1000)
 
 
-def test_pongs_that_are_not_read(server, offend):
+def test_pongs_that_are_not_read_end(server, offend):
     client = Client(OverWebsocket(server, offend))
     client.join()
     flood(client.transport.wire, frame(PING, b"x" * 125) * 1000, 1000)
 
 
-def test_refusals_that_are_not_read(server, offend):
+def test_refusals_that_are_not_read_end(server, offend):
     client = Client(OverWebsocket(server, offend))
     client.join()
     flood(client.transport.wire, frame(TEXT, b"40/" + b"x" * 10_000) * 100, 100)
 
 
-def test_a_poller_that_goes_deaf(server, offend):
+def test_a_poller_that_goes_deaf_is_closed(server, offend):
     client = OverPolling(server, offend)
     client.send("40")
     client.status = 200
@@ -566,12 +567,12 @@ def test_a_poller_that_goes_deaf(server, offend):
     assert client.is_closed()
 
 
-def test_many_sessions_that_are_opened_and_left(server, offend):
+def test_many_sessions_may_be_opened_and_left(server, offend):
     for _ in range(500):
         assert requests.get(f"{server.url}{POLLING}", timeout=10).status_code == 200
 
 
-def test_many_connections_that_are_cut(server, offend):
+def test_many_connections_may_be_cut(server, offend):
     for number in range(200):
         client = OverWebsocket(server, offend)
         client.send("40", '42["message",1]')
@@ -596,12 +597,12 @@ def chat_watch(chat):
 
 
 @pytest.mark.parametrize("deaf", ["websocket", "polling"])
-def test_a_reader_that_goes_deaf_while_its_room_is_busy(chat, chat_watch, wire, deaf):
+def test_a_reader_that_goes_deaf_while_its_room_is_busy_is_closed(chat, chat_watch, wire, deaf):
     """The room's messages go on for all others; the deaf one is closed, and is no weight on the worker."""
-    speaker, listener = (Client(OverWebsocket(chat_of(chat, n), wire)) for n in (1, 0))
+    speaker, listener = (Client(OverWebsocket(Target(chat, n), wire)) for n in (1, 0))
     for client in (speaker, listener):
         enter(client, "busy")
-    victim = (OverWebsocket if deaf == "websocket" else OverPolling)(chat_of(chat, 0), wire)
+    victim = (OverWebsocket if deaf == "websocket" else OverPolling)(Target(chat, 0), wire)
     victim.send("40", '42["join",{"room":"busy"}]')
     data = json.dumps({"room": "busy", "text": "x" * 50_000})
     for number in range(300):
@@ -618,8 +619,8 @@ def test_a_reader_that_goes_deaf_while_its_room_is_busy(chat, chat_watch, wire, 
     chat_watch.check()
 
 
-class chat_of:  # noqa: N801
-    """One of the chat's workers, as the clients want it."""
+class Target:
+    """One of the chat's workers."""
 
     def __init__(self, chat, number):
         self.url = chat.urls[number]
@@ -644,8 +645,8 @@ BAD_TO_THE_CHAT = {name: CLOSED[name] for name in list(CLOSED)[:20:3]} | {
 
 
 @pytest.mark.parametrize("messages", BAD_TO_THE_CHAT.values(), ids=BAD_TO_THE_CHAT)
-def test_a_packet_to_the_chat(chat, chat_watch, wire, messages):
-    client = OverWebsocket(chat_of(chat, 0), wire)
+def test_a_bad_packet_to_the_chat_harms_nobody_else(chat, chat_watch, wire, messages):
+    client = OverWebsocket(Target(chat, 0), wire)
     client.send("40", *messages, '42999["leave",{"room":"x"}]')
     with contextlib.suppress(Closed):
         while not str(client.receive()).startswith("43999["):

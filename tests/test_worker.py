@@ -123,6 +123,8 @@ def test_as_many_b_as_workers_are_taken_as_they_are(redis_server, start):
         (["-w", "1", "-b", "127.0.0.1:99999"], "chat: 99999 is no port; the last one is 65535."),
         (["-w", "2", "-b", ":4001", "-b", ":4001"], "chat: 2 workers can't share 1 addresses: "
          "give -b once (the first port) or once per worker (-w)."),
+        (["--certfile", "cert.pem", "--keyfile", "key.pem"], "chat: TLS is HAProxy's part (chat haproxy-config --tls-cert); "
+         "leave --certfile and --keyfile out."),
         (["-w", "2", "-b", "127.0.0.1:65535"], "chat: 2 workers from port 65535 would need port 65536; the last port is 65535."),
     ],
 )  # fmt: skip
