@@ -6,6 +6,7 @@ Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHan
   disagree (RFC 9112, 6.3: two lengths, a length with chunks) and costs a tenth. A head's size has a limit.
 - ``rfile``: bytes that are buffered when a websocket begins can be had without another read.
 - ``get_environ``: a body that nobody wants is not read to its end.
+- ``handle``: who goes away within a request leaves no traceback.
 - ``run_application``: a websocket begins when the application accepts it, not before it was asked; its socket is then
   taken out of this machinery.
 - ``finalize_headers``: an answer says when the connection ends with it, or the next request may meet its end.
@@ -106,6 +107,8 @@ class Headers:
             pass
         except httptools.HttpParserError as error:
             raise ValueError(str(error)) from None
+        if [value for name, value in self.items if name == "transfer-encoding" and value.lower() != "chunked"]:
+            raise ValueError("a transfer coding other than chunked")
         self._values = dict(self.items)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -115,6 +118,9 @@ class Headers:
         return self._values.get(name.lower(), default)
 
     getheader = get
+
+    def __delitem__(self, name: str) -> None:
+        raise KeyError(name)  # a length beside chunks, which llhttp has refused
 
     @property
     def typeheader(self) -> str | None:
@@ -146,7 +152,8 @@ class Handler(WebSocketHandler, PyWSGIHandler):
 
     def handle(self) -> None:
         self.socket.settimeout(_IO_S)
-        super().handle()
+        with contextlib.suppress(OSError):  # the other side went away in the middle of it
+            super().handle()
 
     def read_requestline(self) -> str:
         if self.server.is_stopping:

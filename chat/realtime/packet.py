@@ -9,6 +9,7 @@ else one attachment of a megabyte, named 30,000 times, becomes gigabytes.
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from socketio import packet
@@ -70,7 +71,7 @@ class Packet(packet.Packet):
                 raise ValueError("an acknowledgement is a number and an array")
         elif self.id is not None or not (data is None or (self.packet_type == CONNECT and isinstance(data, dict))):
             raise ValueError("a CONNECT has an object or nothing, a DISCONNECT nothing")
-        if count and sorted(_get_placeholders(data)) != list(range(count)):
+        if count and sorted(islice(_get_placeholders(data), count + 1)) != list(range(count)):
             raise ValueError("each attachment has one placeholder")
 
 

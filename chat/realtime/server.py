@@ -13,8 +13,7 @@ Overridden of ``socketio.Server`` (5.18), and why:
   comes back from a refusal); an unknown namespace is refused in the protocol's words; what the handler emits, and what
   the client's rooms emit meanwhile, comes after the answer.
 - ``_handle_disconnect``, ``_handle_eio_disconnect``: nothing of a client stays, also if its handler failed.
-- ``_handle_event``: an event is an array with a name in front, and the name is not one of Socket.IO's own; to a
-  namespace that was never joined it closes the connection.
+- ``_handle_event``: an event to a namespace that the client has not joined closes the connection.
 - ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
 """
 
@@ -253,8 +252,8 @@ class Server(socketio.Server, Service):
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is not None and self.manager.is_connected(sid, namespace):
             self._handle_event_internal(self, sid, eio_sid, data, namespace, id)
-        elif not self._has_joined(eio_sid):
-            self.eio.sockets[eio_sid].refuse(f"an event to the namespace {namespace[:50]!r}, which it did not join")
+        else:
+            self.eio.sockets[eio_sid].refuse(f"an event to the namespace {namespace[:50]!r}, which it has not joined")
 
     def _handle_event_internal(
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None

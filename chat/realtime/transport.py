@@ -28,7 +28,7 @@ log = Throttled(logging.getLogger(__name__))
 
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
-_STOP_S = 3.0  # for closing connections to complete
+_STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
 class EngineServer(EngineHTTP, Service):
@@ -87,7 +87,7 @@ class EngineServer(EngineHTTP, Service):
             if count % 100 == 99:
                 gevent.sleep(0)
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
-            while self.sockets or self.websockets.open:
+            while self.sockets:
                 gevent.sleep(0.02)
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:

@@ -30,6 +30,7 @@ _MANY_FRAMES = 8
 _READ = 1  # libev's event
 _CLOSING_S = 5.0  # to wait for the answer to a close frame
 _LINGER_S = 2.0  # to read on after the last frame, or the kernel's reset may overtake it
+_STOP_S = 1.0  # for closing websockets to complete
 _SPARE_PROTOCOLS = 16
 _AT_EOF = StreamReader.at_eof.__code__
 _TRANSPORT_ERROR = "transport error"
@@ -108,9 +109,12 @@ class WebSockets(Service):
         return True
 
     def stop(self) -> None:
-        """Close all that are still open: going away."""
+        """Close all that are still open: going away. Wait for them a little."""
         for websocket in list(self.open):
             websocket.close(CloseCode.GOING_AWAY)
+        with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
+            while self.open:
+                gevent.sleep(0.02)
 
 
 def encode_frame(data: str | bytes) -> bytes:
@@ -214,16 +218,13 @@ class WebSocket(Outbox):
         protocol.receive_data(data)
         frames = protocol.events_received()
         self._expects_tiny = len(frames) > _MANY_FRAMES
+        if protocol.state is OPEN:
+            self._send_protocols_own(protocol)  # pongs, before any answer to what comes with the pings
         for frame in frames:
             self._on_frame(protocol, frame)
-        self._after_receiving(protocol)
-
-    def _after_receiving(self, protocol: Protocol) -> None:
-        if self._socket is None:  # the receiver aborted
+        self._send_protocols_own(protocol)  # a close frame, after the answers
+        if self._socket is None:  # it was aborted meanwhile
             return
-        for data in protocol.data_to_send():  # pongs, a close frame
-            if data:
-                self.queue(data)
         if protocol.eof_sent:
             self.on_lost(TRANSPORT_CLOSE if protocol.parser_exc is None else _TRANSPORT_ERROR)
             self._websockets.lingering.add(self)
@@ -231,6 +232,11 @@ class WebSocket(Outbox):
                 self._shut_down()
         elif self._websockets.take_back(protocol):
             self._protocol = None
+
+    def _send_protocols_own(self, protocol: Protocol) -> None:
+        for data in protocol.data_to_send():
+            if data and self.has_room():
+                self.queue(data)
 
     def _on_frame(self, protocol: Protocol, frame: Any) -> None:
         if self.receiver is None or frame.opcode not in (TEXT, BINARY, CONT):
