@@ -13,7 +13,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 import gevent
-from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame, Opcode
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 from websockets.streams import StreamReader
 
@@ -92,7 +92,7 @@ class WebSockets(Service):
         """Return a protocol object that stands between two frames."""
         if self._protocols:
             return self._protocols.pop()
-        return Protocol(Side.SERVER, state=OPEN, max_size=self.max_message_bytes)
+        return _Protocol(Side.SERVER, state=OPEN, max_size=self.max_message_bytes)
 
     def take_back(self, protocol: Protocol) -> bool:
         """Take a lent protocol back if it stands between two messages; return whether it was taken."""
@@ -115,6 +115,15 @@ class WebSockets(Service):
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.open:
                 gevent.sleep(0.02)
+
+
+class _Protocol(Protocol):
+    """A protocol object that lets the other side close within a fragmented message, as RFC 6455 does."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
 
 
 def encode_frame(data: str | bytes) -> bytes:
