@@ -232,7 +232,7 @@ def test_control_frames_between_fragments_are_served_at_once(ws):
 
 
 def test_a_close_between_fragments_closes(ws):
-    """The message is never ended: the server may agree to the close, or call it an error."""
+    """The message is never ended; its other side may close nevertheless."""
     ws.write(frame(TEXT, b"never ended", fin=False) + frame(CLOSE, b"\x03\xe8"))
     assert ws.receive_close() == 1000
     ws.wait_for_end()
