@@ -12,6 +12,7 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 """
 
 import errno
+import gc
 import os
 import socket
 import sys
@@ -110,6 +111,8 @@ class Worker(GeventWebSocketWorker):
 
         for service in Service.get_all():
             service.start(self.node)
+        gc.collect()
+        gc.freeze()  # collections then pass over what lives as long as the process: tens of milliseconds each
 
     @property
     def node(self) -> str:
