@@ -7,18 +7,17 @@ what is queued meanwhile. Nothing waits in a connection that was quiet.
 """
 
 import _socket
-from collections import deque
 from time import monotonic
 from typing import Any
 
 import gevent
 
+from chat.realtime.slices import Slices
+
 SLOW_CLIENT = "slow client"  # why a connection ended, beside Engine.IO's own reasons
 TRANSPORT_CLOSE = "transport close"
 
 _PACE_S = 0.01
-_SLICE_S = 0.004  # after so long, the loop looks after its other watchers
-_CHECK_EVERY = 32
 _JOIN_BYTES = 16_384  # up to which a copy costs less than a vector
 _IOV_MAX = 512
 _WRITE = 2  # libev's event
@@ -29,46 +28,32 @@ class Pacer:
 
     def __init__(self, pace_s: float = _PACE_S) -> None:
         self._pace_s = pace_s
-        self._ready: deque[Outbox] = deque()  # to be flushed in this turn of the loop
+        self._ready: Slices[Outbox] = Slices(self._flush)
         self._waiting: list[Outbox] = []  # until the timer fires
-        self._callback: Any = None
         self._timer: Any = None
 
     def schedule(self, outbox: "Outbox", *, is_paced: bool) -> None:
         """Have ``outbox`` flushed soon."""
-        if is_paced and monotonic() - outbox.flushed_at < self._pace_s:
-            outbox.is_waiting = True
-            self._waiting.append(outbox)
-            if self._timer is None:
-                self._timer = gevent.get_hub().loop.timer(self._pace_s)
-                self._timer.start(self._flush_waiting)
-        else:
-            outbox.is_waiting = False
-            self._ready.append(outbox)
-            if self._callback is None:
-                self._callback = gevent.get_hub().loop.run_callback(self._flush_ready)
+        outbox.is_waiting = is_paced and monotonic() - outbox.flushed_at < self._pace_s
+        if not outbox.is_waiting:
+            self._ready.add(outbox)
+            return
+        self._waiting.append(outbox)
+        if self._timer is None:
+            self._timer = gevent.get_hub().loop.timer(self._pace_s)
+            self._timer.start(self._flush_waiting)
 
     def _flush_waiting(self) -> None:
         self._timer.close()
         self._timer = None
-        self._ready.extend(self._waiting)
-        self._waiting.clear()
-        if self._callback is None:
-            self._flush_ready()
+        waiting, self._waiting = self._waiting, []
+        for outbox in waiting:
+            self._ready.add(outbox)
 
-    def _flush_ready(self) -> None:
-        self._callback = None
-        ready = self._ready
-        started = monotonic()
-        count = 0
-        while ready:
-            outbox = ready.popleft()
-            outbox.flushed_at = started
-            outbox.flush()
-            count += 1
-            if count % _CHECK_EVERY == 0 and monotonic() - started > _SLICE_S:
-                self._callback = gevent.get_hub().loop.run_callback(self._flush_ready)
-                return
+    @staticmethod
+    def _flush(outbox: "Outbox") -> None:
+        outbox.flushed_at = monotonic()
+        outbox.flush()
 
 
 class Outbox:

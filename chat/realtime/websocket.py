@@ -20,6 +20,7 @@ from websockets.streams import StreamReader
 from chat.realtime.clock import Clock
 from chat.realtime.outbox import TRANSPORT_CLOSE, Outbox, Pacer
 from chat.realtime.service import Service
+from chat.realtime.slices import Slices
 
 #: The WSGI environment's key for what turns the request into a websocket (``chat.realtime.http``).
 UPGRADE = "webfarm.upgrade"
@@ -70,6 +71,7 @@ class WebSockets(Service):
         self.pacer = Pacer()
         self.closing = self.clock.create_deadlines(_CLOSING_S, WebSocket.abort)
         self.lingering = self.clock.create_deadlines(_LINGER_S, WebSocket.abort)
+        self.ended: Slices[WebSocket] = Slices(WebSocket._end)
         self.open: set[WebSocket] = set()
         self._protocols: list[Protocol] = []
         self.register()
@@ -214,9 +216,13 @@ class WebSocket(Outbox):
             data = b""
         if data:
             self._receive(data)
-        else:
-            self.on_lost(TRANSPORT_CLOSE)
-            self.abort()
+        else:  # when thousands end at once, others get their turn in between
+            self._watcher.stop()
+            self._websockets.ended.add(self)
+
+    def _end(self) -> None:
+        self.on_lost(TRANSPORT_CLOSE)
+        self.abort()
 
     def _receive(self, data: bytes) -> None:
         if self._socket is None:
