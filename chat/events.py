@@ -21,10 +21,11 @@ import socketio
 
 from chat.auth import MAX_NAME_LENGTH, authenticate, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms, Unavailable
-from chat.realtime import RedisManager
+from chat.realtime import RedisManager, Throttled
 from chat.settings import Settings
 
 log = logging.getLogger(__name__)
+refusals = Throttled(log)
 
 COMMON_ROOM = "common"
 EVERYBODY = "*"
@@ -49,7 +50,7 @@ class ChatNamespace(socketio.Namespace):
         try:
             user = authenticate(environ, auth, self._settings.secret)
         except ClientError as error:
-            log.info(
+            refusals.info(
                 "connect refused sid=%s node=%s pid=%d reason=%s",
                 sid,
                 self._registry.node,

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chat.realtime.manager import Manager, RedisManager
     from chat.realtime.server import Server
+    from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
     from chat.realtime.websocket import HandshakeError, WebSockets, encode_frame
     from chat.realtime.worker import Worker
@@ -46,6 +47,7 @@ __all__ = [
     "Manager",
     "RedisManager",
     "Server",
+    "Throttled",
     "WSGIApp",
     "WebSockets",
     "Worker",
@@ -58,6 +60,7 @@ _MODULES = {
     "Manager": "manager",
     "RedisManager": "manager",
     "Server": "server",
+    "Throttled": "throttle",
     "WSGIApp": "wsgi",
     "WebSockets": "websocket",
     "Worker": "worker",
