@@ -81,6 +81,8 @@ class EngineServer(EngineHTTP, Service):
 
     def stop(self) -> None:
         """Open no new session, and close all; wait until they are closed, a few seconds at most."""
+        if self.is_draining:
+            return
         self.is_draining = True
         for count, connection in enumerate(list(self.sockets.values())):
             connection.close(self.reason.SERVER_DISCONNECT)

@@ -172,6 +172,7 @@ class WebSocket(Outbox):
         if self.receiver is None:
             return
         self.receiver = None
+        self.resume()  # the answer to the close frame is to be read
         protocol = self._protocol or self._websockets.lend_protocol()
         self._protocol = protocol
         if protocol.state is OPEN:  # else the other side's close frame is being answered already
