@@ -111,3 +111,32 @@ def state(sid: str) -> dict[str, int]:
         ),
         "open_websockets": len(sio.eio.websockets.open),
     }
+
+
+@sio.event
+def fail_late(sid: str, kind: str) -> Any:
+    """Fail as no ``Exception`` does, or with an answer that can't be written."""
+    if kind == "answer":
+        return {1, 2}
+    if kind == "timeout":
+        raise gevent.Timeout
+    raise SystemExit
+
+
+@sio.event
+def kick(sid: str, namespace: str) -> None:
+    sio.disconnect(sid, namespace=namespace)
+
+
+def fail_to_disconnect(sid: str, reason: str) -> None:
+    raise ZeroDivisionError
+
+
+sio.on("disconnect", fail_to_disconnect, namespace="/fails")
+sio.on("note", note, namespace="/fails")
+sio.on("kick", kick, namespace="/fails")
+
+
+@sio.on("connect", namespace="/slow")
+def connect_slowly(sid: str, environ: dict[str, Any], auth: Any) -> None:
+    get_gate(auth["gate"]).wait()

@@ -1,12 +1,10 @@
-"""Deadlines, and greenlets that are used again."""
+"""Deadlines: many on one timer."""
 
 import time
 
 import gevent
-import pytest
 
 from chat.realtime.clock import TICK_S, Clock
-from chat.realtime.greenlets import Greenlets
 
 
 def wait_until(condition):
@@ -57,55 +55,3 @@ def test_a_clock_without_deadlines_does_not_run():
     wait_until(lambda: due)
     gevent.sleep(0)
     assert clock._timer is None
-
-
-def test_a_greenlet_does_one_job_after_the_other():
-    greenlets, used = Greenlets(), []
-    for _ in range(5):
-        greenlets.spawn(lambda: used.append(gevent.getcurrent()))
-        gevent.sleep(0.001)
-    assert len(set(map(id, used))) == 1
-
-
-def test_jobs_that_wait_do_not_wait_for_each_other():
-    greenlets, done, gate = Greenlets(), [], gevent.event.Event()
-
-    def job(number):
-        gate.wait()
-        done.append(number)
-
-    for number in range(50):
-        greenlets.spawn(job, number)
-    gevent.sleep(0.01)
-    assert done == []
-    gate.set()
-    wait_until(lambda: sorted(done) == list(range(50)))
-
-
-@pytest.mark.parametrize("exception", [ValueError, gevent.Timeout, gevent.GreenletExit])
-def test_a_job_that_fails_harms_no_other(exception, capsys):
-    greenlets, done = Greenlets(), []
-
-    def fail():
-        raise exception()
-
-    for job in (fail, lambda: done.append(1), fail, lambda: done.append(2)):
-        greenlets.spawn(job)
-        gevent.sleep(0.005)
-    wait_until(lambda: done == [1, 2])
-    assert ("ValueError" in capsys.readouterr().err) == (exception is ValueError)
-
-
-def test_each_job_has_a_context_of_its_own():
-    from contextvars import ContextVar
-
-    variable, seen, greenlets = ContextVar("variable", default="unset"), [], Greenlets()
-
-    def job(value):
-        seen.append(variable.get())
-        variable.set(value)
-
-    for value in "abc":
-        greenlets.spawn(job, value)
-        gevent.sleep(0.001)
-    assert seen == ["unset"] * 3

@@ -27,7 +27,7 @@ def test_all_texts_survive():
 
 
 def test_what_an_application_put_there_survives():
-    put = {"flask.app": object(), "n": 5, "user": "anna"}
+    put = {"flask.app": object(), "n": 5, "user": "anna", "PATH_INFO": "/a\0b"}
     assert put.items() <= environs.unpack(environs.pack(REQUEST | put)).items()
 
 

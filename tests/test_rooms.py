@@ -100,8 +100,7 @@ def test_nothing_is_left_of_a_client_that_was_in_rooms():
     for sid in sids:
         manager.disconnect(sid, "/")
     assert manager.rooms == {}
-    assert not any(manager._rooms_of["/"])
-    assert not any(manager.pending_connect.values())
+    assert manager._rooms_of == manager.pending_connect == manager.pending_disconnect == {}
 
 
 @pytest.mark.parametrize("method", ["emit", "close_room", "get_participants"])

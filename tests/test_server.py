@@ -225,3 +225,45 @@ def receive_flood(client, room, size, count):
         else:
             received += 1
     return received
+
+
+@pytest.mark.parametrize("kind", ["timeout", "answer"])
+def test_whatever_a_handler_does_it_is_answered_and_the_next_event_handled(client, kind):
+    assert client.call("fail_late", kind)[0]["error"]["code"] == "internal"
+    assert client.call("note", "next") == ["next"]
+
+
+def test_a_handler_that_exits_ends_nothing_but_itself(server, client):
+    worker = server.worker
+    client.emit("fail_late", "exit")
+    assert client.call("note", "next") == ["next"]
+    assert server.worker == worker
+
+
+def test_leaving_one_namespace_does_not_harm_a_binary_event_of_another(client):
+    client.wire.send("40/fails,")
+    client.wait_for("40/fails,")
+    client.wire.send("41/fails,")
+    client.wire.send('451-7["note",{"_placeholder":true,"num":0}]')
+    client.wire.send(b"attachment")
+    assert client.wait_for("461-7") == '461-7[{"_placeholder":true,"num":0}]'
+
+
+def test_nothing_stays_of_a_client_whose_disconnect_handler_fails(server, client):
+    client.wire.send("40/fails,")
+    client.wait_for("40/fails,")
+    client.wire.send('42/fails,["kick","/fails"]')
+    client.wait_for("41/fails,")
+    server.wait_for_line("the disconnect handler of")
+    client.wire.send("40/fails,")  # it would be connected already
+    assert client.wait_for("4").startswith('40/fails,{"sid"')
+
+
+def test_a_connect_handler_that_waits_holds_up_only_its_own_namespace(client, connect):
+    other = connect().join()
+    client.call("enter", "shared")
+    client.wire.send('40/slow,{"gate":"slow namespace"}')
+    other.emit("flood", "shared", 10, 5)
+    assert client.wait_for("42") == '42["drop","xxxxxxxxxx"]'
+    other.emit("open", "slow namespace")
+    client.wait_for("40/slow,")

@@ -54,9 +54,11 @@ class Clock:
         self._stop()
         self._wakes_at = math.inf
         now = monotonic() + TICK_S
-        for kind in self._kinds:
-            kind.run(now)
-        self.wake_at(min((kind.due for kind in self._kinds), default=math.inf))
+        try:
+            for kind in self._kinds:
+                kind.run(now)
+        finally:  # an action that fails stops no other
+            self.wake_at(min((kind.due for kind in self._kinds), default=math.inf))
 
 
 class Deadlines(Generic[T]):

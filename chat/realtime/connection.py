@@ -40,6 +40,7 @@ class Connection:
 
     __slots__ = (
         "_held",
+        "_held_namespace",
         "_is_paused",
         "_job_bytes",
         "_jobs",
@@ -63,6 +64,7 @@ class Connection:
         self.closed: str | None = None  # why, once it is
         self.pinged_at: float | None = None  # until the pong comes
         self._held: Polling | None = None  # what is not to be sent yet
+        self._held_namespace = ""
         self._session: dict[str, Any] | None = None
         self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
         self._job_bytes = 0
@@ -87,13 +89,13 @@ class Connection:
 
     # To the client
 
-    def send(self, message: Message, *, is_paced: bool = False) -> None:
-        """Send ``message`` without waiting; dropped once the connection is closed.
+    def send(self, message: Message, *, is_paced: bool = False, namespace: str | None = None) -> None:
+        """Send ``message``, of ``namespace`` if of one, without waiting; dropped once the connection is closed.
 
         ``is_paced``: it may wait some milliseconds for others (``chat.realtime.outbox``). A client that leaves
         ``max_outbox_bytes`` unread is closed: ``slow client``.
         """
-        if self._held is None:
+        if self._held is None or namespace != self._held_namespace:
             self.send_at_once(message, is_paced=is_paced)
         elif self._held.unsent < self.server.max_outbox_bytes:
             self._held.add(message)
@@ -112,9 +114,9 @@ class Connection:
             else:
                 self.close(SLOW_CLIENT)
 
-    def hold(self) -> None:
-        """Keep what is sent from now on, until ``release``."""
-        self._held = self._held or Polling()
+    def hold(self, namespace: str) -> None:
+        """Keep what is sent of ``namespace`` from now on, until ``release``."""
+        self._held, self._held_namespace = Polling(), namespace
 
     def release(self) -> None:
         """Send what was held."""
@@ -216,7 +218,7 @@ class Connection:
         """
         if self._jobs is None:
             self._jobs = deque()
-            self.server.greenlets.spawn(self._work)
+            gevent.spawn(self._work)
         self._jobs.append((job, args))
         self._job_bytes += size
         if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.server.max_http_buffer_size):
@@ -238,7 +240,7 @@ class Connection:
             job, args = jobs.popleft()
             try:
                 job(*args)
-            except Exception:
+            except BaseException:  # a timeout of gevent's as well: the jobs behind it are to be done
                 log.exception("connection %s: %r failed", self.sid, job)
             if jobs and monotonic() - started > _SLICE_S:
                 gevent.sleep(0)

@@ -8,7 +8,7 @@ import io
 import sys
 from typing import Any
 
-_SEPARATOR = "\0"  # stands in no header, path or query as they come from HTTP
+_SEPARATOR = "\0"  # a text that holds one is kept as it is
 
 Packed = tuple[str, dict[str, Any] | None]
 
@@ -20,8 +20,12 @@ def strip(environ: dict[str, Any]) -> dict[str, Any]:
 
 def pack(environ: dict[str, Any]) -> Packed:
     """Return ``environ`` made small: its texts in one string, and what else an application has put there."""
-    texts = [f"{key}={value}" for key, value in environ.items() if type(value) is str and _SEPARATOR not in value]
-    others = {key: value for key, value in environ.items() if type(value) is not str and key not in _GIVEN}
+    texts, others = [], {}
+    for key, value in environ.items():
+        if type(value) is str and _SEPARATOR not in value:
+            texts.append(f"{key}={value}")
+        elif key not in _GIVEN:
+            others[key] = value
     return _SEPARATOR.join(texts), others or None
 
 

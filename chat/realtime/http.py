@@ -29,7 +29,6 @@ from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 from websockets.utils import accept_key
 
-from chat.realtime.greenlets import GreenletPool
 from chat.realtime.throttle import Throttled
 from chat.realtime.websocket import UPGRADE, HandshakeError
 
@@ -212,7 +211,9 @@ class Handler(WebSocketHandler, PyWSGIHandler):
         self.close_connection = True
         self.result = []
         family = connection.family
-        return _socket.socket(family, socket.SOCK_STREAM, 0, connection.detach())
+        plain = _socket.socket(family, socket.SOCK_STREAM, 0, connection.detach())
+        plain.setblocking(False)  # whatever socket.setdefaulttimeout says
+        return plain
 
     def finalize_headers(self) -> None:
         if self.close_connection and not any(name.lower() == b"connection" for name, _ in self.response_headers):
@@ -241,8 +242,8 @@ def _is_key(text: str) -> bool:
 class HTTPServer(PyWSGIServer):
     """The HTTP server of one listener."""
 
-    def __init__(self, *args: Any, spawn: Any, has_access_log: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, spawn=GreenletPool(spawn.size), **kwargs)
+    def __init__(self, *args: Any, has_access_log: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.max_accept = _ACCEPTS_PER_TURN
         self.has_access_log = has_access_log
         self.idle: set[Handler] = set()

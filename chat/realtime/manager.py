@@ -7,6 +7,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - ``_redis_listen_with_retries``, ``_listen``: tries again every second (stock backs off to a minute), notices a
   subscription that went deaf, and lets nothing through that is no JSON object.
 - ``_publish``: raises ``Unavailable`` (stock drops the message after two tries).
+- ``_handle_disconnect``, ``_handle_callback``: handlers run beside the subscription, not in it.
 - ``_handle_emit``: an emit is delivered when it comes back over the channel, on its own worker too, so that
   all workers see the same order.
 
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import redis
 import socketio
 from gevent.event import Event
@@ -31,6 +33,7 @@ _RETRY_S = 1.0
 _COMPLAIN_S = 5.0  # how often a worker without Redis says so
 _HEARTBEAT_S = 0.5
 _DEAF_S = 2.0  # without a word from Redis, the worker is cut off; must stay below 3 s with the heartbeat
+_TURNS = 20
 _SILENT_S = 5.0  # after which the subscription is opened anew
 
 
@@ -90,7 +93,15 @@ class RedisManager(Rooms, socketio.RedisManager):
 
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait until Redis answers, at most ``timeout_s``; return whether it does."""
-        return bool(self._connected.wait(timeout_s))
+        if self.is_ready:
+            return True
+        if not self._connected.wait(timeout_s):
+            return False
+        for _ in range(_TURNS):  # the worker stood still, and the subscription has not had its turn yet
+            gevent.sleep(_HEARTBEAT_S / _TURNS)
+            if self.is_ready:
+                return True
+        return False
 
     def _publish(self, data: dict[str, Any]) -> None:
         if data["method"] == "emit" and not data["callback"]:
@@ -120,6 +131,12 @@ class RedisManager(Rooms, socketio.RedisManager):
         if isinstance(data, list):
             data = data[0] if len(data) == 1 else tuple(data)
         self.deliver(event, data, message.get("namespace") or "/", message.get("room"), message.get("skip_sid"))
+
+    def _handle_disconnect(self, message: dict[str, Any]) -> None:
+        gevent.spawn(super()._handle_disconnect, message)
+
+    def _handle_callback(self, message: dict[str, Any]) -> None:
+        gevent.spawn(super()._handle_callback, message)
 
     def _listen(self) -> Iterator[dict[str, Any]]:
         for data in self._redis_listen_with_retries():

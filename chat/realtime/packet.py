@@ -17,6 +17,7 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, 
 
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 200
+_MAX_NAMESPACE = 256
 
 _RESERVED_EVENTS = frozenset(
     ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
@@ -49,6 +50,8 @@ class Packet(packet.Packet):
         head = _HEAD.match(encoded_packet, start)
         assert head is not None  # it matches nothing as well
         self.namespace = head[1].partition("?")[0] if head[1] else None
+        if len(self.namespace or "") > _MAX_NAMESPACE:
+            raise ValueError("the namespace's name is too long")
         self.id = int(head[2]) if head[2] else None
         self.data = self.json.loads(encoded_packet[head.end() :]) if head.end() < len(encoded_packet) else None
         self._check(count)

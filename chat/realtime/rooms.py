@@ -37,7 +37,7 @@ class Rooms(BaseManager):
         return sid
 
     def connect(self, sid: str, namespace: str) -> str:
-        self.pending_connect.get(namespace, set()).discard(sid)
+        _discard(self.pending_connect, namespace, sid)
         return sid
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
@@ -91,6 +91,8 @@ class Rooms(BaseManager):
         own[sid].remove(room)
         if not own[sid]:
             del own[sid]
+        if not own:
+            del self._rooms_of[namespace]
 
     def basic_close_room(self, room: str, namespace: str) -> None:
         if self.is_sid_room(namespace, room):
@@ -104,7 +106,7 @@ class Rooms(BaseManager):
         self._get_clients(namespace).pop(sid, None)
         self.callbacks.pop(sid, None)
         for pending in (self.pending_connect, self.pending_disconnect):
-            pending.get(namespace, set()).discard(sid)
+            _discard(pending, namespace, sid)
         if namespace in self.rooms and not self._get_clients(namespace):
             del self.rooms[namespace]
 
@@ -153,7 +155,7 @@ class Rooms(BaseManager):
             connection = connections.get(eio_sid)
             if connection is not None:
                 for message in messages:
-                    connection.send(message, is_paced=is_paced)
+                    connection.send(message, is_paced=is_paced, namespace=namespace)
 
     def _get_clients(self, namespace: str) -> Any:
         clients = self.rooms.get(namespace, {}).get(None)
@@ -174,3 +176,12 @@ class Rooms(BaseManager):
         for one in room:
             merged.update(self._get_members(namespace, one))
         return merged
+
+
+def _discard(pending: dict[str, set[str]], namespace: str, sid: str) -> None:
+    """Take ``sid`` out; keep no namespace's name for nobody."""
+    sids = pending.get(namespace)
+    if sids is not None:
+        sids.discard(sid)
+        if not sids:
+            del pending[namespace]

@@ -12,7 +12,8 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``_handle_connect``: a client waits while Redis is away, and is then closed, not refused (the stock client never
   comes back from a refusal); an unknown namespace is refused in the protocol's words; what the handler emits, and what
   the client's rooms emit meanwhile, comes after the answer.
-- ``_handle_disconnect``, ``_handle_eio_disconnect``: nothing of a client stays, also if its handler failed.
+- ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: nothing of a client stays, also if its handler
+  failed.
 - ``_handle_event``: an event to a namespace that the client has not joined closes the connection.
 - ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
 """
@@ -21,6 +22,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import socketio
 from engineio import packet as engineio_packet
 from socketio import packet
@@ -40,6 +42,7 @@ log = Throttled(logging.getLogger(__name__))
 
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
+_READY_S = 0.5  # for Redis to be heard of again, if the whole worker stood still
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
@@ -78,6 +81,7 @@ class Server(socketio.Server, Service):
         self._connect_timeout_s = connect_timeout_s
         self._get_user = get_user
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
+        self._assembled: dict[str, Packet] = {}  # by Engine.IO sid, until their attachments have come
         self.eio.deliver = self._handle_eio_message
         self.register()
 
@@ -117,12 +121,24 @@ class Server(socketio.Server, Service):
         parts = encoded if isinstance(encoded, list) else [encoded]
         return [Message(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in parts]
 
+    def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a client from a namespace, on whichever worker it is. Nothing of it stays."""
+        namespace = namespace or "/"
+        if not self.manager.is_sid_room(namespace, sid):
+            super().disconnect(sid, namespace, ignore_queue)
+            return
+        try:
+            super().disconnect(sid, namespace, ignore_queue)
+        except (Exception, gevent.Timeout):
+            log.exception("the disconnect handler of %s failed", sid)
+            self.manager.disconnect(sid, namespace, ignore_queue=True)
+
     def _send_packet(self, eio_sid: str, pkt: packet.Packet) -> None:
         connection = self.eio.sockets.get(eio_sid)
         if connection is not None:
-            send = connection.send_at_once if pkt.packet_type in _CONNECT_ANSWERS else connection.send
+            namespace = None if pkt.packet_type in _CONNECT_ANSWERS else pkt.namespace or "/"
             for message in self.encode(pkt):
-                send(message)
+                connection.send(message, namespace=namespace)
 
     def _send_eio_packet(self, eio_sid: str, eio_pkt: engineio_packet.Packet) -> None:
         self.eio.send_packet(eio_sid, eio_pkt)
@@ -156,7 +172,7 @@ class Server(socketio.Server, Service):
         if pkt.packet_type in (packet.ACK, packet.BINARY_ACK):
             sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
             if sid is not None and self.manager.has_callback(sid, pkt.id):
-                self.eio.greenlets.spawn(self.manager.trigger_callback, sid, pkt.id, pkt.data)
+                gevent.spawn(self.manager.trigger_callback, sid, pkt.id or 0, pkt.data)
             return
         size = len(data) + _JOB_BYTES
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
@@ -168,18 +184,18 @@ class Server(socketio.Server, Service):
 
     def _assemble(self, eio_sid: str, data: str | bytes) -> Packet | None:
         """Return the packet that ``data`` is or completes; ``None`` while attachments are missing."""
-        pending: Packet | None = self._binary_packet.get(eio_sid)
+        pending = self._assembled.get(eio_sid)
         if pending is None:
             pkt = self.packet_class(encoded_packet=data)
             if not pkt.attachment_count:
                 return pkt  # type: ignore[no-any-return]
-            self._binary_packet[eio_sid] = pkt
+            self._assembled[eio_sid] = pkt
             return None
         if sum(map(len, pending.attachments)) + len(data) > self.eio.max_http_buffer_size:
             raise ValueError("its attachments are too large")
         if not pending.add_attachment(data):
             return None
-        del self._binary_packet[eio_sid]
+        del self._assembled[eio_sid]
         return pending
 
     # Handlers, in a greenlet
@@ -213,13 +229,14 @@ class Server(socketio.Server, Service):
     def _connect(self, eio_sid: str, namespace: str, data: Any) -> None:
         self._unpack_environ(eio_sid)  # for the handler
         connection = self.eio.sockets[eio_sid]
-        connection.hold()
+        if not self.always_connect:
+            connection.hold(namespace)
         try:
             super()._handle_connect(eio_sid, namespace, data)
         except Unavailable as error:
             log.warning("connection %s closed, it will come back: %s", eio_sid, error)
             self._drop(eio_sid, namespace)
-        except Exception:
+        except (Exception, gevent.Timeout):
             log.exception("the connect handler failed; connection %s closed", eio_sid)
             self._drop(eio_sid, namespace)
         finally:
@@ -239,13 +256,13 @@ class Server(socketio.Server, Service):
             return
         try:
             super()._handle_disconnect(eio_sid, namespace, reason)
-        except Exception:
+        except (Exception, gevent.Timeout):
             log.exception("the disconnect handler of %s failed", sid)
             self.manager.disconnect(sid, namespace, ignore_queue=True)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         super()._handle_eio_disconnect(eio_sid, reason)
-        self._binary_packet.pop(eio_sid, None)
+        self._assembled.pop(eio_sid, None)
 
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         namespace = namespace or "/"
@@ -259,23 +276,25 @@ class Server(socketio.Server, Service):
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
     ) -> None:
         try:
-            if not self.manager.is_ready:
+            if not self.manager.wait_until_ready(_READY_S):
                 raise Unavailable("Redis does not answer")
             if is_too_deep(data):
                 raise BadRequest("The data is nested too deeply.")
             answer = self._trigger_event(data[0], namespace, sid, *data[1:])
+            if answer is not self.not_handled and id is not None:
+                self._acknowledge(eio_sid, namespace, id, answer)
         except Unavailable as error:
             log.warning("event %r from %s is not acknowledged: %s", data[0], sid, error)
-            return
         except ClientError as error:
-            answer = _refusal(error)
-        except Exception:
+            self._refuse_event(eio_sid, namespace, id, error)
+        except (Exception, gevent.Timeout):
             log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self._get_user(sid))
-            answer = _refusal(Internal("The server failed to handle this event."))
-        if answer is not self.not_handled and id is not None:
-            arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
-            self._send_packet(eio_sid, self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments))
+            self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
 
+    def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:
+        if id is not None:
+            self._acknowledge(eio_sid, namespace, id, {"ok": False, "error": error.to_dict()})
 
-def _refusal(error: ClientError) -> dict[str, Any]:
-    return {"ok": False, "error": error.to_dict()}
+    def _acknowledge(self, eio_sid: str, namespace: str, id: int, answer: Any) -> None:
+        arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
+        self._send_packet(eio_sid, self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments))

@@ -34,10 +34,11 @@ class Slices(Generic[T]):
         self._callback = None
         items, action = self._items, self._action
         end = monotonic() + _SLICE_S
-        count = 0
-        while items:
-            action(items.popleft())
-            count += 1
-            if items and count % _CHECK_EVERY == 0 and monotonic() > end:
+        count = 1
+        try:
+            while items and not (count % _CHECK_EVERY == 0 and monotonic() > end):
+                action(items.popleft())
+                count += 1
+        finally:  # also if an action failed: the others are waiting
+            if items:
                 self._callback = gevent.get_hub().loop.run_callback(self._run)
-                return

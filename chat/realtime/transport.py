@@ -15,7 +15,6 @@ from engineio import packet
 
 from chat.realtime.connection import MESSAGE, Connection
 from chat.realtime.engine_http import EngineHTTP
-from chat.realtime.greenlets import Greenlets
 from chat.realtime.message import Message
 from chat.realtime.metrics import CLOSED_CONNECTIONS
 from chat.realtime.outbox import SLOW_CLIENT
@@ -51,7 +50,6 @@ class EngineServer(EngineHTTP, Service):
         #: What a message is given to, in the hub and in order: ``deliver(connection, data)``. It must not block.
         self.deliver: Callable[[Connection, str | bytes], None] = self._enqueue_message
         self.is_draining = False
-        self.greenlets = Greenlets()
         self.logs_packets = self.logger.isEnabledFor(20)
         self._closed: deque[tuple[Connection, str]] = deque()
         self.register()
@@ -107,14 +105,14 @@ class EngineServer(EngineHTTP, Service):
             log.warning("connection %s closed: slow client, %d bytes unread", connection.sid, self.max_outbox_bytes)
         self._closed.append((connection, reason))
         if len(self._closed) == 1:
-            self.greenlets.spawn(self._finish_closed)
+            gevent.spawn(self._finish_closed)
 
     def _finish_closed(self) -> None:
         while self._closed:
             connection, reason = self._closed[0]
             connection.enqueue(0, self._finish, connection, reason)
             gevent.sleep(0)
-            self._closed.popleft()
+            self._closed.popleft()  # only now: until then nobody spawns another of these
 
     def _finish(self, connection: Connection, reason: str) -> None:
         try:

@@ -152,11 +152,12 @@ class WebSocket(Outbox):
         self._fragments: bytearray | None = None
         self._expects_tiny = False  # frames, as there were many in what was read last
         self._watcher: Any = gevent.get_hub().loop.io(connection.fileno(), _READ)
-        self._watcher.start(self._on_readable)
         websockets.open.add(self)
         self.queue(head)
         if rest:
-            gevent.get_hub().loop.run_callback(self._receive, rest)
+            gevent.get_hub().loop.run_callback(self._begin, rest)
+        else:
+            self._watcher.start(self._on_readable)
 
     def send(self, frame: bytes, *, is_paced: bool = False) -> None:
         """Send a frame of ``encode_frame``: without waiting, in order; dropped once the connection is closing.
@@ -205,6 +206,11 @@ class WebSocket(Outbox):
     def on_sent(self) -> None:
         if self._protocol is not None and self._protocol.eof_sent:
             self._shut_down()
+
+    def _begin(self, rest: bytes) -> None:
+        """Take what came with the handshake before anything else is read."""
+        self._receive(rest)
+        self.resume()
 
     def _on_readable(self) -> None:
         if self._socket is None:
