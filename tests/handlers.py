@@ -32,6 +32,8 @@ def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
     sio.emit("early", "from the connect handler", to=sid)
     if auth and "gate" in auth:
         get_gate(auth["gate"]).wait()
+    if auth and "refuse" in auth:
+        raise ConnectionRefusedError
     if auth and "fail" in auth:
         raise ZeroDivisionError
 

@@ -251,6 +251,10 @@ def test_an_event_that_is_none_closes_only_its_sender(pair, node, raw_client):
 BAD_ATTACHMENTS = [
     ['451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]', b"x"],  # one, named twice
     ['451-["message",{"_placeholder":true,"num":1}]', b"x"],
+    [
+        '451-["message",{"_placeholder":true,"num":0},{"_placeholder":1,"num":0}]',
+        b"x",
+    ],  # stock replaces what is true-like
     ['451-["message",{"_placeholder":true,"num":-1}]', b"x"],
     ['451-["message",1]', b"x"],
     ['450-["message",1]'],

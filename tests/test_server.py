@@ -267,3 +267,10 @@ def test_a_connect_handler_that_waits_holds_up_only_its_own_namespace(client, co
     assert client.wait_for("42") == '42["drop","xxxxxxxxxx"]'
     other.emit("open", "slow namespace")
     client.wait_for("40/slow,")
+
+
+def test_a_refused_client_gets_nothing_but_its_refusal(connect):
+    refused = connect({"refuse": True}).wire
+    assert refused.receive().startswith("44{")
+    refused.send("40")
+    assert refused.receive().startswith('40{"sid":')

@@ -104,6 +104,8 @@ class Connection:
 
     def send_at_once(self, message: Message, *, is_paced: bool = False) -> None:
         """Send ``message`` before what is held."""
+        if self.closed:
+            return
         if self.server.logs_packets:
             self.server.log_packet(self.sid, "Sending", message.packet)
         if self.websocket is not None:
@@ -118,10 +120,10 @@ class Connection:
         """Keep what is sent of ``namespace`` from now on, until ``release``."""
         self._held, self._held_namespace = Polling(), namespace
 
-    def release(self) -> None:
-        """Send what was held."""
+    def release(self, *, is_joined: bool) -> None:
+        """Send what was held; drop it if the client was refused."""
         held, self._held = self._held, None
-        for message in held.take() if held is not None else ():
+        for message in held.take() if held is not None and is_joined else ():
             self.send_at_once(message)
 
     def switch_to(self, websocket: WebSocket) -> None:

@@ -100,9 +100,9 @@ def _get_children(value: Any) -> list[Any]:
 
 def _get_placeholders(value: Any) -> Iterator[int]:
     """Yield the numbers of all placeholders in ``value``; -1 for one whose number is none."""
-    if isinstance(value, dict) and value.get("_placeholder") is True:
-        number = value.get("num")
-        yield number if type(number) is int else -1
+    if isinstance(value, dict) and value.get("_placeholder") and "num" in value:  # as python-socketio replaces them
+        number = value["num"]
+        yield number if value["_placeholder"] is True and type(number) is int else -1
     else:
         for child in _get_children(value):
             yield from _get_placeholders(child)

@@ -240,7 +240,7 @@ class Server(socketio.Server, Service):
             log.exception("the connect handler failed; connection %s closed", eio_sid)
             self._drop(eio_sid, namespace)
         finally:
-            connection.release()
+            connection.release(is_joined=self.manager.sid_from_eio_sid(eio_sid, namespace) is not None)
         if eio_sid in self.environ:
             self.environ[eio_sid] = environs.pack(self.environ[eio_sid])
 

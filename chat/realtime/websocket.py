@@ -209,8 +209,8 @@ class WebSocket(Outbox):
 
     def _begin(self, rest: bytes) -> None:
         """Take what came with the handshake before anything else is read."""
-        self._receive(rest)
         self.resume()
+        self._receive(rest)  # which may pause it
 
     def _on_readable(self) -> None:
         if self._socket is None:
