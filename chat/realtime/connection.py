@@ -3,7 +3,7 @@
 https://github.com/socketio/engine.io-protocol (revision 4)
 
 What comes from the client is received in the hub, in order. Handlers run in a greenlet that lives only while there
-is work: one job after the other, the disconnect handler last.
+is work: one job after the other, the end of the connection last.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A message to clients, encoded at most once for each transport, whatever the number of recipients."""
+"""A message to clients, framed at most once, whatever the number of websockets that get it."""
 
 import base64
 

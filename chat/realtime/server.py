@@ -4,7 +4,7 @@ https://github.com/socketio/socket.io-protocol (revision 5)
 
 Overridden of ``socketio.Server`` (5.18), and why:
 
-- ``_engineio_server_class``: our transport; ``_send_packet``, ``_send_eio_packet`` send what is encoded once.
+- ``_engineio_server_class``: our transport; ``_send_packet``: what a connect handler emits waits for its answer.
 - ``_handle_eio_connect``: the manager was started with the worker, not with the first client; a connection that
   joins no namespace within ``connect_timeout_s`` is closed. ``get_environ``: what is kept of an environment is small.
 - ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the handler that waits for
@@ -24,7 +24,6 @@ from typing import Any
 
 import gevent
 import socketio
-from engineio import packet as engineio_packet
 from socketio import packet
 
 from chat.errors import BadRequest, ClientError, Internal, Unavailable
@@ -139,9 +138,6 @@ class Server(socketio.Server, Service):
             namespace = None if pkt.packet_type in _CONNECT_ANSWERS else pkt.namespace or "/"
             for message in self.encode(pkt):
                 connection.send(message, namespace=namespace)
-
-    def _send_eio_packet(self, eio_sid: str, eio_pkt: engineio_packet.Packet) -> None:
-        self.eio.send_packet(eio_sid, eio_pkt)
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer

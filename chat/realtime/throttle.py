@@ -1,7 +1,6 @@
 """A log that no client can fill: of lines with one text, one a second, with the number of the others."""
 
 import logging
-from collections.abc import MutableMapping
 from typing import Any
 
 import gevent
@@ -29,9 +28,6 @@ class Throttled(logging.LoggerAdapter[logging.Logger]):
         else:
             self._open_window(level, msg)
             self.logger.log(level, msg, *args, **kwargs)
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, MutableMapping[str, Any]]:
-        return msg, kwargs
 
     def _open_window(self, level: int, msg: object) -> None:
         self._counted[msg] = 0, ()
