@@ -128,6 +128,23 @@ def test_a_burst_beyond_the_bound_goes_to_the_kernel_before_anybody_is_blamed(ma
     assert sink.lost == []
 
 
+def test_a_burst_goes_to_a_kernel_that_has_room_again_though_the_loop_has_not_turned(make_sink):
+    sink = make_sink(max_bytes=400_000)
+    sent = 0
+    while sink._writer is None:  # the kernel takes no more
+        sink.queue(b"x" * 50_000)
+        sent += 50_000
+        gevent.sleep(0)
+    received = len(sink.read())
+    for _ in range(100):
+        assert sink.has_room()
+        sink.queue(b"x" * 50_000)
+        sent += 50_000
+        received += len(sink.read())
+    assert received + len(wait_for(sink, sent - received)) == sent
+    assert sink.lost == []
+
+
 def test_who_is_gone_is_lost(make_sink):
     sink = make_sink()
     sink.there.close()

@@ -99,13 +99,12 @@ class Outbox:
         """Return whether more may be queued; if the client has read too little for that, its connection ends."""
         if self._unsent < self._max_bytes:
             return True
-        if self._writer is None:
-            self.flush()  # what waits for its pace is not the client's fault
-        if self._unsent < self._max_bytes:
-            return self._socket is not None
-        self.on_lost(SLOW_CLIENT)
-        self.abort()
-        return False
+        self._stop_writer()
+        self.flush()  # what waits for its pace, or for the loop to turn, is not the client's fault
+        if self._socket is not None and self._unsent >= self._max_bytes:
+            self.on_lost(SLOW_CLIENT)
+            self.abort()
+        return self._socket is not None
 
     def flush(self) -> None:
         """Send what is queued, as far as the kernel takes it. The pacer calls it."""
