@@ -228,6 +228,14 @@ class Connection:
             if self.websocket is not None:
                 self.websocket.pause()
 
+    def finish(self, job: Callable[..., object], *args: Any) -> None:
+        """Do the last job, after all that was enqueued; if there is none, it begins at once. Called in the hub."""
+        if self._jobs is None:
+            self._jobs = deque([(job, args)])
+            gevent.Greenlet(self._work).switch()  # as the loop would in its next turn; back when it waits
+        else:
+            self._jobs.append((job, args))
+
     def wait_until_read(self) -> None:
         """Wait while so much waits to be handled that nothing more is read."""
         if self._is_paused and not self.closed:

@@ -10,7 +10,6 @@ import gevent
 T = TypeVar("T")
 
 _SLICE_S = 0.004
-_CHECK_EVERY = 16
 
 
 class Slices(Generic[T]):
@@ -34,11 +33,11 @@ class Slices(Generic[T]):
         self._callback = None
         items, action = self._items, self._action
         end = monotonic() + _SLICE_S
-        count = 1
         try:
-            while items and not (count % _CHECK_EVERY == 0 and monotonic() > end):
+            while items:
                 action(items.popleft())
-                count += 1
+                if monotonic() > end:
+                    break
         finally:  # also if an action failed: the others are waiting
             if items:
                 self._callback = gevent.get_hub().loop.run_callback(self._run)

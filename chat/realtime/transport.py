@@ -6,7 +6,6 @@ and no task that looks for timeouts.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from chat.realtime.message import Message
 from chat.realtime.metrics import CLOSED_CONNECTIONS
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service
+from chat.realtime.slices import Slices
 from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSockets
@@ -51,7 +51,7 @@ class EngineServer(EngineHTTP, Service):
         self.deliver: Callable[[Connection, str | bytes], None] = self._enqueue_message
         self.is_draining = False
         self.logs_packets = self.logger.isEnabledFor(20)
-        self._closed: deque[tuple[Connection, str]] = deque()
+        self._closed: Slices[tuple[Connection, str]] = Slices(self._begin_to_finish)
         self.register()
 
     def send(self, sid: str, data: Any) -> None:
@@ -103,16 +103,11 @@ class EngineServer(EngineHTTP, Service):
         CLOSED_CONNECTIONS.labels(reason).inc()
         if reason == SLOW_CLIENT:
             log.warning("connection %s closed: slow client, %d bytes unread", connection.sid, self.max_outbox_bytes)
-        self._closed.append((connection, reason))
-        if len(self._closed) == 1:
-            gevent.spawn(self._finish_closed)
+        self._closed.add((connection, reason))
 
-    def _finish_closed(self) -> None:
-        while self._closed:
-            connection, reason = self._closed[0]
-            connection.enqueue(0, self._finish, connection, reason)
-            gevent.sleep(0)
-            self._closed.popleft()  # only now: until then nobody spawns another of these
+    def _begin_to_finish(self, closed: tuple[Connection, str]) -> None:
+        connection, reason = closed
+        connection.finish(self._finish, connection, reason)
 
     def _finish(self, connection: Connection, reason: str) -> None:
         try:
