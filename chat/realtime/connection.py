@@ -47,6 +47,7 @@ class Connection:
         "_resumed",
         "_session",
         "closed",
+        "is_finished",
         "pinged_at",
         "polling",
         "server",
@@ -62,6 +63,7 @@ class Connection:
         self.polling: Polling | None = Polling()
         self.upgrading: Upgrade | None = None
         self.closed: str | None = None  # why, once it is
+        self.is_finished = False  # once its disconnect handler has run
         self.pinged_at: float | None = None  # until the pong comes
         self._held: Polling | None = None  # what is not to be sent yet
         self._held_namespace = ""
@@ -86,6 +88,11 @@ class Connection:
     @session.setter
     def session(self, session: dict[str, Any]) -> None:
         self._session = session
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, its disconnect handler has run, and nothing waits to be polled."""
+        return self.is_finished and not (self.polling and self.polling.messages)
 
     # To the client
 
@@ -135,6 +142,8 @@ class Connection:
             websocket.pause()
         for message in polling.take() if polling is not None else ():
             websocket.send(message.frame)
+        if self.closed:  # before there was a websocket to close
+            websocket.close()
 
     def send_ping(self) -> None:
         """Send a heartbeat, which is to be answered in time."""

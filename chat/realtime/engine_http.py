@@ -6,7 +6,8 @@ https://github.com/socketio/engine.io-protocol (revision 4); error codes as Node
 import gzip
 import json
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import engineio
@@ -15,11 +16,9 @@ import gevent
 from chat.realtime.clock import Deadlines
 from chat.realtime.connection import CLOSE, NOOP, OPEN, Connection
 from chat.realtime.message import Message
-from chat.realtime.polling import PollingError, decode_payload, encode_payload
+from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import UPGRADE, HandshakeError, WebSockets
-
-Response = tuple[str, list[tuple[str, str]], bytes]
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
@@ -35,6 +34,15 @@ _BAD_REQUEST = (3, "Bad request")
 _UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
 
 
+class Response(NamedTuple):
+    """An answer; ``connection`` is the session whose messages are its body."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    connection: Connection | None = None
+
+
 class EngineHTTP(engineio.Server):
     """The half of an ``EngineServer`` that answers requests: ``handle_request`` and what it needs."""
 
@@ -43,15 +51,15 @@ class EngineHTTP(engineio.Server):
     pings: Deadlines[Connection]
     is_draining: bool
 
-    def handle_request(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve one request, as a WSGI application does."""
         try:
             response = self._respond(environ)
         except HandshakeError as error:
-            response = error.status, [*error.headers, _TEXT], str(error).encode()
+            response = Response(error.status, [*error.headers, _TEXT], str(error).encode())
         if response is None:  # it has become a websocket
             return []
-        status, headers, body = response
+        status, headers, body, connection = response
         headers += [("Cache-Control", "no-store"), *self._cors_headers(environ)]
         if (
             self.http_compression
@@ -60,15 +68,35 @@ class EngineHTTP(engineio.Server):
         ):
             body = gzip.compress(body, 1)
             headers.append(("Content-Encoding", "gzip"))
+        headers.append(("Content-Length", str(len(body))))
         start_response(status, headers)
-        return [body]
+        return [body] if connection is None else self._deliver(connection, body)
+
+    def _deliver(self, connection: Connection, body: bytes) -> Iterator[bytes]:
+        """Yield the answer to a poll; its session ends if that can't be written."""
+        polling = connection.polling
+        try:
+            yield body
+        except GeneratorExit:
+            self._lose(connection, polling)
+            raise
+        if connection.is_over:
+            self._forget(connection)
+
+    def _lose(self, connection: Connection, polling: Polling | None) -> None:
+        """The connection of a poll has ended, so the session does, unless it has a websocket by now."""
+        if connection.polling is polling:
+            connection.close(self.reason.TRANSPORT_CLOSE)
+
+    def _forget(self, connection: Connection) -> None:
+        self.sockets.pop(connection.sid, None)
 
     def _respond(self, environ: dict[str, Any]) -> Response | None:
         if not self._is_origin_allowed(environ):
             return _refuse((_BAD_REQUEST[0], "Not an accepted origin"))
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
-            return "200 OK", [_TEXT], b"ok"
+            return Response("200 OK", [_TEXT], b"ok")
         query = parse_qs(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
         if transport not in self.transports:
@@ -92,37 +120,39 @@ class EngineHTTP(engineio.Server):
         if connection.closed:
             if method != "GET" or not connection.polling or not connection.polling.messages:
                 return _refuse(_UNKNOWN_SID)
-            return _deliver_payload(connection.polling.take())
+            return _answer_poll(connection, connection.polling.take())
         if transport == "websocket":
             self._upgrade(connection, environ)
             return None
         if connection.polling is None:  # it is a websocket already
             return _refuse(_BAD_REQUEST)
         if method == "GET":
-            return self._poll(connection)
+            return self._poll(connection, environ)
         return self._post(connection, environ) if method == "POST" else _refuse(_BAD_REQUEST)
 
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         """Open a session: send OPEN, then go on as a websocket or answer the first poll."""
         if self.is_draining:
             body = b"This worker is stopping; please try again.\n"
-            return "503 Service Unavailable", [_TEXT, ("Connection", "close")], body
+            return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
         sid = get_sid_prefix(environ) + self.generate_id()
         connection = self.sockets[sid] = Connection(self, sid)
         connection.send(Message(OPEN + self._describe(sid, transport)))
         refusal = self._trigger_event("connect", sid, environ, run_async=False)
         if refusal is not None and refusal is not True:
-            del self.sockets[sid]
-            return "401 Unauthorized", [_JSON], json.dumps(refusal or "Unauthorized").encode()
+            self._forget(connection)
+            return Response("401 Unauthorized", [_JSON], json.dumps(refusal or "Unauthorized").encode())
         self.pings.add(connection)
         if transport == "polling":
             assert connection.polling is not None
-            return _deliver_payload(connection.polling.take(), self._make_cookie(sid))
+            return _answer_poll(connection, connection.polling.take(), self._make_cookie(sid))
         try:
             connection.switch_to(self.websockets.accept(environ, connection))
         except HandshakeError:
             connection.close(self.reason.TRANSPORT_ERROR)
             raise
+        if connection.is_over:
+            self._forget(connection)
         return None
 
     def _describe(self, sid: str, transport: str) -> str:
@@ -141,17 +171,21 @@ class EngineHTTP(engineio.Server):
         else:
             self.websockets.accept(environ, connection).close()
 
-    def _poll(self, connection: Connection) -> Response:
+    def _poll(self, connection: Connection, environ: dict[str, Any]) -> Response:
         polling = connection.polling
         assert polling is not None
         if connection.upgrading is not None and connection.upgrading.is_probed:
-            return "200 OK", [_TEXT], NOOP.encode()
+            return Response("200 OK", [_TEXT], NOOP.encode())
         try:
             messages = polling.poll(self.ping_interval + self.ping_timeout)
         except PollingError as error:
             connection.refuse(str(error))
             return _refuse(_BAD_REQUEST)
-        return _deliver_payload(messages)
+        if IS_CONNECTED in environ and not environ[IS_CONNECTED]():  # nobody would read them
+            polling.put_back(messages)
+            self._lose(connection, polling)
+            return _refuse(_BAD_REQUEST)
+        return _answer_poll(connection, messages)
 
     def _post(self, connection: Connection, environ: dict[str, Any]) -> Response:
         polling = connection.polling
@@ -163,7 +197,8 @@ class EngineHTTP(engineio.Server):
         try:
             body = self._read(environ)
             if body is None:
-                return "413 Content Too Large", [_TEXT, ("Connection", "close")], b"The message is too large.\n"
+                body = b"The message is too large.\n"
+                return Response("413 Content Too Large", [_TEXT, ("Connection", "close")], body)
             for count, data in enumerate(decode_payload(body)):
                 if data == CLOSE and not polling.is_polled:
                     gevent.sleep(_POLL_GRACE_S)
@@ -181,7 +216,7 @@ class EngineHTTP(engineio.Server):
             polling.is_posted = False
         if connection.closed == self.reason.TRANSPORT_ERROR:
             return _refuse(_BAD_REQUEST)
-        return "200 OK", [_TEXT], b"ok"
+        return Response("200 OK", [_TEXT], b"ok")
 
     def _read(self, environ: dict[str, Any]) -> bytes | None:
         """Return the request's body; ``None`` if it is larger than a message may be, without having read it."""
@@ -217,10 +252,10 @@ def get_sid_prefix(environ: dict[str, Any]) -> str:
     return f"{name}." if _SERVER_NAME.fullmatch(name) else ""
 
 
-def _deliver_payload(messages: list[Message], headers: list[tuple[str, str]] | None = None) -> Response:
-    return "200 OK", [_TEXT, *(headers or [])], encode_payload(messages) if messages else NOOP.encode()
+def _answer_poll(connection: Connection, messages: list[Message], headers: Iterable[tuple[str, str]] = ()) -> Response:
+    return Response("200 OK", [_TEXT, *headers], encode_payload(messages) or NOOP.encode(), connection)
 
 
 def _refuse(error: tuple[int, str]) -> Response:
     code, message = error
-    return "400 Bad Request", [_JSON], json.dumps({"code": code, "message": message}).encode()
+    return Response("400 Bad Request", [_JSON], json.dumps({"code": code, "message": message}).encode())

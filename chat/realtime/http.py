@@ -5,7 +5,8 @@ Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHan
 - ``MessageClass``, ``_headers``: heads are parsed by llhttp (``httptools``), which refuses what lets two parsers
   disagree (RFC 9112, 6.3: two lengths, a length with chunks) and costs a tenth. A head's size has a limit.
 - ``rfile``: bytes that are buffered when a websocket begins can be had without another read.
-- ``get_environ``: a body that nobody wants is not read to its end.
+- ``get_environ``: a body that nobody wants is not read to its end; an application can ask whether its client is still
+  there.
 - ``handle``: who goes away within a request leaves no traceback.
 - ``run_application``: a websocket begins when the application accepts it, not before it was asked; its socket is then
   taken out of this machinery.
@@ -29,6 +30,7 @@ from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 from websockets.utils import accept_key
 
+from chat.realtime.polling import IS_CONNECTED
 from chat.realtime.throttle import Throttled
 from chat.realtime.websocket import UPGRADE, HandshakeError
 
@@ -177,7 +179,17 @@ class Handler(WebSocketHandler, PyWSGIHandler):
         self.wsgi_input = _Input(body.rfile, body.content_length, socket=body.socket, chunked_input=body.chunked_input)
         self.wsgi_input.handler = self
         environ["wsgi.input"] = self.wsgi_input
+        environ[IS_CONNECTED] = self._is_connected
         return environ
+
+    def _is_connected(self) -> bool:
+        """Return whether the other side has neither ended nor reset the connection, without waiting."""
+        try:
+            return bool(self.socket._sock.recv(1, socket.MSG_PEEK))  # gevent's own ``recv`` would wait
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def run_application(self) -> None:
         if self.environ.get("HTTP_UPGRADE", "").lower() == "websocket":

@@ -1,4 +1,4 @@
-"""A message to clients, framed at most once, whatever the number of websockets that get it."""
+"""A message to clients, encoded at most once for each transport, whatever the number of those that get it."""
 
 import base64
 
@@ -12,11 +12,12 @@ class Message:
         packet: ``"<type><data>"``, or bytes for a binary message.
     """
 
-    __slots__ = ("_frame", "packet")
+    __slots__ = ("_frame", "_payload", "packet")
 
     def __init__(self, packet: str | bytes) -> None:
         self.packet = packet
         self._frame: bytes | None = None
+        self._payload: bytes | None = None
 
     @property
     def frame(self) -> bytes:
@@ -26,9 +27,9 @@ class Message:
         return self._frame
 
     @property
-    def text(self) -> str:
-        """The packet as it stands in a payload."""
-        return self.packet if isinstance(self.packet, str) else "b" + base64.b64encode(self.packet).decode()
-
-    def __len__(self) -> int:
-        return len(self.packet)
+    def payload(self) -> bytes:
+        """The packet as it stands in the answer to a poll."""
+        if self._payload is None:
+            packet = self.packet
+            self._payload = packet.encode() if isinstance(packet, str) else b"b" + base64.b64encode(packet)
+        return self._payload

@@ -8,6 +8,9 @@ from gevent.event import Event
 
 from chat.realtime.message import Message
 
+#: The WSGI environment's key for what tells whether the request's connection still stands (``chat.realtime.http``).
+IS_CONNECTED = "webfarm.is_connected"
+
 _SEPARATOR = "\x1e"  # between the packets of a payload
 
 
@@ -22,7 +25,7 @@ class Polling:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.unsent = 0
+        self.unsent = 0  # bytes, as they will be on the wire
         self.is_posted = False  # while a POST is being read
         self._poll: Event | None = None
 
@@ -34,7 +37,7 @@ class Polling:
     def add(self, message: Message) -> None:
         """Hand ``message`` to the request that waits, or keep it for the next one."""
         self.messages.append(message)
-        self.unsent += len(message)
+        self.unsent += len(message.payload)
         self.release()
 
     def release(self) -> None:
@@ -46,6 +49,11 @@ class Polling:
         """Return what waits, which waits no longer."""
         messages, self.messages, self.unsent = self.messages, [], 0
         return messages
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Let ``messages``, which were taken, wait again, before all others."""
+        self.messages = messages + self.messages
+        self.unsent += sum(len(message.payload) for message in messages)
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Wait for messages; return none after ``timeout_s``. Raises ``PollingError`` if another request waits."""
@@ -62,7 +70,7 @@ class Polling:
 
 def encode_payload(messages: list[Message]) -> bytes:
     """Return what a poll is answered with."""
-    return _SEPARATOR.join([message.text for message in messages]).encode()
+    return _SEPARATOR.encode().join([message.payload for message in messages])
 
 
 def decode_payload(body: bytes) -> Iterator[str | bytes]:

@@ -113,20 +113,16 @@ class EngineServer(EngineHTTP, Service):
         try:
             self._trigger_event("disconnect", connection.sid, reason, run_async=False)
         finally:
-            if connection.polling is not None and connection.polling.messages:
-                self._unpolled.add(connection)
-            else:
+            connection.is_finished = True
+            if connection.is_over:
                 self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        self.sockets.pop(connection.sid, None)
+            else:
+                self._unpolled.add(connection)
 
     def _get_socket(self, sid: str) -> Connection:
         """Return the connection, also one that is closing, for the sake of its disconnect handler."""
         return self.sockets[sid]
 
     def _enqueue_message(self, connection: Connection, data: str | bytes) -> None:
-        connection.enqueue(len(data), self._trigger_message, connection.sid, data)
-
-    def _trigger_message(self, sid: str, data: str | bytes) -> None:
-        self._trigger_event("message", sid, data, run_async=False)
+        if handler := self.handlers.get("message"):
+            connection.enqueue(len(data), handler, connection.sid, data)
