@@ -11,6 +11,8 @@ settings = Settings.from_env(os.environ)
 websockets = WebSockets(
     max_message_bytes=settings.max_message_bytes,
     max_outbox_bytes=settings.max_outbox_bytes,
+    ping_interval_s=settings.ping_interval_s,
+    ping_timeout_s=settings.ping_timeout_s,
 )
 
 

@@ -5,6 +5,7 @@ The RFC's section stands with each test. Every test ends with the server's own a
 
 import base64
 import itertools
+import time
 
 import pytest
 
@@ -355,6 +356,49 @@ def test_a_client_that_ends_its_side_without_a_close_is_let_go(ws, data):
     ws.write(data)
     ws.socket.shutdown(1)
     ws.wait_for_end()
+
+
+def test_who_goes_on_sending_after_a_close_is_cut(ws):
+    ws.write(frame(CLOSE, b"\x03\xe8"))
+    assert ws.receive_close() == 1000
+    sent = 0
+    with pytest.raises(ConnectionError):
+        while sent < 50_000_000:
+            ws.write(b"x" * 100_000)
+            sent += 100_000
+
+
+# The heartbeat (5.5.2)
+
+
+@pytest.fixture(scope="module")
+def quick(example):
+    return example("echo_websocket", CHAT_PING_INTERVAL_S="0.3", CHAT_PING_TIMEOUT_S="0.2")
+
+
+def test_who_answers_pings_stays(quick, wire):
+    ws = wire(quick.url).upgrade()
+    for _ in range(4):
+        assert ws.read_frame() == (PING, True, b"")
+        ws.write(frame(PONG))
+    ws.send("still here")
+    assert ws.receive() == "still here"
+
+
+def test_who_sends_anything_else_stays(quick, wire):
+    ws = wire(quick.url).upgrade()
+    for number in range(4):
+        assert ws.read_frame() == (PING, True, b"")
+        ws.send(str(number))
+        assert ws.receive() == str(number)
+
+
+def test_who_is_silent_after_a_ping_is_cut(quick, wire):
+    ws = wire(quick.url).upgrade()
+    began = time.monotonic()
+    assert ws.read_frame() == (PING, True, b"")
+    assert ws.wait_for_end() == b""
+    assert 0.4 < time.monotonic() - began < 3
 
 
 # However TCP cuts it

@@ -33,11 +33,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chat.realtime.frames import encode_frame
+    from chat.realtime.handshake import HandshakeError
     from chat.realtime.manager import Manager, RedisManager
     from chat.realtime.server import Server
     from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
-    from chat.realtime.websocket import HandshakeError, WebSockets, encode_frame
+    from chat.realtime.websocket import WebSockets
     from chat.realtime.worker import Worker
     from chat.realtime.wsgi import WSGIApp
 
@@ -56,7 +58,7 @@ __all__ = [
 
 _MODULES = {
     "EngineServer": "transport",
-    "HandshakeError": "websocket",
+    "HandshakeError": "handshake",
     "Manager": "manager",
     "RedisManager": "manager",
     "Server": "server",
@@ -64,7 +66,7 @@ _MODULES = {
     "WSGIApp": "wsgi",
     "WebSockets": "websocket",
     "Worker": "worker",
-    "encode_frame": "websocket",
+    "encode_frame": "frames",
 }
 
 

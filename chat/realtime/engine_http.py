@@ -15,10 +15,11 @@ import gevent
 
 from chat.realtime.clock import Deadlines
 from chat.realtime.connection import CLOSE, NOOP, OPEN, Connection
+from chat.realtime.handshake import UPGRADE, HandshakeError
 from chat.realtime.message import Message
 from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
 from chat.realtime.upgrade import Upgrade
-from chat.realtime.websocket import UPGRADE, HandshakeError, WebSockets
+from chat.realtime.websocket import WebSockets
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it

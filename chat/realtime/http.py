@@ -16,7 +16,6 @@ Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHan
 """
 
 import _socket
-import base64
 import contextlib
 import logging
 import socket
@@ -28,11 +27,10 @@ import httptools
 from gevent import pywsgi
 from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
-from websockets.utils import accept_key
 
+from chat.realtime.handshake import UPGRADE, answer_handshake
 from chat.realtime.polling import IS_CONNECTED
 from chat.realtime.throttle import Throttled
-from chat.realtime.websocket import UPGRADE, HandshakeError
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -41,9 +39,6 @@ _MAX_UNREAD_BYTES = 65_536  # of a body, to be read and dropped so that the conn
 _READ_BYTES = 16_384
 _IO_S = 60.0  # for each read or write
 _ACCEPTS_PER_TURN = 16
-_SWITCHING = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
-)
 
 
 class Reader:
@@ -199,22 +194,11 @@ class Handler(WebSocketHandler, PyWSGIHandler):
     def _upgrade(self) -> tuple[_socket.socket, bytes, bytes]:
         """Take the socket of a proper opening handshake; return it, the answer to send, and what came early.
 
-        https://www.rfc-editor.org/rfc/rfc6455#section-4.2
-
         Raises:
             HandshakeError: it is none.
         """
-        get = self.environ.get
-        if self.command != "GET" or self.request_version != "HTTP/1.1":
-            raise HandshakeError("400 Bad Request", [], "A websocket begins with GET over HTTP/1.1.\n")
-        if "upgrade" not in [token.strip() for token in get("HTTP_CONNECTION", "").lower().split(",")]:
-            raise HandshakeError("400 Bad Request", [], "Connection: Upgrade is missing.\n")
-        if get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
-            raise HandshakeError("426 Upgrade Required", [("Sec-WebSocket-Version", "13")], "The version is 13.\n")
-        key = get("HTTP_SEC_WEBSOCKET_KEY", "")
-        if not _is_key(key):
-            raise HandshakeError("400 Bad Request", [], "Sec-WebSocket-Key must be 16 bytes in base64.\n")
-        return self._detach(), _SWITCHING % accept_key(key).encode(), self.rfile.take()
+        head = answer_handshake(self.environ)
+        return self._detach(), head, self.rfile.take()
 
     def _detach(self) -> _socket.socket:
         """Take the socket away from this handler and its greenlet, which then have nothing left to do."""
@@ -242,13 +226,6 @@ class Handler(WebSocketHandler, PyWSGIHandler):
     def _handle_client_error(self, ex: Exception) -> Any:
         log.info("a request of %s that is none: %s", self.client_address, ex)
         return "400", b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-def _is_key(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, validate=True)) == 16
-    except ValueError:
-        return False
 
 
 class HTTPServer(PyWSGIServer):

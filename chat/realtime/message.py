@@ -2,7 +2,7 @@
 
 import base64
 
-from chat.realtime.websocket import encode_frame
+from chat.realtime.frames import encode_frame
 
 
 class Message:

@@ -1,29 +1,28 @@
 """Websockets without greenlets: RFC 6455 on non-blocking sockets that the hub watches.
 
-An idle connection is one small object and one watcher. Frames are read and written by the ``websockets`` package's
-Sans-I/O ``Protocol``. As nearly all connections are idle at nearly every moment, one is lent to a connection only
-while a frame or a message of it is incomplete, or while it closes.
+An idle connection is one small object and one watcher. As nearly all connections are idle at nearly every moment, a
+protocol object (``chat.realtime.frames``) is lent to a connection only while a frame or a message of it is incomplete,
+or while it closes.
 
 It can be used without Engine.IO; ``examples/echo_websocket.py`` is such an app.
 """
 
 import _socket
 import contextlib
+from time import monotonic
 from typing import Any
 from typing import Protocol as Interface
 
 import gevent
-from websockets.frames import BINARY, CLOSE, CONT, TEXT, CloseCode, Frame, Opcode
-from websockets.protocol import OPEN, Protocol, Side
-from websockets.streams import StreamReader
+from websockets.frames import BINARY, CONT, TEXT, CloseCode, Opcode
+from websockets.protocol import OPEN, Protocol
 
-from chat.realtime.clock import Clock
+from chat.realtime.clock import TICK_S, Clock
+from chat.realtime.frames import PING_FRAME, Protocols
+from chat.realtime.handshake import UPGRADE, HandshakeError
 from chat.realtime.outbox import TRANSPORT_CLOSE, Outbox, Pacer
 from chat.realtime.service import Service
 from chat.realtime.slices import Slices
-
-#: The WSGI environment's key for what turns the request into a websocket (``chat.realtime.http``).
-UPGRADE = "webfarm.upgrade"
 
 _SHORT_READ = 2_048  # a read of many tiny frames holds up everybody else
 _LONG_READ = 16_384  # within a long frame
@@ -31,19 +30,10 @@ _MANY_FRAMES = 8
 _READ = 1  # libev's event
 _CLOSING_S = 5.0  # to wait for the answer to a close frame
 _LINGER_S = 2.0  # to read on after the last frame, or the kernel's reset may overtake it
+_MAX_DROPPED_BYTES = 4_194_304  # of what still comes on a closing connection
 _STOP_S = 1.0  # for closing websockets to complete
-_SPARE_PROTOCOLS = 16
-_AT_EOF = StreamReader.at_eof.__code__
 _TRANSPORT_ERROR = "transport error"
-
-
-class HandshakeError(Exception):
-    """The request can't become a websocket; ``status`` and ``headers`` are to be answered, the text as the body."""
-
-    def __init__(self, status: str, headers: list[tuple[str, str]], text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.headers = headers
+_PING_TIMEOUT = "ping timeout"
 
 
 class Receiver(Interface):
@@ -62,9 +52,18 @@ class WebSockets(Service):
     Args:
         max_message_bytes: a longer message is not read; its connection is closed with 1009.
         max_outbox_bytes: unsent bytes at which the next message to a connection closes it instead.
+        ping_interval_s: how long after its last sign of life a connection is pinged, ``None`` for never.
+        ping_timeout_s: how long it may then be silent before it ends (``ping timeout``).
     """
 
-    def __init__(self, *, max_message_bytes: int = 1_000_000, max_outbox_bytes: int = 1_048_576) -> None:
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int = 1_000_000,
+        max_outbox_bytes: int = 1_048_576,
+        ping_interval_s: float | None = None,
+        ping_timeout_s: float = 20.0,
+    ) -> None:
         self.max_message_bytes = max_message_bytes
         self.max_outbox_bytes = max_outbox_bytes
         self.clock = Clock()
@@ -72,8 +71,11 @@ class WebSockets(Service):
         self.closing = self.clock.create_deadlines(_CLOSING_S, WebSocket.abort)
         self.lingering = self.clock.create_deadlines(_LINGER_S, WebSocket.abort)
         self.ended: Slices[WebSocket] = Slices(WebSocket._end)
+        self.ping_timeout_s = ping_timeout_s
+        self.ping_timeouts = self.clock.create_deadlines(ping_timeout_s, WebSocket.check_pong)
+        self._pings = None if ping_interval_s is None else self.clock.create_deadlines(ping_interval_s, WebSocket.ping)
         self.open: set[WebSocket] = set()
-        self._protocols: list[Protocol] = []
+        self.protocols = Protocols(max_message_bytes)
         self.register()
 
     def accept(self, environ: dict[str, Any], receiver: Receiver) -> "WebSocket":
@@ -90,25 +92,10 @@ class WebSockets(Service):
         connection, head, rest = upgrade()
         return WebSocket(self, connection, receiver, head, rest)
 
-    def lend_protocol(self) -> Protocol:
-        """Return a protocol object that stands between two frames."""
-        if self._protocols:
-            return self._protocols.pop()
-        return _Protocol(Side.SERVER, state=OPEN, max_size=self.max_message_bytes)
-
-    def take_back(self, protocol: Protocol) -> bool:
-        """Take a lent protocol back if it stands between two messages; return whether it was taken."""
-        waits_in = protocol.parser.gi_yieldfrom  # type: ignore[attr-defined]
-        if (
-            protocol.current_size is not None
-            or waits_in is None
-            or waits_in.gi_code is not _AT_EOF
-            or protocol.state is not OPEN
-        ):
-            return False
-        if len(self._protocols) < _SPARE_PROTOCOLS:
-            self._protocols.append(protocol)
-        return True
+    def ping_later(self, websocket: "WebSocket") -> None:
+        """Have ``websocket`` pinged when it has been silent for ``ping_interval_s``, if that is on."""
+        if self._pings is not None:
+            self._pings.add(websocket)
 
     def stop(self) -> None:
         """Close all that are still open: going away. Wait for them a little."""
@@ -119,26 +106,20 @@ class WebSockets(Service):
                 gevent.sleep(0.02)
 
 
-class _Protocol(Protocol):
-    """A protocol object that lets the other side close within a fragmented message, as RFC 6455 does."""
-
-    def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is CLOSE:
-            self.current_size = None
-        super().recv_frame(frame)
-
-
-def encode_frame(data: str | bytes) -> bytes:
-    """Return the frame of a message: a text or binary one by its type. Any number of ``WebSocket`` can send it."""
-    if isinstance(data, str):
-        return Frame(TEXT, data.encode()).serialize(mask=False)
-    return Frame(BINARY, data).serialize(mask=False)
-
-
 class WebSocket(Outbox):
     """One websocket connection, made by ``WebSockets.accept``."""
 
-    __slots__ = ("_expects_tiny", "_fragments", "_kind", "_protocol", "_watcher", "_websockets", "receiver")
+    __slots__ = (
+        "_dropped",
+        "_expects_tiny",
+        "_fragments",
+        "_kind",
+        "_pinged_at",
+        "_protocol",
+        "_watcher",
+        "_websockets",
+        "receiver",
+    )
 
     def __init__(
         self, websockets: WebSockets, connection: _socket.socket, receiver: Receiver, head: bytes, rest: bytes
@@ -150,9 +131,12 @@ class WebSocket(Outbox):
         self._protocol: Protocol | None = None
         self._kind: Opcode | None = None
         self._fragments: bytearray | None = None
+        self._dropped = 0  # bytes that came since then
+        self._pinged_at: float | None = None  # until something comes
         self._expects_tiny = False  # frames, as there were many in what was read last
         self._watcher: Any = gevent.get_hub().loop.io(connection.fileno(), _READ)
         websockets.open.add(self)
+        websockets.ping_later(self)
         self.queue(head)
         if rest:
             gevent.get_hub().loop.run_callback(self._begin, rest)
@@ -174,7 +158,7 @@ class WebSocket(Outbox):
             return
         self.receiver = None
         self.resume()  # the answer to the close frame is to be read
-        protocol = self._protocol or self._websockets.lend_protocol()
+        protocol = self._protocol or self._websockets.protocols.lend()
         self._protocol = protocol
         if protocol.state is OPEN:  # else the other side's close frame is being answered already
             protocol.send_close(code, reason)
@@ -197,6 +181,24 @@ class WebSocket(Outbox):
         """Read on."""
         if self._socket is not None:
             self._watcher.start(self._on_readable)
+
+    def ping(self) -> None:
+        """Send a ping; whoever lives answers it in time."""
+        if self.receiver is not None:
+            self._pinged_at = monotonic()
+            self.send(PING_FRAME)
+            self._websockets.ping_timeouts.add(self)
+
+    def check_pong(self) -> None:
+        """End the connection if nothing has come since its last ping, and should have."""
+        waits_s = self._websockets.ping_timeout_s - 2 * TICK_S
+        if self.receiver is None or self._pinged_at is None or monotonic() - self._pinged_at < waits_s:
+            return
+        if self._watcher.active:
+            self.on_lost(_PING_TIMEOUT)
+            self.abort()
+        else:  # it may have answered; it is we who don't read
+            self._websockets.ping_timeouts.add(self)
 
     def on_lost(self, reason: str) -> None:
         receiver, self.receiver = self.receiver, None
@@ -234,9 +236,17 @@ class WebSocket(Outbox):
     def _receive(self, data: bytes) -> None:
         if self._socket is None:
             return
+        if self._pinged_at is not None:
+            self._pinged_at = None
+            self._websockets.ping_later(self)
+        if self.receiver is None:
+            self._dropped += len(data)
+            if self._dropped > _MAX_DROPPED_BYTES:
+                self.abort()
+                return
         protocol = self._protocol
         if protocol is None:
-            protocol = self._protocol = self._websockets.lend_protocol()
+            protocol = self._protocol = self._websockets.protocols.lend()
         protocol.receive_data(data)
         frames = protocol.events_received()
         self._expects_tiny = len(frames) > _MANY_FRAMES
@@ -252,7 +262,7 @@ class WebSocket(Outbox):
             self._websockets.lingering.add(self)
             if self._queued is None:
                 self._shut_down()
-        elif self._websockets.take_back(protocol):
+        elif self._websockets.protocols.take_back(protocol):
             self._protocol = None
 
     def _send_protocols_own(self, protocol: Protocol) -> None:
