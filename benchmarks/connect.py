@@ -5,13 +5,9 @@ worker, after 200 others for warming up. CPU time of the two workers until the l
 clients per second.
 """
 
-from benchmarks.harness import Farm, Metric
+from benchmarks.harness import Farm, cpu_metrics, rate_metric
 
-METRICS = (
-    Metric("cpu", "CPU per new client", "µs"),
-    Metric("redis", "Redis' CPU per new client", "µs"),
-    Metric("rate", "new clients per second", "1/s", is_higher_better=True),
-)
+METRICS = (*cpu_metrics("new client"), rate_metric("new clients"))
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
@@ -20,9 +16,4 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     load.call("connect", ports=farm.ports, count=200)
     with farm.measure() as usage:
         load.call("connect", ports=farm.ports, count=clients)
-    return {
-        "cpu": usage.workers / clients * 1e6,
-        "redis": usage.redis / clients * 1e6,
-        "rate": clients / usage.seconds,
-        "load_share": usage.load_share,
-    }
+    return {**usage.per(clients), "rate": clients / usage.seconds}

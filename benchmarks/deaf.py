@@ -29,13 +29,14 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     with socket.create_connection(("127.0.0.1", farm.ports[0])) as deaf:
         connect(deaf, CLIENTS)
         highest, end = before, time.monotonic() + (8 if quick else 30)
-        while time.monotonic() < end:
-            time.sleep(0.25)
-            highest = max(highest, _get_rss(farm))
+        with farm.measure() as usage:
+            while time.monotonic() < end:
+                time.sleep(0.25)
+                highest = max(highest, _get_rss(farm))
     time.sleep(3)
     after = _get_rss(farm)
     load.call("stop")
-    return {"before": before, "during": highest, "after": after}
+    return {"before": before, "during": highest, "after": after, "load_share": usage.load_share}
 
 
 def _get_rss(farm: Farm) -> float:

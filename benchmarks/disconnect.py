@@ -31,12 +31,13 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     farm.settle()
     measuring.call("send_echoes", rate=RATE)
     time.sleep(1)
-    start, spent = now_us(), farm.get_worker_seconds()
-    time.sleep(WINDOW_S)
-    cut, spent_quietly = now_us(), farm.get_worker_seconds() - spent
-    farm.remove_load(doomed)
-    time.sleep(max(0.0, WINDOW_S - (now_us() - cut) / 1e6))
-    spent_cutting = farm.get_worker_seconds() - spent - spent_quietly
+    start = now_us()
+    with farm.measure() as quiet:
+        time.sleep(WINDOW_S)
+    cut = now_us()
+    with farm.measure() as cutting:
+        farm.remove_load(doomed)
+        time.sleep(max(0.0, WINDOW_S - (now_us() - cut) / 1e6))
     before = measuring.call("get_echoes", since_us=start, until_us=cut)
     after = measuring.call("get_echoes", since_us=cut, until_us=cut + WINDOW_S * 1_000_000)
     gone = idle.call("count")["gone"] + measuring.call("count")["gone"]
@@ -47,5 +48,6 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
         "after": after["p99"],
         "added": after["p99"] - before["p99"],
         "worst": after["max"],
-        "cpu": (spent_cutting - spent_quietly) / leaving * 1e6,
+        "cpu": (cutting.workers - quiet.workers) / leaving * 1e6,
+        "load_share": cutting.load_share,
     }

@@ -8,17 +8,11 @@ takes what it can, so their loads differ; ``latency`` has all three at the same 
 
 import time
 
-from benchmarks.harness import Farm, Metric
+from benchmarks.harness import Farm, cpu_metrics, latency_metrics, rate_metric
 
 CLIENTS, SENDERS = 1000, 8
 
-METRICS = (
-    Metric("cpu", "CPU per delivery", "µs"),
-    Metric("redis", "Redis' CPU per delivery", "µs"),
-    Metric("throughput", "deliveries per second", "1/s", is_higher_better=True),
-    Metric("p50", "latency, median", "ms"),
-    Metric("p99", "latency, 99 %", "ms"),
-)
+METRICS = (*cpu_metrics("delivery"), rate_metric("deliveries"), *latency_metrics())
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
@@ -38,11 +32,4 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     if total["gone"] or total["deliveries"] != total["acks"] * CLIENTS:
         raise RuntimeError(f"{CLIENTS} clients, but {total}")
     deliveries = after["deliveries"] - before["deliveries"]
-    return {
-        "cpu": usage.workers / deliveries * 1e6,
-        "redis": usage.redis / deliveries * 1e6,
-        "throughput": deliveries / usage.seconds,
-        "p50": latencies["p50"],
-        "p99": latencies["p99"],
-        "load_share": usage.load_share,
-    }
+    return {**usage.per(deliveries), "rate": deliveries / usage.seconds, **latencies}

@@ -41,6 +41,21 @@ class Metric:
     is_higher_better: bool = False
 
 
+def cpu_metrics(thing: str) -> tuple[Metric, ...]:
+    """Return the rows for what ``Usage.per`` says of each ``thing``."""
+    return Metric("cpu", f"CPU per {thing}", "µs"), Metric("redis", f"Redis' CPU per {thing}", "µs")
+
+
+def latency_metrics(name: str = "latency") -> tuple[Metric, ...]:
+    """Return the rows for a load generator's ``get_latencies``."""
+    return Metric("p50", f"{name}, median", "ms"), Metric("p99", f"{name}, 99 %", "ms")
+
+
+def rate_metric(things: str) -> Metric:
+    """Return the row for how many ``things`` there were each second."""
+    return Metric("rate", f"{things} per second", "1/s", is_higher_better=True)
+
+
 @dataclass
 class Usage:
     """CPU seconds spent while something was measured, and how long it took."""
@@ -54,6 +69,14 @@ class Usage:
     def load_share(self) -> float:
         """The generators' percentage of all CPU time."""
         return 100 * self.load / (self.workers + self.redis + self.load)
+
+    def per(self, count: float) -> dict[str, float]:
+        """Return the figures of ``cpu_metrics`` for ``count`` things, and ``load_share``."""
+        return {
+            "cpu": self.workers / count * 1e6,
+            "redis": self.redis / count * 1e6,
+            "load_share": self.load_share,
+        }
 
 
 class Process:
@@ -119,6 +142,7 @@ class Farm:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self._loads: list[Load] = []
+        self._removed_load_s = 0.0  # CPU time
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -174,6 +198,7 @@ class Farm:
 
     def remove_load(self, load: Load) -> None:
         """End a load generator at once: all its connections are cut."""
+        self._removed_load_s += get_cpu_seconds(load.pid)
         load.kill()
         self._loads.remove(load)
 
@@ -191,7 +216,7 @@ class Farm:
         return Usage(
             workers=self.get_worker_seconds(),
             redis=get_cpu_seconds(self._redis.pid),
-            load=sum(get_cpu_seconds(load.pid) for load in self._loads),
+            load=self._removed_load_s + sum(get_cpu_seconds(load.pid) for load in self._loads),
         )
 
     def get_worker_seconds(self) -> float:

@@ -9,11 +9,7 @@ import time
 
 from benchmarks.harness import Farm, Metric
 
-METRICS = (
-    Metric("rss", "RSS per idle client", "KiB"),
-    Metric("pss", "PSS per idle client", "KiB"),
-    Metric("uss", "USS per idle client", "KiB"),
-)
+METRICS = tuple(Metric(kind, f"{kind.upper()} per idle client", "KiB") for kind in ("rss", "pss", "uss"))
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
@@ -22,8 +18,9 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     load.call("connect", ports=farm.ports, count=200)
     farm.settle()
     before = farm.get_memory()
-    load.call("connect", ports=farm.ports, count=clients)
-    farm.settle(at_least_s=4)
+    with farm.measure() as usage:
+        load.call("connect", ports=farm.ports, count=clients)
+        farm.settle(at_least_s=4)
     after = farm.get_memory()
     load.call("send_paced", event="message", rate=1, senders=1)
     time.sleep(1.5)
@@ -31,4 +28,5 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     total = load.count_settled()
     if total["gone"] or not total["acks"] or total["deliveries"] != total["acks"] * (200 + clients):
         raise RuntimeError(f"{200 + clients} clients, but {total}")
-    return {key.lower(): (after[key] - before[key]) / clients / 1024 for key in before}
+    grown = {key.lower(): (after[key] - before[key]) / clients / 1024 for key in before}
+    return {**grown, "load_share": usage.load_share}

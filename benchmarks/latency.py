@@ -7,16 +7,11 @@ every delivery to the other 992; CPU time of the two workers divided by all deli
 
 import time
 
-from benchmarks.harness import Farm, Metric
+from benchmarks.harness import Farm, cpu_metrics, latency_metrics
 
 CLIENTS, SENDERS, RATE = 1000, 8, 20
 
-METRICS = (
-    Metric("p50", "latency, median", "ms"),
-    Metric("p99", "latency, 99 %", "ms"),
-    Metric("cpu", "CPU per delivery", "µs"),
-    Metric("redis", "Redis' CPU per delivery", "µs"),
-)
+METRICS = (*latency_metrics(), *cpu_metrics("delivery"))
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
@@ -36,10 +31,4 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     if total["gone"] or total["deliveries"] != senders.call("count")["acks"] * (CLIENTS - SENDERS):
         raise RuntimeError(f"{CLIENTS - SENDERS} receivers, but {total}")
     deliveries = (after["deliveries"] - before["deliveries"]) * CLIENTS / (CLIENTS - SENDERS)
-    return {
-        "p50": latencies["p50"],
-        "p99": latencies["p99"],
-        "cpu": usage.workers / deliveries * 1e6,
-        "redis": usage.redis / deliveries * 1e6,
-        "load_share": usage.load_share,
-    }
+    return {**latencies, **usage.per(deliveries)}

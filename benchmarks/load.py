@@ -20,6 +20,7 @@ _LONGEST_CONTROL = 64  # bytes of an acknowledgement, a ping, a namespace's CONN
 _TEXT = "x" * 60
 _BULK = "x" * 10_000
 _LARGE = "x" * 900_000
+_MANY = ",".join(map(str, range(145_000)))  # 900 KB
 _JOIN_TIMEOUT_S = 60.0
 
 
@@ -102,6 +103,10 @@ class Swarm:
         """Take latencies at each ``every``-th client."""
         for client in self.clients[::every]:
             client.latencies = []
+
+    async def send_once(self, event: str) -> None:
+        """Send one event, from the client that connected last."""
+        self.clients[-1].send(self._packets(event, self.clients[-1])())
 
     async def send_closed_loop(self, event: str, senders: int) -> None:
         """Let each of the first ``senders`` clients send its next event when the last one is acknowledged."""
@@ -186,6 +191,9 @@ class Swarm:
         """Return what makes the next packet of ``sender``."""
         if event == "sink":
             packet = f'421["sink","{_LARGE}"]'.encode()
+            return lambda: packet
+        if event == "sinkMany":
+            packet = f'421["sink",[{_MANY}]]'.encode()
             return lambda: packet
         if event == "privateLarge":
             packet = f'421["privateMessage",{{"to":"{sender.sid}","text":"{_LARGE}"}}]'.encode()

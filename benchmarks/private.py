@@ -7,17 +7,15 @@ receiving. Then 64 of them send whenever their last message is acknowledged: mes
 
 import time
 
-from benchmarks.harness import Farm, Metric
+from benchmarks.harness import Farm, Metric, cpu_metrics, latency_metrics, rate_metric
 
 CLIENTS, RATE, CLOSED_LOOP_SENDERS = 100, 1000, 64
 
 METRICS = (
-    Metric("cpu", "CPU per message at 1,000/s", "µs"),
-    Metric("redis", "Redis' CPU per message at 1,000/s", "µs"),
-    Metric("p50", "latency at 1,000/s, median", "ms"),
-    Metric("p99", "latency at 1,000/s, 99 %", "ms"),
-    Metric("throughput", "messages per second, closed loop", "1/s", is_higher_better=True),
-    Metric("full_cpu", "CPU per message, closed loop", "µs"),
+    *cpu_metrics("message at 1,000/s"),
+    *latency_metrics("latency at 1,000/s"),
+    rate_metric("closed loop: messages"),
+    Metric("full_cpu", "closed loop: CPU per message", "µs"),
 )
 
 
@@ -39,12 +37,9 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
             time.sleep(seconds)
         deliveries = load.call("count")["deliveries"] - before["deliveries"]
         if phase == "paced":
-            latencies = load.call("get_latencies")
-            figures |= {name: latencies[name] for name in ("p50", "p99")}
-            figures |= {"cpu": usage.workers / deliveries * 1e6, "redis": usage.redis / deliveries * 1e6}
-            figures["load_share"] = usage.load_share
+            figures |= load.call("get_latencies") | usage.per(deliveries)
         else:
-            figures |= {"throughput": deliveries / usage.seconds, "full_cpu": usage.workers / deliveries * 1e6}
+            figures |= {"rate": deliveries / usage.seconds, "full_cpu": usage.per(deliveries)["cpu"]}
         load.call("stop")
         total = load.count_settled()
         if total["gone"] or total["deliveries"] != total["acks"]:

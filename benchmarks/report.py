@@ -101,9 +101,8 @@ def _format_ratio(own: float, other: float) -> str:
 
 def _get_shares(figures: Figures) -> Iterator[str]:
     for script, by_peer in figures.items():
-        if "load_share" in by_peer[PEERS[0]][0]:
-            shares = [median(run["load_share"] for run in by_peer[peer]) for peer in PEERS]
-            yield f"{script} {', '.join(f'{share:.0f}' for share in shares)}"
+        shares = [median(run["load_share"] for run in by_peer[peer]) for peer in PEERS]
+        yield f"{script} {', '.join(f'{share:.0f}' for share in shares)}"
 
 
 def _describe_machine() -> str:
