@@ -19,6 +19,7 @@ from chat.realtime.clock import TICK_S
 from chat.realtime.message import Message
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.polling import Polling
+from chat.realtime.slices import wait_a_turn
 from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSocket
@@ -262,7 +263,7 @@ class Connection:
             except BaseException:  # a timeout of gevent's as well: the jobs behind it are to be done
                 log.exception("connection %s: %r failed", self.sid, job)
             if jobs and monotonic() - started > _SLICE_S:
-                gevent.sleep(0)
+                wait_a_turn()
                 started = monotonic()
         self._jobs = None
         self._job_bytes = 0

@@ -18,6 +18,7 @@ from chat.realtime.connection import CLOSE, NOOP, OPEN, Connection
 from chat.realtime.handshake import UPGRADE, HandshakeError
 from chat.realtime.message import Message
 from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
+from chat.realtime.slices import wait_a_turn
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSockets
 
@@ -204,7 +205,7 @@ class EngineHTTP(engineio.Server):
                 if data == CLOSE and not polling.is_polled:
                     gevent.sleep(_POLL_GRACE_S)
                 elif count % _PACKETS_AT_ONCE == _PACKETS_AT_ONCE - 1:
-                    gevent.sleep(0)
+                    wait_a_turn()
                 connection.on_message(data)
                 connection.wait_until_read()
                 if connection.closed:

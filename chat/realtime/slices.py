@@ -1,7 +1,12 @@
-"""Work on many connections at once, in slices: the loop looks after everybody else in between."""
+"""Long work in slices: the loop looks after everybody else in between.
+
+A turn of the loop ends when it looks for what has come. gevent runs callbacks before that, and those which they add,
+``gevent.sleep(0)`` among them; so work that is to go on in the next turn waits for a timer.
+"""
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +15,13 @@ import gevent
 T = TypeVar("T")
 
 _SLICE_S = 0.004
+
+
+def wait_a_turn() -> None:
+    """Let this greenlet go on in the next turn."""
+    hub = gevent.get_hub()
+    with closing(hub.loop.timer(0)) as timer:
+        hub.wait(timer)
 
 
 class Slices(Generic[T]):
@@ -21,16 +33,17 @@ class Slices(Generic[T]):
     def __init__(self, action: Callable[[T], None]) -> None:
         self._action = action
         self._items: deque[T] = deque()
-        self._callback: Any = None
+        self._scheduled: Any = None  # a callback or a timer
 
     def add(self, item: T) -> None:
         """Have ``item`` seen to."""
         self._items.append(item)
-        if self._callback is None:
-            self._callback = gevent.get_hub().loop.run_callback(self._run)
+        if self._scheduled is None:
+            self._scheduled = gevent.get_hub().loop.run_callback(self._run)
 
     def _run(self) -> None:
-        self._callback = None
+        self._scheduled.close()
+        self._scheduled = None
         items, action = self._items, self._action
         end = monotonic() + _SLICE_S
         try:
@@ -40,4 +53,5 @@ class Slices(Generic[T]):
                     break
         finally:  # also if an action failed: the others are waiting
             if items:
-                self._callback = gevent.get_hub().loop.run_callback(self._run)
+                self._scheduled = gevent.get_hub().loop.timer(0)
+                self._scheduled.start(self._run)

@@ -18,7 +18,7 @@ from chat.realtime.message import Message
 from chat.realtime.metrics import CLOSED_CONNECTIONS
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service
-from chat.realtime.slices import Slices
+from chat.realtime.slices import Slices, wait_a_turn
 from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSockets
@@ -85,7 +85,7 @@ class EngineServer(EngineHTTP, Service):
         for count, connection in enumerate(list(self.sockets.values())):
             connection.close(self.reason.SERVER_DISCONNECT)
             if count % 100 == 99:
-                gevent.sleep(0)
+                wait_a_turn()
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.sockets:
                 gevent.sleep(0.02)
