@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import gevent
 
@@ -27,8 +27,11 @@ def wait_a_turn() -> None:
 class Slices(Generic[T]):
     """Calls ``action(item)`` once for each item that is added, in order, at the end of the loop's turn.
 
-    What takes longer than four milliseconds goes on in the next turn. ``action`` runs in the hub and must not block.
+    What takes longer than four milliseconds goes on in the next turn, or when others have had as long in this one.
+    ``action`` runs in the hub and must not block.
     """
+
+    _paused_at: ClassVar[float] = 0.0  # when any of them did last
 
     def __init__(self, action: Callable[[T], None]) -> None:
         self._action = action
@@ -52,6 +55,14 @@ class Slices(Generic[T]):
                 if monotonic() > end:
                     break
         finally:  # also if an action failed: the others are waiting
+            Slices._paused_at = monotonic()
             if items:
-                self._scheduled = gevent.get_hub().loop.timer(0)
-                self._scheduled.start(self._run)
+                self._scheduled = gevent.get_hub().loop.run_callback(self._go_on)
+
+    def _go_on(self) -> None:
+        if monotonic() - Slices._paused_at >= _SLICE_S:
+            self._run()
+            return
+        self._scheduled.close()
+        self._scheduled = gevent.get_hub().loop.timer(0)
+        self._scheduled.start(self._run)
