@@ -27,7 +27,9 @@ def test_round_trip(text):
     assert json.loads(strict_json.dumps(value).encode()) == value
 
 
-@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "-Infinity", "1e999", "[-1e999,1234567890123456789]", "1" * 101, "{", ""])
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", "-Infinity", "1e999", "[-1e999,1234567890123456789]", "1" * 101, "{", ""]
+)
 def test_no_json_is_refused(text):
     with pytest.raises(ValueError):
         strict_json.loads(text)

@@ -83,8 +83,8 @@ class Packet(packet.Packet):
         return any(isinstance(item, bytes | bytearray) for level in _get_levels(data) for item in level)
 
     @classmethod
-    def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes]]:
-        attachments: list[bytes] = []
+    def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes | bytearray]]:
+        attachments: list[bytes | bytearray] = []
         return _take_out(data, attachments), attachments
 
     def _check(self, count: int) -> None:
@@ -146,7 +146,7 @@ def _get_places(value: Any) -> Iterator[tuple[Any, Any, int]]:
                 containers.append(child)
 
 
-def _take_out(value: Any, attachments: list[bytes]) -> Any:
+def _take_out(value: Any, attachments: list[bytes | bytearray]) -> Any:
     """Return ``value`` with placeholders for all bytes in it, which are appended to ``attachments``."""
     if isinstance(value, bytes | bytearray):
         attachments.append(value)
