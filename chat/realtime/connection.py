@@ -18,7 +18,7 @@ from gevent.event import AsyncResult, Event
 from socketio.exceptions import DisconnectedError
 
 from chat.realtime.clock import TICK_S
-from chat.realtime.message import Message
+from chat.realtime.message import CLOSE, MESSAGE, NOOP, PING, PONG, Message
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.polling import Polling
 from chat.realtime.throttle import Throttled
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from chat.realtime.transport import EngineServer
 
 log = Throttled(logging.getLogger(__name__))
-
-OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 
 _PING, _NOOP, _CLOSE = Message(PING), Message(NOOP), Message(CLOSE)
 _MAX_JOBS = 1_000  # that wait; then nothing more is read of that client

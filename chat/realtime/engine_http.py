@@ -13,8 +13,8 @@ import engineio
 import gevent
 
 from chat.realtime.clock import Deadlines
-from chat.realtime.connection import CLOSE, NOOP, OPEN, Connection
-from chat.realtime.message import Message
+from chat.realtime.connection import Connection
+from chat.realtime.message import CLOSE, NOOP, OPEN, Message
 from chat.realtime.polling import PollingError, decode_payload, encode_payload
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import UPGRADE, HandshakeError, WebSockets

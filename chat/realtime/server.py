@@ -31,9 +31,9 @@ from chat.realtime import environ as environs
 from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
-from chat.realtime.connection import MESSAGE, Connection
+from chat.realtime.connection import Connection
 from chat.realtime.manager import Manager, RedisManager
-from chat.realtime.message import Message
+from chat.realtime.message import MESSAGE, Message
 from chat.realtime.packet import Packet, is_too_deep
 from chat.realtime.service import Service
 from chat.realtime.throttle import Throttled
