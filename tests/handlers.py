@@ -33,7 +33,7 @@ def get_gate(name: str) -> gevent.event.Event:
 @sio.event
 def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
     environ["test.auth"] = auth
-    environ["test.complete"] = environ["wsgi.version"] == (1, 0) and environ["wsgi.input"].read() == b""
+    environ["test.complete"] = environ.get("wsgi.version") == (1, 0) and environ["wsgi.input"].read() == b""
     users[sid] = f"user-{len(users)}"
     calls["connect"] += 1
     sio.emit("early", "from the connect handler", to=sid)

@@ -291,8 +291,8 @@ def test_a_refused_client_gets_nothing_but_its_refusal(connect):
 
 def test_a_client_that_has_left_every_namespace_has_to_join_one_in_time(hasty, wire):
     client = Client(wire(hasty.url)).join()
-    client.wire.send("41")
     time.sleep(0.6)
+    client.wire.send("41")
     client.wire.send('40{"refuse":true}')
     client.wire.receive_close()
 
