@@ -11,7 +11,13 @@ from chat.errors import Forbidden, Unavailable
 from chat.realtime import Server, WSGIApp
 from chat.settings import Settings
 
-sio = Server(get_user=lambda sid: users.get(sid), **Settings.from_env(os.environ).engine_options)
+settings = Settings.from_env(os.environ)
+sio = Server(
+    get_user=lambda sid: users.get(sid),
+    connect_timeout_s=settings.connect_timeout_s,
+    namespaces="*",
+    **settings.engine_options,
+)
 app = WSGIApp(sio)
 
 users: dict[str, str] = {}
@@ -27,6 +33,7 @@ def get_gate(name: str) -> gevent.event.Event:
 @sio.event
 def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
     environ["test.auth"] = auth
+    environ["test.complete"] = environ.get("wsgi.version") == (1, 0) and environ["wsgi.input"].read() == b""
     users[sid] = f"user-{len(users)}"
     calls["connect"] += 1
     sio.emit("early", "from the connect handler", to=sid)
@@ -41,6 +48,8 @@ def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
 @sio.event
 def disconnect(sid: str, reason: str) -> None:
     calls["disconnect"] += 1
+    calls["disconnect without Redis"] += not sio.manager.is_ready
+    started.append(f"end of {sid}")
     calls[reason] += 1
 
 
@@ -51,7 +60,9 @@ def ask(sid: str, question: Any) -> Any:
 
 @sio.event
 def wait(sid: str, gate: str) -> str:
+    started.append(f"before {gate}")
     get_gate(gate).wait()
+    started.append(f"through {gate}")
     return gate
 
 
@@ -68,7 +79,7 @@ def note(sid: str, value: Any) -> Any:
 
 @sio.event
 def noted(sid: str) -> list[Any]:
-    return started
+    return [value for value in started if not isinstance(value, bytes)]
 
 
 @sio.event
@@ -107,6 +118,7 @@ def state(sid: str) -> dict[str, int]:
         "clients": len(list(sio.manager.get_participants("/", None))),
         "connects": calls["connect"],
         "disconnects": calls["disconnect"],
+        "disconnects_without_redis": calls["disconnect without Redis"],
         "slow": calls["slow client"],
         "slow_counted": int(
             REGISTRY.get_sample_value("webfarm_connections_closed_total", {"reason": "slow client"}) or 0
@@ -128,6 +140,23 @@ def fail_late(sid: str, kind: str) -> Any:
 @sio.event
 def kick(sid: str, namespace: str) -> None:
     sio.disconnect(sid, namespace=namespace)
+
+
+@sio.event
+def kick_other(sid: str, other: str) -> None:
+    sio.disconnect(other)
+
+
+@sio.event
+def pretend_that_redis_is_away(sid: str, seconds: float) -> None:
+    manager = type(sio.manager)
+    manager.is_ready = False
+    manager.wait_until_ready = lambda self, timeout_s: gevent.sleep(timeout_s)  # type: ignore[method-assign]
+
+    def end() -> None:
+        manager.is_ready = True
+
+    gevent.spawn_later(seconds, end)
 
 
 def fail_to_disconnect(sid: str, reason: str) -> None:

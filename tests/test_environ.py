@@ -43,15 +43,36 @@ def test_nothing_of_the_connection_survives():
     assert not {"webfarm.upgrade", "gunicorn.sock"} & set(kept)
 
 
-def test_it_is_a_wsgi_environment_again():
+def test_what_middleware_put_there_survives():
+    user = object()
+    assert environs.strip(REQUEST | {"app.user": user})["app.user"] is user
+
+
+def test_it_is_a_wsgi_environment_before_and_after():
+    check_environ(environs.strip(REQUEST))
     check_environ(environs.unpack(environs.pack(REQUEST)))
+
+
+def test_whoever_reads_one_gets_a_dict_that_may_be_changed():
+    kept = environs.Environs()
+    kept["e0"] = environs.strip(REQUEST)
+    kept.pack("e0")
+    kept["e0"]["n"] = 5
+    kept.pack("e0")
+    kept.pack("gone")
+    assert type(kept.get("e0")) is dict
+    assert REQUEST.items() <= dict(kept)["e0"].items()
+    assert kept["e0"]["n"] == 5
+    assert "gone" not in kept and kept.get("gone") is None
+    del kept["e0"]
+    assert len(kept) == 0
 
 
 def test_it_costs_little_more_than_its_characters():
     characters = sum(len(key) + len(value) for key, value in REQUEST.items())
     tracemalloc.start()
     try:
-        kept = [environs.pack(REQUEST) for _ in range(100)]
+        kept = [environs.pack(environs.strip(REQUEST)) for _ in range(100)]
         assert tracemalloc.get_traced_memory()[0] / len(kept) < characters + 300
     finally:
         tracemalloc.stop()

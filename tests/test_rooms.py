@@ -100,7 +100,7 @@ def test_nothing_is_left_of_a_client_that_was_in_rooms():
     for sid in sids:
         manager.disconnect(sid, "/")
     assert manager.rooms == {}
-    assert manager._rooms_of == manager.pending_connect == manager.pending_disconnect == {}
+    assert manager._rooms_of == manager._namespaces_of == manager.pending_connect == manager.pending_disconnect == {}
 
 
 @pytest.mark.parametrize("method", ["emit", "close_room", "get_participants"])
@@ -112,3 +112,24 @@ def test_nobody_is_in_a_namespace_that_nobody_joined(method):
         manager.close_room("a", "/nowhere")
     else:
         assert list(manager.get_participants("/nowhere", None)) == []
+
+
+def test_a_connection_has_the_namespaces_that_it_joined():
+    manager = Server().manager
+    sids = {name: manager.pre_connect("e0", name) for name in ("/", "/a")}
+    assert manager.get_namespaces_of("e0") == ("/", "/a")
+    manager.disconnect(sids["/"], "/")
+    assert manager.get_namespaces_of("e0") == ("/a",)
+    manager.disconnect(sids["/a"], "/a")
+    assert manager.get_namespaces_of("e0") == ()
+
+
+def test_nothing_is_kept_of_a_callback_that_was_called():
+    manager = Server().manager
+    answers = []
+    first = manager._generate_ack_id("a client of another worker", answers.append)
+    second = manager._generate_ack_id("a client of another worker", answers.append)
+    for number in (second, first, first):
+        manager.trigger_callback("a client of another worker", number, [number])
+    assert answers == [second, first]
+    assert manager.callbacks == {}

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def server():
         yield start("handlers", CHAT_MAX_OUTBOX_BYTES="200000")
 
 
+@pytest.fixture(scope="module")
+def hasty():
+    """A server whose clients have half a second to join a namespace."""
+    with starting_processes(Handlers) as start:
+        yield start("handlers", CHAT_CONNECT_TIMEOUT_S="0.5")
+
+
 class Client:
     """A Socket.IO client by hand, over a websocket."""
 
@@ -54,6 +62,13 @@ class Client:
             pass
         return packet
 
+    def answer(self, question, answer):
+        """Wait for ``question`` and acknowledge it."""
+        packet = self.wait_for("42")
+        number = packet[2 : packet.index("[")]
+        assert json.loads(packet[2 + len(number) :]) == ["question", question]
+        self.wire.send(f"43{number}" + json.dumps([answer]))
+
     def call(self, event, *args):
         self.emit(event, *args, id="7")
         return json.loads(self.wait_for("437")[3:])
@@ -75,8 +90,7 @@ def test_what_the_connect_handler_emits_comes_after_the_answer(connect):
 
 def test_a_handler_may_ask_its_own_client(client):
     client.emit("ask", "how much?", id="1")
-    assert client.wait_for("42") == '421["question","how much?"]'
-    client.wire.send('431["42 pounds"]')
+    client.answer("how much?", "42 pounds")
     assert client.wait_for("43") == '431["42 pounds"]'
 
 
@@ -84,8 +98,7 @@ def test_an_acknowledgement_overtakes_the_events_before_it(client):
     client.emit("ask", "?", id="1")
     for number in range(50):
         client.emit("note", number)
-    client.wait_for("42")
-    client.wire.send('431["!"]')
+    client.answer("?", "!")
     assert client.wait_for("43") == '431["!"]'
 
 
@@ -93,8 +106,7 @@ def test_an_acknowledgement_overtakes_the_events_before_it(client):
 def test_an_acknowledgement_of_nothing_changes_nothing(client, text):
     client.wire.send(text)
     client.emit("ask", "?", id="5")
-    assert client.wait_for("42") == '421["question","?"]'
-    client.wire.send('431["!"]')
+    client.answer("?", "!")
     assert client.wait_for("43") == '435["!"]'
 
 
@@ -187,6 +199,7 @@ def test_the_environ_is_kept_with_what_was_put_into_it(connect):
     assert environ["QUERY_STRING"] == PATH.partition("?")[2]
     assert environ["HTTP_UPGRADE"] == "websocket"
     assert environ["test.auth"] == {"token": "x"}
+    assert environ["test.complete"]
     assert client.call("environ")[0]["test.count"] == 2
 
 
@@ -274,3 +287,75 @@ def test_a_refused_client_gets_nothing_but_its_refusal(connect):
     assert refused.receive().startswith("44{")
     refused.send("40")
     assert refused.receive().startswith('40{"sid":')
+
+
+def test_a_client_that_has_left_every_namespace_has_to_join_one_in_time(hasty, wire):
+    client = Client(wire(hasty.url)).join()
+    time.sleep(0.6)
+    client.wire.send("41")
+    client.wire.send('40{"refuse":true}')
+    client.wire.receive_close()
+
+
+def test_a_client_whose_connect_handler_takes_too_long_is_closed(hasty, wire):
+    Client(wire(hasty.url), {"gate": "too late"}).wire.receive_close()
+
+
+def test_a_connection_joins_a_bounded_number_of_namespaces(client):
+    for number in range(100):
+        client.wire.send(f"40/n{number},")
+    assert client.wait_for("44") == '44/n99,{"message":"Too many namespaces"}'
+    client.wire.send("41/n0,")
+    client.wire.send("40/n99,")
+    assert client.wait_for("40/n99,")
+
+
+def test_a_question_to_a_client_that_is_gone_is_given_up(client, connect):
+    asked = connect().join()
+    before = get_state(client)["disconnects"]
+    asked.emit("ask", "still there?")
+    asked.wait_for("42")
+    asked.wire.close()
+    wait_until(lambda: get_state(client)["disconnects"] == before + 1, "its end", timeout_s=5)  # the question's are 10
+
+
+def test_a_disconnect_waits_for_the_event_that_is_being_handled(client, connect):
+    """What is behind it is not handled any more."""
+    kicked = connect().join()
+    sid = kicked.call("enter", "anywhere")[0][0]
+    kicked.emit("wait", "kicked")
+    kicked.emit("note", "behind a kick")
+    wait_until(lambda: "before kicked" in client.call("noted")[0], "its event")
+    client.call("kick_other", sid)
+    assert kicked.wait_for("41") == "41"
+    assert f"end of {sid}" not in client.call("noted")[0]
+    client.emit("open", "kicked")
+    noted = wait_until(lambda: f"end of {sid}" in (noted := client.call("noted")[0]) and noted, "its end")
+    assert noted.index("through kicked") < noted.index(f"end of {sid}")
+    assert "behind a kick" not in noted
+
+
+def test_who_was_disconnected_gets_nothing_more(client, connect):
+    kicked = connect().join()
+    sid = kicked.call("enter", "quiet")[0][0]
+    client.call("enter", "quiet")
+    kicked.emit("wait", "quiet")
+    wait_until(lambda: "before quiet" in client.call("noted")[0], "its event")
+    client.call("kick_other", sid)
+    assert receive_flood(client, "quiet", 10, 5) == 5
+    client.emit("open", "quiet")
+    assert kicked.wait_for("4") == "41"
+    kicked.wire.send("40")
+    assert kicked.wait_for("4").startswith("40{")
+
+
+def test_events_of_a_client_that_is_gone_wait_for_no_redis(client, connect):
+    """While Redis is away, its disconnect handler runs at once nevertheless."""
+    gone = connect().join()
+    before = get_state(client)["disconnects_without_redis"]
+    client.call("pretend_that_redis_is_away", 3)
+    for number in range(50):
+        gone.emit("note", number)
+    gone.wire.close()
+    time.sleep(3)
+    assert get_state(client)["disconnects_without_redis"] == before + 1

@@ -8,15 +8,17 @@ is work: one job after the other, the end of the connection last.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
+from socketio.exceptions import DisconnectedError
 
 from chat.realtime.clock import TICK_S
-from chat.realtime.message import Message
+from chat.realtime.message import CLOSE, MESSAGE, NOOP, PING, PONG, Message
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.polling import Polling
 from chat.realtime.slices import wait_a_turn
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 
 log = Throttled(logging.getLogger(__name__))
 
-OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
-
 _PING, _NOOP, _CLOSE = Message(PING), Message(NOOP), Message(CLOSE)
 _MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
 _SLICE_S = 0.005  # of handlers that never wait; then others get their turn
@@ -40,6 +40,7 @@ class Connection:
     """A client's Engine.IO session."""
 
     __slots__ = (
+        "_calls",
         "_held",
         "_held_namespace",
         "_is_paused",
@@ -69,6 +70,7 @@ class Connection:
         self._held: Polling | None = None  # what is not to be sent yet
         self._held_namespace = ""
         self._session: dict[str, Any] | None = None
+        self._calls: dict[AsyncResult[Any], str] | None = None  # what waits for the client, and in which namespace
         self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
         self._job_bytes = 0
         self._is_paused = False
@@ -205,6 +207,7 @@ class Connection:
             self.websocket.close()
         elif self.polling is not None:
             self._close_polling(reason)
+        self.fail_calls()
         self.server.on_closed(self, reason)
 
     def _close_polling(self, reason: str) -> None:
@@ -222,6 +225,25 @@ class Connection:
             self._resumed.set()
 
     # Handlers
+
+    @contextmanager
+    def failing(self, answer: "AsyncResult[Any]", namespace: str) -> Iterator[None]:
+        """Have ``answer`` fail with a ``DisconnectedError`` if the client leaves ``namespace`` meanwhile."""
+        if self._calls is None:
+            self._calls = {}
+        self._calls[answer] = namespace
+        try:
+            if self.closed:
+                self.fail_calls()
+            yield
+        finally:
+            self._calls.pop(answer, None)
+
+    def fail_calls(self, namespace: str | None = None) -> None:
+        """Fail what waits for an answer of the client's, in ``namespace`` or in all."""
+        for answer, name in (self._calls or {}).items():
+            if namespace in (None, name):
+                answer.set_exception(DisconnectedError("the client is gone"))
 
     def enqueue(self, size: int, job: Callable[..., object], *args: Any) -> None:
         """Do ``job(*args)`` after all that was enqueued before, in a greenlet.

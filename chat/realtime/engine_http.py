@@ -14,9 +14,9 @@ import engineio
 import gevent
 
 from chat.realtime.clock import Deadlines
-from chat.realtime.connection import CLOSE, NOOP, OPEN, Connection
+from chat.realtime.connection import Connection
 from chat.realtime.handshake import UPGRADE, HandshakeError
-from chat.realtime.message import Message
+from chat.realtime.message import CLOSE, NOOP, OPEN, Message
 from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.upgrade import Upgrade

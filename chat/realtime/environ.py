@@ -6,16 +6,57 @@ may ask for later; they take as many bytes as they have characters.
 
 import io
 import sys
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from chat.realtime.handshake import UPGRADE
+
 _SEPARATOR = "\0"  # a text that holds one is kept as it is
+
+_SERVERS_OWN = frozenset(
+    (UPGRADE, "gunicorn.sock", "wsgi.file_wrapper", "wsgi.input_terminated", "wsgi.websocket", "werkzeug.request")
+)  # what holds the request or its connection alive
 
 Packed = tuple[str, dict[str, Any] | None]
 
 
+class Environs(MutableMapping[str, dict[str, Any]]):
+    """The environments of clients by Engine.IO sid: small until somebody asks for one, which may then be changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Any] | Packed] = {}
+
+    def __getitem__(self, eio_sid: str) -> dict[str, Any]:
+        kept = self._kept[eio_sid]
+        if isinstance(kept, tuple):
+            kept = self._kept[eio_sid] = unpack(kept)
+        return kept
+
+    def __setitem__(self, eio_sid: str, environ: dict[str, Any]) -> None:
+        self._kept[eio_sid] = environ
+
+    def __delitem__(self, eio_sid: str) -> None:
+        del self._kept[eio_sid]
+
+    def __contains__(self, eio_sid: object) -> bool:
+        return eio_sid in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def pack(self, eio_sid: str) -> None:
+        """Make the environment small, if there is one."""
+        kept = self._kept.get(eio_sid)
+        if isinstance(kept, dict):
+            self._kept[eio_sid] = pack(kept)
+
+
 def strip(environ: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``environ`` without what holds its request and connection alive."""
-    return {key: value for key, value in environ.items() if type(value) is str}
+    """Return a copy of ``environ``, with an empty body, without what holds its request and connection alive."""
+    return {key: value for key, value in environ.items() if key not in _SERVERS_OWN} | _make_given()
 
 
 def pack(environ: dict[str, Any]) -> Packed:

@@ -6,6 +6,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
   whenever anything fails).
 - ``_redis_listen_with_retries``, ``_listen``: tries again every second (stock backs off to a minute), notices a
   subscription that went deaf, and lets nothing through that is no JSON object.
+- ``emit``: ``ignore_queue`` waits for the answer to the client's CONNECT as other emits do.
 - ``_publish``: raises ``Unavailable`` (stock drops the message after two tries).
 - ``_handle_disconnect``, ``_handle_callback``: handlers run beside the subscription, not in it.
 - ``_handle_emit``: an emit is delivered when it comes back over the channel, on its own worker too, so that
@@ -28,12 +29,14 @@ from socketio import packet
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
 from chat.realtime.rooms import Rooms
+from chat.realtime.slices import wait_a_turn
 
 _RETRY_S = 1.0
 _COMPLAIN_S = 5.0  # how often a worker without Redis says so
 _HEARTBEAT_S = 0.5
 _DEAF_S = 2.0  # without a word from Redis, the worker is cut off; must stay below 3 s with the heartbeat
 _TURNS = 20
+_SLICE_S = 0.004
 _SILENT_S = 5.0  # after which the subscription is opened anew
 
 
@@ -103,6 +106,22 @@ class RedisManager(Rooms, socketio.RedisManager):
                 return True
         return False
 
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str | None = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("ignore_queue") and callback is None:
+            self.deliver(event, data, namespace or "/", to or room, skip_sid)
+        else:
+            super().emit(event, data, namespace, to or room, skip_sid, callback, **kwargs)
+
     def _publish(self, data: dict[str, Any]) -> None:
         if data["method"] == "emit" and not data["callback"]:
             data = {**data, "host_id": None}  # nobody's own: every worker delivers it, this one too
@@ -165,7 +184,7 @@ class RedisManager(Rooms, socketio.RedisManager):
 
     def _messages(self, pubsub: redis.client.PubSub) -> Iterator[bytes]:
         """Yield what is published; raise ``redis.ConnectionError`` when Redis has been silent for too long."""
-        opened = asked = time.monotonic()
+        opened = asked = turned = time.monotonic()
         while True:
             message = pubsub.get_message(timeout=_HEARTBEAT_S)
             now = time.monotonic()
@@ -178,6 +197,9 @@ class RedisManager(Rooms, socketio.RedisManager):
                 raise redis.ConnectionError("the subscription went silent")
             elif not self.is_ready:
                 self._connected.clear()
+            if now - turned > _SLICE_S:  # within a burst others get their turn
+                wait_a_turn()
+                turned = time.monotonic()
             if now - asked >= _HEARTBEAT_S:
                 pubsub.ping()
                 asked = now

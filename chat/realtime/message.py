@@ -4,6 +4,9 @@ import base64
 
 from chat.realtime.frames import encode_frame
 
+#: The types of Engine.IO packets.
+OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
+
 
 class Message:
     """One Engine.IO packet.

@@ -4,12 +4,15 @@ https://github.com/socketio/socket.io-protocol (revision 5)
 
 Overridden of ``socketio.packet.Packet`` (5.18), as stock lets much through that is no packet: ``__init__``, ``decode``
 and ``add_attachment``. A binary packet has 1 to 10 attachments (Node's bound), each named by exactly one placeholder;
-else one attachment of a megabyte, named 30,000 times, becomes gigabytes.
+else one attachment of a megabyte, named 30,000 times, becomes gigabytes. A packet has a bounded number of values: a
+megabyte of ``[],[],…`` would hold up everybody for a third of a second. ``data_is_binary`` and ``deconstruct_binary``
+call nothing for each value.
 """
 
 import re
 from collections.abc import Iterator
 from itertools import islice
+from types import NoneType
 from typing import Any
 
 from socketio import packet
@@ -17,12 +20,15 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, 
 
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 200
+MAX_VALUES = 65_536  # keys count as values, an array or object as two more
 _MAX_NAMESPACE = 256
 
 _RESERVED_EVENTS = frozenset(
     ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 )  # which a client's library fires itself
 _ATTACHMENTS = re.compile("([1-9][0-9]?)-", re.ASCII)
+_STRING = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)  # linear, also where it never ends
+_PLAIN = frozenset((str, int, float, bool, NoneType))  # what nothing is in
 _HEAD = re.compile("(?:(/[^,]*)(?:,|$))?([0-9]{1,16})?", re.ASCII | re.DOTALL)
 
 
@@ -31,6 +37,7 @@ class Packet(packet.Packet):
 
     def __init__(self, *args: Any, encoded_packet: str | bytes | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._places: list[tuple[Any, Any, int]] = []  # of the placeholders, as ``_get_places`` has them
         if encoded_packet is not None:
             self.attachment_count = self.decode(encoded_packet)
 
@@ -53,7 +60,10 @@ class Packet(packet.Packet):
         if len(self.namespace or "") > _MAX_NAMESPACE:
             raise ValueError("the namespace's name is too long")
         self.id = int(head[2]) if head[2] else None
-        self.data = self.json.loads(encoded_packet[head.end() :]) if head.end() < len(encoded_packet) else None
+        text = encoded_packet[head.end() :]
+        if _has_too_many_values(text):
+            raise ValueError(f"more than {MAX_VALUES} values")
+        self.data = self.json.loads(text) if text else None
         self._check(count)
         return count
 
@@ -61,7 +71,21 @@ class Packet(packet.Packet):
         """Take the next attachment; return whether it was the last."""
         if not isinstance(attachment, bytes | bytearray):
             raise ValueError("a text came where an attachment was announced")
-        return bool(super().add_attachment(attachment))
+        self.attachments.append(attachment)
+        if len(self.attachments) < self.attachment_count:
+            return False
+        for container, key, number in self._places:
+            container[key] = self.attachments[number]
+        return True
+
+    @classmethod
+    def data_is_binary(cls, data: Any) -> bool:
+        return any(isinstance(item, bytes | bytearray) for level in _get_levels(data) for item in level)
+
+    @classmethod
+    def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes | bytearray]]:
+        attachments: list[bytes | bytearray] = []
+        return _take_out(data, attachments), attachments
 
     def _check(self, count: int) -> None:
         """Raise ``ValueError`` if the packet's parts don't belong together."""
@@ -74,8 +98,10 @@ class Packet(packet.Packet):
                 raise ValueError("an acknowledgement is a number and an array")
         elif self.id is not None or not (data is None or (self.packet_type == CONNECT and isinstance(data, dict))):
             raise ValueError("a CONNECT has an object or nothing, a DISCONNECT nothing")
-        if count and sorted(islice(_get_placeholders(data), count + 1)) != list(range(count)):
-            raise ValueError("each attachment has one placeholder")
+        if count:
+            self._places = list(islice(_get_places(data), count + 1))
+            if sorted(number for _, _, number in self._places) != list(range(count)):
+                raise ValueError("each attachment has one placeholder")
 
 
 _TYPES = tuple(str(kind) for kind in (CONNECT, DISCONNECT, EVENT, ACK, BINARY_EVENT, BINARY_ACK))
@@ -86,23 +112,59 @@ def is_too_deep(value: Any) -> bool:
 
     Beyond that, a message that was read could not be written, or not by every worker.
     """
+    for depth, level in enumerate(_get_levels(value)):
+        if depth == MAX_DEPTH:
+            return any(isinstance(item, list | dict) for item in level)
+    return False
+
+
+def _get_levels(value: Any) -> Iterator[list[Any]]:
+    """Yield ``value``, then what is in it, then what is in that: all but texts, numbers and constants."""
     level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for item in level for child in _get_children(item) if isinstance(child, list | dict)]
-        if not level:
-            return False
-    return True
+    while level:
+        yield level
+        level = [
+            child
+            for item in level
+            if isinstance(item, list | dict)
+            for child in (item.values() if isinstance(item, dict) else item)
+            if type(child) not in _PLAIN
+        ]
 
 
-def _get_children(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+def _get_places(value: Any) -> Iterator[tuple[Any, Any, int]]:
+    """Yield where in ``value`` placeholders are: container, key, number (-1 if it is none)."""
+    containers = [value]
+    while containers:
+        container = containers.pop()
+        pairs = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, child in [pair for pair in pairs if type(pair[1]) not in _PLAIN]:
+            if isinstance(child, dict) and child.get("_placeholder") and "num" in child:  # as python-socketio has them
+                number = child["num"]
+                yield container, key, number if child["_placeholder"] is True and type(number) is int else -1
+            else:
+                containers.append(child)
 
 
-def _get_placeholders(value: Any) -> Iterator[int]:
-    """Yield the numbers of all placeholders in ``value``; -1 for one whose number is none."""
-    if isinstance(value, dict) and value.get("_placeholder") and "num" in value:  # as python-socketio replaces them
-        number = value["num"]
-        yield number if value["_placeholder"] is True and type(number) is int else -1
-    else:
-        for child in _get_children(value):
-            yield from _get_placeholders(child)
+def _take_out(value: Any, attachments: list[bytes | bytearray]) -> Any:
+    """Return ``value`` with placeholders for all bytes in it, which are appended to ``attachments``."""
+    if isinstance(value, bytes | bytearray):
+        attachments.append(value)
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    if isinstance(value, list):
+        return [child if type(child) in _PLAIN else _take_out(child, attachments) for child in value]
+    if isinstance(value, dict):
+        return {key: child if type(child) in _PLAIN else _take_out(child, attachments) for key, child in value.items()}
+    return value
+
+
+def _has_too_many_values(text: str) -> bool:
+    """Return whether ``text``, a JSON text, has more than ``MAX_VALUES`` values. Nothing is parsed for it."""
+    if _count_values(text) <= MAX_VALUES:
+        return False
+    text, strings = _STRING.subn("", text, MAX_VALUES + 1)  # commas and brackets in strings are none
+    return strings > MAX_VALUES or _count_values(text) > MAX_VALUES
+
+
+def _count_values(text: str) -> int:
+    return text.count(",") + text.count(":") + 2 * (text.count("[") + text.count("{"))

@@ -2,14 +2,16 @@
 
 Overridden of ``socketio.base_manager.BaseManager`` (5.18), and why: stock looks through every room when a client
 leaves or asks for its rooms, makes every client a room of its own, keeps clients that are connecting in lists which are
-searched, and copies a room at every emit. Here all of that costs in proportion to the client's own rooms, a socket's
-own room is no more than its entry among the clients, and an emit walks over the room itself.
+searched, copies a room at every emit, and keeps a counter for whoever was asked once. Here all of that costs in
+proportion to the client's own rooms, a socket's own room is no more than its entry among the clients, an emit walks
+over the room itself and passes over who is leaving, and one counter numbers all callbacks.
 
 ``rooms[namespace][None]`` is every client of a namespace (a ``bidict`` of sid and Engine.IO sid, as in
 stock); ``rooms[namespace][room]`` is a dict of the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 from bidict import bidict
@@ -26,6 +28,8 @@ class Rooms(BaseManager):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rooms_of: dict[str, dict[str, list[str]]] = {}  # by namespace and sid, but for the socket's own
+        self._namespaces_of: dict[str, tuple[str, ...]] = {}  # by Engine.IO sid
+        self._callback_ids = count(1)
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         clients = self.rooms.setdefault(namespace, {}).setdefault(None, bidict())
@@ -33,6 +37,7 @@ class Rooms(BaseManager):
             return None
         sid: str = self.server.eio.generate_id()
         clients[sid] = eio_sid
+        self._namespaces_of[eio_sid] = (*self.get_namespaces_of(eio_sid), namespace)
         self.pending_connect.setdefault(namespace, set()).add(sid)
         return sid
 
@@ -103,12 +108,25 @@ class Rooms(BaseManager):
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         for room in list(self._rooms_of.get(namespace, {}).get(sid, ())):
             self.basic_leave_room(sid, namespace, room)
-        self._get_clients(namespace).pop(sid, None)
+        eio_sid = self._get_clients(namespace).pop(sid, None)
+        if eio_sid is not None:
+            self._leave_namespace(eio_sid, namespace)
         self.callbacks.pop(sid, None)
         for pending in (self.pending_connect, self.pending_disconnect):
             _discard(pending, namespace, sid)
         if namespace in self.rooms and not self._get_clients(namespace):
             del self.rooms[namespace]
+
+    def _leave_namespace(self, eio_sid: str, namespace: str) -> None:
+        others = tuple(name for name in self._namespaces_of[eio_sid] if name != namespace)
+        if others:
+            self._namespaces_of[eio_sid] = others
+        else:
+            del self._namespaces_of[eio_sid]
+
+    def get_namespaces_of(self, eio_sid: str) -> tuple[str, ...]:
+        """Return the namespaces that a connection has joined, is joining or is leaving."""
+        return self._namespaces_of.get(eio_sid, ())
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         if not self.is_sid_room(namespace, sid):
@@ -121,11 +139,20 @@ class Rooms(BaseManager):
 
     def has_callback(self, sid: str | None, id: int | None) -> bool:
         """Return whether ``sid`` is to acknowledge an emit under ``id``."""
-        return bool(id) and id in self.callbacks.get(sid, ())  # under 0 stock keeps its counter
+        return id in self.callbacks.get(sid, ())
 
     def trigger_callback(self, sid: str, id: int, data: Any) -> None:
-        if self.has_callback(sid, id):
-            super().trigger_callback(sid, id, data)
+        callbacks = self.callbacks.get(sid, {})
+        callback = callbacks.pop(id, None)
+        if not callbacks:
+            self.callbacks.pop(sid, None)
+        if callback is not None:
+            callback(*data)
+
+    def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
+        id = next(self._callback_ids)
+        self.callbacks.setdefault(sid, {})[id] = callback
+        return id
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         yield from list(self._get_recipients(namespace, room).items())
@@ -147,6 +174,7 @@ class Rooms(BaseManager):
         messages = self.server.encode(self.server.packet_class(packet.EVENT, [event, *arguments], namespace))
         connections = self.server.eio.sockets
         skipped = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
+        skipped |= self.pending_disconnect.get(namespace, set())
         eio_sids: Iterable[str] = recipients.values()
         if skipped:
             eio_sids = [eio_sid for sid, eio_sid in recipients.items() if sid not in skipped]

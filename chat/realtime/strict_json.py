@@ -2,7 +2,7 @@
 
 The standard library reads and writes ``NaN`` and ``Infinity``, which no browser can parse: one client
 could break all others. They are refused here, in and out. What was read is written back unchanged,
-lone surrogates included.
+lone surrogates included. orjson does both, ten times as fast; the standard library what orjson refuses or changes.
 """
 
 import json
@@ -12,7 +12,10 @@ from typing import Any, NoReturn
 import orjson
 
 _MAX_DIGITS = 100
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG = b"0" * 19  # digits that may be more than orjson keeps: it reads what is beyond 64 bits as a float
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_check_finite = json.JSONEncoder(allow_nan=False, default=str).encode
 
 
 def loads(text: str | bytes) -> Any:
@@ -21,7 +24,14 @@ def loads(text: str | bytes) -> Any:
     Raises:
         ValueError: it is no JSON, or holds ``NaN``, an infinite number, or an integer of over 100 digits.
     """
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
+    encoded = text.encode() if isinstance(text, str) else text
+    if _LONG not in encoded.translate(_ZEROS):
+        try:
+            return orjson.loads(encoded)
+        except ValueError:
+            if b"\\u" not in encoded:  # else perhaps a lone surrogate, which orjson refuses
+                raise
+    return json.loads(encoded, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
 
 
 def dumps(value: Any, separators: tuple[str, str] = (",", ":")) -> str:
@@ -35,18 +45,9 @@ def dumps(value: Any, separators: tuple[str, str] = (",", ":")) -> str:
         encoded = orjson.dumps(value, option=_OPTIONS)
     except TypeError:  # integers beyond 64 bits, lone surrogates, keys that are no texts: slower, but it can be done
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    if b"null" in encoded and _is_infinite(value):  # orjson's word for them
-        raise ValueError("NaN and infinite numbers are not JSON")
+    if b"null" in encoded:  # orjson's word for them as well
+        _check_finite(value)
     return encoded.decode()
-
-
-def _is_infinite(value: Any) -> bool:
-    """Return whether ``value`` is or holds a number that JSON has no word for."""
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_is_infinite, value.values()))
-    return isinstance(value, list | tuple) and any(map(_is_infinite, value))
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -12,9 +12,9 @@ from typing import Any
 import gevent
 from engineio import packet
 
-from chat.realtime.connection import MESSAGE, Connection
+from chat.realtime.connection import Connection
 from chat.realtime.engine_http import EngineHTTP
-from chat.realtime.message import Message
+from chat.realtime.message import MESSAGE, Message
 from chat.realtime.metrics import CLOSED_CONNECTIONS
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service

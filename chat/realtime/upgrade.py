@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from chat.realtime.message import Message
+from chat.realtime.message import NOOP, PING, PONG, UPGRADE, Message
 from chat.realtime.websocket import WebSocket
 
 if TYPE_CHECKING:
     from chat.realtime.connection import Connection
 
-_NOOP = Message("6")
-_PROBED = Message("3probe")
+_NOOP = Message(NOOP)
+_PROBED = Message(PONG + "probe")
 
 
 class Upgrade:
@@ -29,14 +29,14 @@ class Upgrade:
         connection.server.upgrade_timeouts.add(self)
 
     def on_message(self, data: str | bytes) -> None:
-        if data == "2probe" and not self.is_probed:
+        if data == PING + "probe" and not self.is_probed:
             self.is_probed = True
             self._websocket.send(_PROBED.frame)
             self._websocket.flush()  # before any answer to what the client asks next
             polling = self._connection.polling
             if polling is not None and polling.is_polled:
                 polling.add(_NOOP)  # the client switches when its poll has been answered
-        elif data == "5" and self.is_probed:
+        elif data == UPGRADE and self.is_probed:
             self._connection.upgrading = None
             self._connection.switch_to(self._websocket)
         else:
