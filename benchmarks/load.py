@@ -44,7 +44,9 @@ class Client(WSListener):
         self.transport = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.payload_size > _LONGEST_CONTROL and self.sid:
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
+        elif frame.payload_size > _LONGEST_CONTROL and self.sid:
             self.deliveries += 1
             if self.latencies is not None:
                 payload = frame.get_payload_as_bytes()
