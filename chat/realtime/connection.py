@@ -287,8 +287,7 @@ class Connection:
             if jobs and monotonic() - started > _SLICE_S:
                 wait_a_turn()
                 started = monotonic()
-        self._jobs = None
-        self._job_bytes = 0
+        self._jobs, self._job_bytes = None, 0
         if self._is_paused:
             self._resume()
 
