@@ -25,7 +25,7 @@ bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{sett
 
 worker_connections = 65_536  # per worker; gunicorn's 1,000 would leave the next client hanging
 backlog = 4096  # connections that wait while a worker is replaced
-graceful_timeout = 10  # the worker itself stops within a few seconds
+graceful_timeout = int(settings.drain_s) + 8  # the worker itself stops a few seconds after the drain
 control_socket_disable = True  # its default path is shared by all masters of one user
 proc_name = "chat"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from flask import Flask
 
 from chat.events import ChatNamespace
-from chat.realtime import RedisManager, Server, WSGIApp
+from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 from chat.views import create_blueprint
 
@@ -17,11 +17,18 @@ def create_app(settings: Settings) -> Flask:
 
     Nothing is connected yet: the worker starts the server (``Server.start``) once the app is loaded.
     """
-    manager = RedisManager(settings.redis_url, channel=settings.channel, prefix=settings.prefix)
+    manager = RedisManager(
+        settings.redis_url,
+        channel=settings.channel,
+        prefix=settings.prefix,
+        recovery_window_s=settings.recovery_window_s,
+        history=Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s),
+    )
     namespace = ChatNamespace(settings, manager)
     server = Server(
         manager,
         connect_timeout_s=settings.connect_timeout_s,
+        identify=namespace.identify,
         get_user=namespace.get_user,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),
         **settings.engine_options,

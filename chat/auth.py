@@ -18,8 +18,8 @@ MAX_NAME_LENGTH = 128
 _ALGORITHM = "HS256"
 
 
-def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> str:
-    """Return the user's id.
+def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> str | None:
+    """Return the user's id, or ``None`` for a guest.
 
     Args:
         environ: the WSGI environment of the connection; its query may have ``userId``.
@@ -32,11 +32,16 @@ def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> s
     """
     claimed = _get_user_id(environ)
     if secret is None:
-        return claimed if claimed is not None else f"guest-{secrets.token_hex(8)}"
+        return claimed
     user = _verify(auth.get("token") if isinstance(auth, dict) else None, secret)
     if claimed not in (None, user):
         raise Unauthorized("The userId is not the token's user.")
     return user
+
+
+def create_guest() -> str:
+    """Return a user's id for somebody who gave none."""
+    return f"guest-{secrets.token_hex(8)}"
 
 
 def create_token(user: str, secret: str, ttl_s: int) -> str:

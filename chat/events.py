@@ -6,22 +6,22 @@ a ``ClientError`` of ``chat.errors``. An event of one's own takes a method::
     def on_shout(self, sid: str, text: Any) -> dict[str, Any]:
         if not isinstance(text, str):
             raise BadRequest("Shout a text.")
-        self.emit("message", (text.upper(), self._meta(sid)), room=COMMON_ROOM)
-        return {"ok": True}
+        stored = self._store("message", sid, text.upper(), COMMON_ROOM)
+        return {"ok": True, "id": str(stored.id)}
 """
 
+import hashlib
 import inspect
 import logging
 import os
 import time
-import uuid
 from typing import Any
 
 import socketio
 
-from chat.auth import MAX_NAME_LENGTH, authenticate, is_name
-from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms, Unavailable
-from chat.realtime import RedisManager, Throttled
+from chat.auth import MAX_NAME_LENGTH, authenticate, create_guest, is_name
+from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
+from chat.realtime import MESSAGE_ID, RedisManager, Stored, Throttled
 from chat.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ refusals = Throttled(log)
 
 COMMON_ROOM = "common"
 EVERYBODY = "*"
+
+_KNOWN_S = 120.0  # at least, for a message's own id
+_MAX_HISTORY, _MAX_HISTORY_BYTES = 100, 250_000  # of one answer
 
 
 def get_user_room(user: str) -> str:
@@ -43,62 +46,77 @@ class ChatNamespace(socketio.Namespace):
         super().__init__("/")
         self._settings = settings
         self._manager = manager
-        self._registry = manager.registry
-        self._users: dict[str, str] = {}  # of this worker's clients, by sid
+        self._known_s = max(settings.recovery_window_s, _KNOWN_S)
+
+    def identify(self, environ: dict[str, Any], auth: Any) -> str | None:
+        """Return the user who owns the connection, and its session; ``None`` for a guest."""
+        try:
+            return authenticate(environ, auth, self._settings.secret)
+        except ClientError as error:
+            refusals.info("connect refused node=%s pid=%d reason=%s", self._manager.node, os.getpid(), error)
+            raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
-        try:
-            user = authenticate(environ, auth, self._settings.secret)
-        except ClientError as error:
-            refusals.info(
-                "connect refused sid=%s node=%s pid=%d reason=%s",
-                sid,
-                self._registry.node,
-                os.getpid(),
-                error,
-            )
-            raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
-        self._users[sid] = user
-        try:
-            self._registry.add(sid, get_user_room(user))
-        except Unavailable:
-            del self._users[sid]
-            raise
-        for room in (COMMON_ROOM, get_user_room(user), EVERYBODY):
-            self.enter_room(sid, room)
-        log.info("connect sid=%s user=%r node=%s pid=%d", sid, user, self._registry.node, os.getpid())
+        """A client is new, or is back: then it is in its rooms already, and its session has its user."""
+        is_recovered = self.server.is_recovered(sid)
+        if not is_recovered:
+            user = authenticate(environ, auth, self._settings.secret) or create_guest()
+            self.save_session(sid, {"user": user})
+            self.server.enter_inbox(sid, get_user_room(user))
+            for room in (COMMON_ROOM, EVERYBODY):
+                self.enter_room(sid, room)
+        log.info(
+            "connect sid=%s user=%r node=%s pid=%d recovered=%s",
+            sid,
+            self.get_user(sid),
+            self._manager.node,
+            os.getpid(),
+            str(is_recovered).lower(),
+        )
 
     def on_disconnect(self, sid: str, reason: str) -> None:
-        user = self._users[sid]
-        node = self._registry.node
+        user, node = self.get_user(sid), self._manager.node
         log.info("disconnect sid=%s user=%r node=%s pid=%d reason=%r", sid, user, node, os.getpid(), reason)
-        self._registry.remove(sid, get_user_room(user))
-        del self._users[sid]
 
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""
         room = _get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
-        if not self._is_in_room(sid, room):
-            raise NotInRoom(f"Join the room {room!r} first.")
-        meta = self._meta(sid) | {"room": room}
-        self.emit("message", (data, meta), room=room)
-        return {"ok": True, "id": meta["id"]}
+        try:
+            if not self._is_in_room(sid, room):
+                raise NotInRoom(f"Join the room {room!r} first.")
+        except ClientError:
+            stored = self._find_repeat(sid, data, room)  # a client repeats before it has joined its rooms again
+            if stored is None:
+                raise
+        else:
+            stored = self._store("message", sid, data, room, meta={"room": room})
+        return {"ok": True, "id": str(stored.id)}
 
     def on_privateMessage(self, sid: str, data: Any) -> dict[str, Any]:  # noqa: N802 - the event's name
-        """To one socket (``to``: its sid) or to all sockets of a user (``toUser``)."""
+        """To one socket (``to``: its sid) or to all sockets of a user (``toUser``), who gets it later if away."""
         room = _get_recipient(data)
-        nodes = self._registry.count_nodes(room)
-        if not nodes:
-            raise NoRecipient("Nobody by that id is connected.")
-        meta = self._meta(sid)
-        self.emit("privateMessage", (data, meta), room=room)
-        return {"ok": True, "id": meta["id"], "nodes": nodes}
+        stored = self._store("privateMessage", sid, data, room, recipient=room if "to" in data else "")
+        return {"ok": True, "id": str(stored.id), "nodes": stored.nodes}
 
     def on_broadcast(self, sid: str, data: Any) -> dict[str, Any]:
         """To everybody."""
-        meta = self._meta(sid)
-        self.emit("broadcast", (data, meta), room=EVERYBODY)
-        return {"ok": True, "id": meta["id"]}
+        return {"ok": True, "id": str(self._store("broadcast", sid, data, EVERYBODY).id)}
+
+    def on_history(self, sid: str, data: Any) -> dict[str, Any]:
+        """What was said in a room, oldest first: ``limit`` messages, those before the id ``before`` if one is given."""
+        room = _get_room(data)
+        before, limit = data.get("before"), data.get("limit", _MAX_HISTORY)
+        if type(limit) is not int or not 1 <= limit <= _MAX_HISTORY:
+            raise BadRequest(f"The limit must be a whole number from 1 to {_MAX_HISTORY}.")
+        if before is not None and not _is_message_id(before):
+            raise BadRequest("before must be a message's id.")
+        if not self._is_in_room(sid, room):
+            raise NotInRoom(f"Join the room {room!r} first.")
+        events = self._manager.read_history(
+            room, before=int(before) if before else None, most=limit, most_bytes=_MAX_HISTORY_BYTES
+        )
+        keys = ("id", "event", "data", "meta")
+        return {"ok": True, "messages": [dict(zip(keys, (str(id), *event), strict=False)) for id, event in events]}
 
     def on_join(self, sid: str, data: Any) -> dict[str, Any]:
         room = _get_room(data)
@@ -128,16 +146,34 @@ class ChatNamespace(socketio.Namespace):
 
     def get_user(self, sid: str) -> str | None:
         """Return the user of a client of this worker."""
-        return self._users.get(sid)
+        try:
+            user: str | None = self.get_session(sid).get("user")
+        except KeyError:
+            return None
+        return user
 
-    def _meta(self, sid: str) -> dict[str, Any]:
-        """Return the server's own word on a message; ``at`` in milliseconds since 1970."""
-        return {
-            "from": self._users[sid],
-            "sid": sid,
-            "at": time.time_ns() // 1_000_000,
-            "id": uuid.uuid4().hex,
-        }
+    def _store(
+        self, event: str, sid: str, data: Any, room: str, *, meta: dict[str, Any] | None = None, recipient: str = ""
+    ) -> Stored:
+        """Store and deliver a message with the server's own word on it; ``at`` in milliseconds since 1970."""
+        meta = {"from": self.get_user(sid), "sid": sid, "at": time.time_ns() // 1_000_000, "id": MESSAGE_ID} | (
+            meta or {}
+        )
+        once = self._get_once(sid, data)
+        return self._manager.store(
+            event, (data, meta), room=room, once=once, known_s=self._known_s, recipient=recipient
+        )
+
+    def _find_repeat(self, sid: str, data: Any, room: str) -> Stored | None:
+        once = self._get_once(sid, data)
+        return self._manager.find(room, once) if once else None
+
+    def _get_once(self, sid: str, data: Any) -> str:
+        """Return the key under which a message is stored once: its user's and its own id's; empty if it has none."""
+        if not isinstance(data, dict) or not isinstance(data.get("id"), str):
+            return ""
+        key = f"{self.get_user(sid)}\n{data['id']}".encode(errors="surrogatepass")
+        return hashlib.blake2b(key, digest_size=16).hexdigest()
 
     def _is_in_room(self, sid: str, room: str) -> bool:
         """Whether ``sid`` is in ``room``; raises ``Forbidden`` if the server gives that room to others."""
@@ -151,10 +187,10 @@ class ChatNamespace(socketio.Namespace):
 
     def _is_server_room(self, room: str) -> bool:
         """Whether the server gives this room: a socket's own, a user's, everybody's."""
-        return room == EVERYBODY or room.startswith(get_user_room("")) or self._registry.count_nodes(room) > 0
+        return room == EVERYBODY or room.startswith(get_user_room("")) or self._manager.has_client(room)
 
     def _check_room_limit(self, sid: str) -> None:
-        given = {sid, get_user_room(self._users[sid]), EVERYBODY, COMMON_ROOM}
+        given = {sid, get_user_room(self.get_user(sid) or ""), EVERYBODY, COMMON_ROOM}
         if len(set(self.rooms(sid)) - given) >= self._settings.max_rooms_per_client:
             raise TooManyRooms(f"A client may be in {self._settings.max_rooms_per_client} rooms; leave one first.")
 
@@ -165,6 +201,10 @@ def _get_room(data: Any) -> str:
             f"An object with a room is needed: a text of 1 to {MAX_NAME_LENGTH} characters, no control characters."
         )
     return str(data["room"])
+
+
+def _is_message_id(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16
 
 
 def _get_recipient(data: Any) -> str:

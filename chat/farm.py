@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 STATE = ROOT / ".run"
 
 _START_S = 30.0
-_STOP_S = 15.0  # above gunicorn's graceful_timeout
+_STOP_S = 20.0  # above gunicorn's graceful_timeout
 _POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1
 
@@ -108,7 +108,7 @@ class _Farm:
         authority = _in_url(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
         numbers = {"CHAT_WORKERS": str(settings.workers), "CHAT_BASE_PORT": str(settings.base_port)}
-        self._start("workers", argv, {**environ, **numbers, "REDIS_URL": settings.redis_url})
+        self._start("workers", argv, {**environ, **numbers, "REDIS_URL": settings.redis_url}, signal.SIGQUIT)
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:
             self._start_haproxy(settings, front, f"{authority}:{ports[0]}-{ports[-1]}", environ)
@@ -142,7 +142,7 @@ class _Farm:
         """Stop what was started, the last first; kill it at a second signal, or if it takes too long."""
         signals = self._signals
         for part in reversed(self._parts):
-            part.signal(signal.SIGTERM)
+            part.signal(part.stop_signal)
             deadline = time.monotonic() + _STOP_S
             while part.is_running:
                 self._print_messages(_POLL_S)
@@ -150,8 +150,10 @@ class _Farm:
                     part.kill()
         self._print_messages(0)
 
-    def _start(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        self._parts.append(_Part(name, argv, environ, next(self._colours), self._messages))
+    def _start(
+        self, name: str, argv: Sequence[str], environ: Mapping[str, str], stop_signal: int = signal.SIGTERM
+    ) -> None:
+        self._parts.append(_Part(name, argv, environ, next(self._colours), self._messages, stop_signal))
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _START_S
@@ -194,8 +196,10 @@ class _Part:
         environ: Mapping[str, str],
         colour: str,
         messages: "queue.Queue[Message]",
+        stop_signal: int,
     ) -> None:
         self.name = name
+        self.stop_signal = stop_signal  # gunicorn's SIGQUIT: nobody is to go elsewhere, so nobody is to wait
         self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ), cwd=str(ROOT))
         self._thread = threading.Thread(target=self._process.run, args=(messages,), name=name, daemon=True)
         self._thread.start()

@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 from chat.errors import SettingsError
 
+#: How long a node that is not heard of counts as living, in seconds.
+LEASE_S = 6
+
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -172,10 +175,10 @@ class Settings:
     secret: str | None = _setting("CHAT_SECRET", _secret, None, secret=True)
     allowed_origins: tuple[str, ...] | None = _setting("CHAT_ALLOWED_ORIGINS", _origins, None)
     trusted_proxies: tuple[str, ...] = _setting("CHAT_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",), pending=True)
-    recovery_window_s: float = _setting("CHAT_RECOVERY_WINDOW_S", _seconds(0), 120.0, pending=True)
-    history_length: int = _setting("CHAT_HISTORY_LENGTH", _int(1), 10_000, pending=True)
-    history_bytes: int = _setting("CHAT_HISTORY_BYTES", _int(1), 16_777_216, pending=True)
-    history_ttl_s: float = _setting("CHAT_HISTORY_TTL_S", _seconds(1), 86_400.0, pending=True)
+    recovery_window_s: float = _setting("CHAT_RECOVERY_WINDOW_S", _seconds(0), 120.0)
+    history_length: int = _setting("CHAT_HISTORY_LENGTH", _int(1), 10_000)
+    history_bytes: int = _setting("CHAT_HISTORY_BYTES", _int(1), 16_777_216)
+    history_ttl_s: float = _setting("CHAT_HISTORY_TTL_S", _seconds(1), 86_400.0)
     max_message_bytes: int = _setting("CHAT_MAX_MESSAGE_BYTES", _int(1), 1_000_000)
     max_outbox_bytes: int = _setting("CHAT_MAX_OUTBOX_BYTES", _int(1), 1_048_576)
     rate_limit: float = _setting("CHAT_RATE_LIMIT", _int(0), 50, pending=True)
@@ -185,7 +188,7 @@ class Settings:
     connect_timeout_s: float = _setting("CHAT_CONNECT_TIMEOUT_S", _positive_seconds, 10.0)
     ping_interval_s: float = _setting("CHAT_PING_INTERVAL_S", _positive_seconds, 25.0)
     ping_timeout_s: float = _setting("CHAT_PING_TIMEOUT_S", _positive_seconds, 20.0)
-    drain_s: float = _setting("CHAT_DRAIN_S", _seconds(0), 10.0, pending=True)
+    drain_s: float = _setting("CHAT_DRAIN_S", _seconds(0), 10.0)
     prefix: str = _setting("CHAT_PREFIX", _prefix, "chat")
     admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True, pending=True)
     api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True, pending=True)
@@ -225,6 +228,12 @@ class Settings:
                 f"CHAT_BASE_PORT has value '{settings.base_port}': {settings.workers} workers need ports up to"
                 f" {settings.base_port + settings.workers - 1}, and the last port is 65535."
             )
+        if settings.history_ttl_s < settings.recovery_window_s + LEASE_S:
+            needed = settings.recovery_window_s + LEASE_S
+            raise SettingsError(
+                f"CHAT_HISTORY_TTL_S has value '{settings.history_ttl_s:g}': expected at least {needed:g},"
+                f" CHAT_RECOVERY_WINDOW_S and {LEASE_S} more, or what a client missed is gone before it is back."
+            )
         return settings
 
     @property
@@ -235,6 +244,7 @@ class Settings:
             "ping_timeout": self.ping_timeout_s,
             "max_http_buffer_size": self.max_message_bytes,
             "max_outbox_bytes": self.max_outbox_bytes,
+            "drain_s": self.drain_s,
         }
 
     @property

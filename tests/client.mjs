@@ -20,12 +20,17 @@ function open({ name, url, options }) {
   const tell = (event, ...args) => say({ name, event, args: args.map(show) });
   socket.on("connect", () => {
     const engine = socket.io.engine;
-    tell("connect", { sid: socket.id, engine: engine.id, transport: engine.transport.name });
+    const { id, recovered } = socket;
+    tell("connect", { sid: id, recovered, engine: engine.id, transport: engine.transport.name });
   });
   socket.io.on("open", () => socket.io.engine.on("upgrade", (transport) => tell("upgrade", transport.name)));
   socket.on("disconnect", (reason) => tell("disconnect", reason));
   socket.on("connect_error", (error) => tell("connect_error", { message: error.message, data: error.data ?? null }));
-  socket.onAny(tell);
+  socket.onAny((event, ...args) => {
+    // With recovery on, the last argument of what is in the log is its offset.
+    if (socket._pid && typeof args.at(-1) === "string") args.pop();
+    tell(event, ...args);
+  });
 }
 
 function call({ number, name, event, args, binary, timeout }) {
@@ -34,11 +39,19 @@ function call({ number, name, event, args, binary, timeout }) {
   });
 }
 
+/** End the transport as a network does that is gone. */
+function cut(engine) {
+  const { transport } = engine;
+  if (transport.ws?._socket) transport.ws._socket.destroy();
+  else engine.onClose("transport error");
+}
+
 const commands = {
   open,
   call,
   emit: ({ name, event, args, binary }) => sockets.get(name).emit(event, ...(binary ? revive(args) : args)),
   close: ({ name }) => sockets.get(name).close(),
+  cut: ({ name }) => cut(sockets.get(name).io.engine),
 };
 
 const input = createInterface({ input: process.stdin });

@@ -224,7 +224,12 @@ class Workers(Process):
 
     def __init__(self, redis_url: str, count: int = 2, *flags: str, ready: bool = True, **env: str) -> None:
         self.ports = list(range(first := get_free_ports(count), first + count))
-        env = {"REDIS_URL": redis_url, "CHAT_BASE_PORT": str(first), "CHAT_WORKERS": str(count)} | env
+        env = {
+            "CHAT_DRAIN_S": "0",
+            "REDIS_URL": redis_url,
+            "CHAT_BASE_PORT": str(first),
+            "CHAT_WORKERS": str(count),
+        } | env
         super().__init__(sys.executable, "-m", "gunicorn", *flags, env=env)
         if ready:
             try:
@@ -362,6 +367,10 @@ class NodeClient:
             return next(([m["answer"]] for m in self._messages() if m.get("number") == number), None)
 
         return wait_until(find, f"the acknowledgement of {event}", timeout_s + 5)[0]
+
+    def cut(self, name: str) -> None:
+        """End the client's transport without a word."""
+        self._send(do="cut", name=name)
 
     def close(self, name: str) -> None:
         self._send(do="close", name=name)

@@ -107,6 +107,7 @@ def test_private_messages_by_user_and_by_socket(open_page):
 
 def test_a_refused_message_says_why(open_page):
     page = chat(open_page, "carl")
+    page.select_option("#private-kind", "socket")
     page.fill("#private-to", "nobody at all")
     page.fill("#private-input", "hello?")
     page.press("#private-input", "Enter")

@@ -1,5 +1,6 @@
 """Handlers: their order, their failures, what they may wait for, and what is left of their clients."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -134,6 +135,22 @@ def test_thousands_of_events_behind_one_that_waits_are_all_handled_in_order(clie
     sending.join(20)
     noted = wait_until(lambda: len(notes := get_notes(other)) == count and notes, "all events")
     assert noted == [f"n{number}" for number in range(count)]
+
+
+def test_reading_pauses_also_for_events_that_came_with_the_handshake(server, connect, wire):
+    other = connect().join()
+    texts = ["40", '42["wait","from the start"]', *('42["note",1]' for _ in range(1_100))]
+    behind = wire(server.url).upgrade(
+        "/socket.io/?EIO=4&transport=websocket", b"".join(frame(TEXT, text.encode()) for text in texts)
+    )
+    large, sent, total = frame(TEXT, b'42["note","' + b"x" * 100_000 + b'"]'), 0, 400
+    behind.socket.settimeout(1)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(total):
+            behind.socket.sendall(large)
+            sent += 1
+    assert sent < total  # the rest waits with the client, not in the worker
+    other.emit("open", "from the start")
 
 
 def get_notes(client):

@@ -207,7 +207,7 @@ def test_without_redis_the_worker_starts_says_so_and_connects_when_it_comes(own_
     answer = requests.get(f"{url}/readyz", timeout=5)
     assert (answer.status_code, answer.text) == (503, "not ready: redis\n")
     assert get_status(f"{url}/") == 200
-    process.wait_for_line("Redis does not answer, trying again every second")
+    process.wait_for_line("Redis does not answer, trying again twice a second")
     node.open("waiting", url, transports=["websocket"])
     own_redis.start()
     wait_until(lambda: get_status(f"{url}/readyz") == 200, "readiness", 3)

@@ -33,9 +33,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chat.realtime.entry import MESSAGE_ID
     from chat.realtime.frames import encode_frame
     from chat.realtime.handshake import HandshakeError
-    from chat.realtime.manager import Manager, RedisManager
+    from chat.realtime.local_manager import Manager
+    from chat.realtime.log import Limits, Stored
+    from chat.realtime.manager import RedisManager
     from chat.realtime.server import Server
     from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
@@ -44,11 +47,14 @@ if TYPE_CHECKING:
     from chat.realtime.wsgi import WSGIApp
 
 __all__ = [
+    "MESSAGE_ID",
     "EngineServer",
     "HandshakeError",
+    "Limits",
     "Manager",
     "RedisManager",
     "Server",
+    "Stored",
     "Throttled",
     "WSGIApp",
     "WebSockets",
@@ -57,11 +63,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "MESSAGE_ID": "entry",
     "EngineServer": "transport",
     "HandshakeError": "handshake",
-    "Manager": "manager",
+    "Limits": "log",
+    "Manager": "local_manager",
     "RedisManager": "manager",
     "Server": "server",
+    "Stored": "log",
     "Throttled": "throttle",
     "WSGIApp": "wsgi",
     "WebSockets": "websocket",

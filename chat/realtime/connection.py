@@ -7,21 +7,20 @@ is work: one job after the other, the end of the connection last.
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import gevent
-from gevent.event import AsyncResult, Event
+from gevent.event import AsyncResult
 from socketio.exceptions import DisconnectedError
 
 from chat.realtime.clock import TICK_S
+from chat.realtime.held import Held, Replay
+from chat.realtime.jobs import Jobs
 from chat.realtime.message import CLOSE, MESSAGE, NOOP, PING, PONG, Message
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.polling import Polling
-from chat.realtime.slices import wait_a_turn
 from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSocket
@@ -32,21 +31,14 @@ if TYPE_CHECKING:
 log = Throttled(logging.getLogger(__name__))
 
 _PING, _NOOP, _CLOSE = Message(PING), Message(NOOP), Message(CLOSE)
-_MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
-_SLICE_S = 0.005  # of handlers that never wait; then others get their turn
 
 
-class Connection:
+class Connection(Jobs):
     """A client's Engine.IO session."""
 
     __slots__ = (
         "_calls",
         "_held",
-        "_held_namespace",
-        "_is_paused",
-        "_job_bytes",
-        "_jobs",
-        "_resumed",
         "_session",
         "closed",
         "is_finished",
@@ -59,6 +51,7 @@ class Connection:
     )
 
     def __init__(self, server: "EngineServer", sid: str) -> None:
+        super().__init__()
         self.server = server
         self.sid = sid
         self.websocket: WebSocket | None = None
@@ -67,14 +60,9 @@ class Connection:
         self.closed: str | None = None  # why, once it is
         self.is_finished = False  # once its disconnect handler has run
         self.pinged_at: float | None = None  # until the pong comes
-        self._held: Polling | None = None  # what is not to be sent yet
-        self._held_namespace = ""
+        self._held: Held | None = None  # what is not to be sent yet
         self._session: dict[str, Any] | None = None
         self._calls: dict[AsyncResult[Any], str] | None = None  # what waits for the client, and in which namespace
-        self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
-        self._job_bytes = 0
-        self._is_paused = False
-        self._resumed: Event | None = None
 
     @property
     def upgraded(self) -> bool:
@@ -105,7 +93,7 @@ class Connection:
         ``is_paced``: it may wait some milliseconds for others (``chat.realtime.outbox``). A client that leaves
         ``max_outbox_bytes`` unread is closed: ``slow client``.
         """
-        if self._held is None or namespace != self._held_namespace:
+        if self._held is None or namespace != self._held.namespace:
             self.send_at_once(message, is_paced=is_paced)
         elif self._held.unsent < self.server.max_outbox_bytes:
             self._held.add(message)
@@ -121,19 +109,26 @@ class Connection:
         if self.websocket is not None:
             self.websocket.send(message.frame, is_paced=is_paced)
         elif self.polling is not None and not self.closed:
-            if self.polling.unsent < self.server.max_outbox_bytes:
+            if self.polling.has_room(self.server.max_outbox_bytes):
                 self.polling.add(message)
             else:
                 self.close(SLOW_CLIENT)
 
     def hold(self, namespace: str) -> None:
         """Keep what is sent of ``namespace`` from now on, until ``release``."""
-        self._held, self._held_namespace = Polling(), namespace
+        self._held = Held(namespace)
 
-    def release(self, *, is_joined: bool) -> None:
-        """Send what was held; drop it if the client was refused."""
+    def release(self, replay: Replay | None) -> None:
+        """Send ``replay`` and what was held, however much that is; drop it if the client was refused (``None``)."""
         held, self._held = self._held, None
-        for message in held.take() if held is not None and is_joined else ():
+        if held is None or replay is None or self.closed:
+            return
+        messages = held.merge(replay)
+        if self.websocket is not None:
+            self.websocket.allow(sum(len(message.frame) for message in messages))
+        elif self.polling is not None:
+            self.polling.allow(sum(len(message.payload) for message in messages))
+        for message in messages:
             self.send_at_once(message)
 
     def switch_to(self, websocket: WebSocket) -> None:
@@ -152,6 +147,8 @@ class Connection:
         """Send a heartbeat, which is to be answered in time."""
         if not self.closed:
             self.pinged_at = monotonic()
+            if self._held is None:
+                self.server.on_ping(self)
             self.send_at_once(_PING)
             self.server.ping_timeouts.add(self)
 
@@ -180,6 +177,7 @@ class Connection:
         elif data == PONG:
             if self.pinged_at is not None:
                 self.pinged_at = None
+                self.server.on_pong(self)
                 self.server.pings.add(self)
         elif data == CLOSE:
             self.close(self.server.reason.CLIENT_DISCONNECT)
@@ -221,8 +219,7 @@ class Connection:
         else:
             polling.messages = [_NOOP if reason == self.server.reason.CLIENT_DISCONNECT else _CLOSE]
         polling.release()
-        if self._resumed is not None:
-            self._resumed.set()
+        self.stop_waiting()
 
     # Handlers
 
@@ -245,56 +242,16 @@ class Connection:
             if namespace in (None, name):
                 answer.set_exception(DisconnectedError("the client is gone"))
 
-    def enqueue(self, size: int, job: Callable[..., object], *args: Any) -> None:
-        """Do ``job(*args)`` after all that was enqueued before, in a greenlet.
+    def get_max_job_bytes(self) -> int:
+        return int(self.server.max_http_buffer_size)
 
-        ``size`` is what it keeps in memory, in bytes: while much waits, nothing more is read of this client.
-        """
-        if self._jobs is None:
-            self._jobs = deque()
-            gevent.spawn(self._work)
-        self._jobs.append((job, args))
-        self._job_bytes += size
-        if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.server.max_http_buffer_size):
-            self._is_paused = True
-            if self.websocket is not None:
-                self.websocket.pause()
+    def on_paused(self) -> None:
+        if self.websocket is not None:
+            self.websocket.pause()
 
-    def finish(self, job: Callable[..., object], *args: Any) -> None:
-        """Do the last job, after all that was enqueued; if there is none, it begins at once. Called in the hub."""
-        if self._jobs is None:
-            self._jobs = deque([(job, args)])
-            gevent.Greenlet(self._work).switch()  # as the loop would in its next turn; back when it waits
-        else:
-            self._jobs.append((job, args))
-
-    def wait_until_read(self) -> None:
-        """Wait while so much waits to be handled that nothing more is read."""
-        if self._is_paused and not self.closed:
-            self._resumed = self._resumed or Event()
-            self._resumed.wait()
-
-    def _work(self) -> None:
-        jobs = self._jobs
-        assert jobs is not None
-        started = monotonic()
-        while jobs:
-            job, args = jobs.popleft()
-            try:
-                job(*args)
-            except BaseException:  # a timeout of gevent's as well: the jobs behind it are to be done
-                log.exception("connection %s: %r failed", self.sid, job)
-            if jobs and monotonic() - started > _SLICE_S:
-                wait_a_turn()
-                started = monotonic()
-        self._jobs, self._job_bytes = None, 0
-        if self._is_paused:
-            self._resume()
-
-    def _resume(self) -> None:
-        self._is_paused = False
+    def on_resumed(self) -> None:
         if self.websocket is not None:
             self.websocket.resume()
-        if self._resumed is not None:
-            self._resumed.set()
-            self._resumed = None
+
+    def __repr__(self) -> str:
+        return f"connection {self.sid}"

@@ -207,7 +207,8 @@ class EngineHTTP(engineio.Server):
                 elif count % _PACKETS_AT_ONCE == _PACKETS_AT_ONCE - 1:
                     wait_a_turn()
                 connection.on_message(data)
-                connection.wait_until_read()
+                if not connection.closed:
+                    connection.wait_until_read()
                 if connection.closed:
                     break
         except OSError as error:  # it ended, or stalled, within the body

@@ -4,107 +4,100 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 
 - ``__init__``: one client, which never repeats a command by itself (stock makes a new one, from two greenlets,
   whenever anything fails).
-- ``_redis_listen_with_retries``, ``_listen``: tries again every second (stock backs off to a minute), notices a
-  subscription that went deaf, and lets nothing through that is no JSON object.
-- ``emit``: ``ignore_queue`` waits for the answer to the client's CONNECT as other emits do.
-- ``_publish``: raises ``Unavailable`` (stock drops the message after two tries).
-- ``_handle_disconnect``, ``_handle_callback``: handlers run beside the subscription, not in it.
-- ``_handle_emit``: an emit is delivered when it comes back over the channel, on its own worker too, so that
-  all workers see the same order.
-
-``Manager`` is for one process without Redis.
+- ``emit``: an event is stored in the log, and delivered when it comes back from there, on its own worker too: all
+  workers see one order, and only those that have members in its room do any work.
+- ``enter_room``, ``leave_room``: also written to the client's session.
+- what concerns the channel of python-socketio's own (``chat.realtime.channel``).
 """
 
-import base64
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import gevent
-import redis
-import socketio
-from gevent.event import Event
 from socketio import packet
 
+from chat.errors import Unavailable
+from chat.realtime.channel import Channel
+from chat.realtime.commands import Commands
+from chat.realtime.connection import Connection
+from chat.realtime.entry import Entry, decode_body, encode_body, encode_offset, make_messages
+from chat.realtime.follower import Follower
+from chat.realtime.inboxes import Inboxes
+from chat.realtime.keys import Keys
+from chat.realtime.log import Limits, Log, Outgoing, Stored
+from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
-from chat.realtime.rooms import Rooms
-from chat.realtime.slices import wait_a_turn
+from chat.realtime.rooms import Rooms, list_rooms
+from chat.realtime.session import Taken
+from chat.realtime.sessions import Sessions
 
-_RETRY_S = 1.0
-_COMPLAIN_S = 5.0  # how often a worker without Redis says so
-_HEARTBEAT_S = 0.5
-_DEAF_S = 2.0  # without a word from Redis, the worker is cut off; must stay below 3 s with the heartbeat
-_TURNS = 20
-_SLICE_S = 0.004
-_SILENT_S = 5.0  # after which the subscription is opened anew
+_LAST_ID = 2**53
 
 
-class Manager(Rooms, socketio.Manager):
-    """The clients of one process, without Redis."""
-
-    is_ready = True
-
-    def start(self, node: str) -> None:
-        """Nothing has to be started."""
-
-    def wait_until_ready(self, timeout_s: float) -> bool:
-        return True
-
-    def emit(
-        self,
-        event: str,
-        data: Any,
-        namespace: str,
-        room: Any = None,
-        skip_sid: Any = None,
-        callback: Any = None,
-        to: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        if callback is None:
-            self.deliver(event, data, namespace, to or room, skip_sid)
-        else:
-            super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback)
-
-
-class RedisManager(Rooms, socketio.RedisManager):
-    """Emits through one Redis channel, and knows which nodes serve whom (``registry``).
+class RedisManager(Rooms, Channel):
+    """Delivers what the log has, and keeps the clients' sessions.
 
     Args:
         url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/db/name``.
-        channel: the channel of all workers, and of stock ``socketio.RedisManager(write_only=True)``.
+        channel: the channel of stock ``socketio.RedisManager(write_only=True)``, of callbacks and remote changes.
         prefix: what every key in Redis begins with.
+        recovery_window_s: how long a lost connection can be resumed at least; 0: never.
+        history: what is kept of each room.
     """
 
-    def __init__(self, url: str, channel: str = "socketio", prefix: str = "chat") -> None:
+    def __init__(
+        self,
+        url: str,
+        channel: str = "socketio",
+        prefix: str = "chat",
+        *,
+        recovery_window_s: float = 120.0,
+        history: Limits | None = None,
+    ) -> None:
         super().__init__(url, channel=channel)
-        self.redis = connect(url)
-        self.registry = Registry(self.redis, prefix, lambda: self.is_ready)
-        self._heard = float("-inf")
-        self._connected = Event()
+        client = connect(url)
+        self.commands = Commands(client)
+        self.keys = Keys(prefix)
+        self.log = Log(self.commands, self.keys, history or Limits(), self.wait_until_ready, self._on_new_epoch)
+        self.sessions = Sessions(self.commands, self.log, recovery_window_s)
+        self.follower = Follower(client, self.commands, self.log, channel, self)
+        self.registry = Registry(self.commands, self.keys, self.on_return)
+        self.inboxes = Inboxes(self.commands, self.keys, (history or Limits()).ttl_s)
+        self.recovery = Recovery(self)
+        self.has_recovery = recovery_window_s > 0
 
     def start(self, node: str) -> None:
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
-        self.initialize()
         self.registry.start(node)
+        for part in (self.log, self.sessions, self.follower):
+            part.start(self.registry.node)
+        self.initialize()
+        self.inboxes.start()
+        self.recovery.start()
+
+    @property
+    def node(self) -> str:
+        """The name of this worker in the cluster."""
+        return self.registry.node
 
     @property
     def is_ready(self) -> bool:
-        """Whether Redis answers: the subscription was heard of within the last two seconds."""
-        return time.monotonic() - self._heard < _DEAF_S
+        """Whether clients are served: Redis answers, and all that it has is delivered."""
+        return self.follower.is_ready and not self.follower.position.refusal
 
     def wait_until_ready(self, timeout_s: float) -> bool:
-        """Wait until Redis answers, at most ``timeout_s``; return whether it does."""
+        """Wait until Redis answers and all is delivered, at most ``timeout_s``; return whether that is so."""
+        return self.follower.wait_until_ready(timeout_s)
+
+    def wait_until_delivered(self) -> None:
+        """Wait until what was emitted here has been delivered here; not longer than Redis is heard of."""
         if self.is_ready:
-            return True
-        if not self._connected.wait(timeout_s):
-            return False
-        for _ in range(_TURNS):  # the worker stood still, and the subscription has not had its turn yet
-            gevent.sleep(_HEARTBEAT_S / _TURNS)
-            if self.is_ready:
-                return True
-        return False
+            try:
+                self.follower.position.wait_until_passed(self.log.newest)
+            except Unavailable:
+                self._get_logger().debug("not waited for what was emitted: Redis does not answer")
+
+    # Emits
 
     def emit(
         self,
@@ -117,89 +110,189 @@ class RedisManager(Rooms, socketio.RedisManager):
         to: Any = None,
         **kwargs: Any,
     ) -> None:
+        namespace, room = namespace or "/", to or room
         if kwargs.get("ignore_queue") and callback is None:
-            self.deliver(event, data, namespace or "/", to or room, skip_sid)
+            self.deliver(event, self.without_offset(data), namespace, room, skip_sid)
+        elif callback is not None:
+            super().emit(event, data, namespace, room, skip_sid, callback, **kwargs)
+        elif kwargs.get("volatile"):
+            self._publish_volatile(event, data, namespace, room, skip_sid)
         else:
-            super().emit(event, data, namespace, to or room, skip_sid, callback, **kwargs)
+            self.store(event, data, namespace, room, skip_sid)
 
-    def _publish(self, data: dict[str, Any]) -> None:
-        if data["method"] == "emit" and not data["callback"]:
-            data = {**data, "host_id": None}  # nobody's own: every worker delivers it, this one too
-        text = self.json.dumps(data)
+    def store(
+        self,
+        event: str,
+        data: Any,
+        namespace: str = "/",
+        room: Any = None,
+        skip_sid: Any = None,
+        *,
+        once: str = "",
+        known_s: float = 0.0,
+        recipient: str = "",
+    ) -> Stored:
+        """Store an event in the log, from where it is delivered; return its id and the nodes that it reached.
+
+        Args:
+            event: its name.
+            data: its argument; a tuple of several; ``None`` for none. ``MESSAGE_ID`` in it becomes the id.
+            namespace: whose clients.
+            room: a room, a list of rooms (who is in several gets one copy), or ``None`` for all.
+            skip_sid: who gets none: a sid, a list of sids, or ``None``.
+            once: a name under which it is stored once within ``known_s`` seconds; of a repeat the first one's id and
+                nodes are returned.
+            recipient: a sid, if there must be such a client, connected or away.
+
+        Raises:
+            Unavailable: Redis could not take it just now.
+            NoRecipient: there is no such client.
+        """
+        parts = self._encode(event, data, namespace)
+        skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
+        rooms = list_rooms(room)
+        messages = [
+            Outgoing(namespace, one, encode_body(parts, skipped, rooms[:index]), once, known_s, recipient)
+            for index, one in enumerate(rooms)
+        ]
+        return self.log.store(messages)[0]
+
+    def _publish_volatile(self, event: str, data: Any, namespace: str, room: Any, skip_sid: Any) -> None:
+        parts = self._encode(event, self.without_offset(data), namespace)
+        skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
+        rooms = list_rooms(room)
         with redis_errors_as_unavailable():
-            self.redis.publish(self.channel, text)
+            for index, one in enumerate(rooms):
+                body = b"".join(encode_body(parts, skipped, rooms[:index]))
+                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), b"volatile " + body)
 
-    def _handle_emit(self, message: dict[str, Any]) -> None:
-        has_callback = bool(message.get("callback"))
-        if message.get("host_id") == self.host_id and not has_callback:
+    def _encode(self, event: str, data: Any, namespace: str) -> Sequence[str | bytes]:
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        encoded = self.server.packet_class(packet.EVENT, [event, *arguments], namespace).encode()
+        return encoded if isinstance(encoded, list) else [encoded]
+
+    def _decode(self, body: bytes) -> list[Any]:
+        taken_apart = decode_body(body)
+        pkt = self.server.packet_class(encoded_packet=taken_apart.text)
+        for attachment in taken_apart.attachments:
+            pkt.add_attachment(attachment)
+        return pkt.data  # type: ignore[no-any-return]
+
+    # Rooms
+
+    def on_room_opened(self, namespace: str, room: str | None) -> None:
+        self.follower.follow(self.keys.stream(namespace, room))
+
+    def on_room_closed(self, namespace: str, room: str | None) -> None:
+        self.follower.unfollow(self.keys.stream(namespace, room))
+
+    def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
+        """Put a client into a room. What is emitted to the room once this has returned reaches it."""
+        if not self.is_sid_room(namespace, sid):
+            if self.has_client(sid):
+                self.ask_owner("enter_room", sid, namespace, room)
             return
+        if not isinstance(room, str):
+            raise TypeError(f"a room's name is a text, not {room!r}")
+        if self.is_in_room(sid, namespace, room):
+            return
+        self.basic_enter_room(sid, namespace, room)
+        session = self.sessions.get(sid)
+        stream = self.keys.stream(namespace, room)
         try:
-            if has_callback:
-                super()._handle_emit(message)
-            else:
-                self._deliver_emit(message)
-        except (LookupError, TypeError, ValueError) as error:
-            self._get_logger().warning("channel %s: an emit that is none was dropped: %r", self.channel, error)
+            self.follower.wait_until_following(stream)
+            if session is not None and session.is_written:
+                self.follower.begin_at(stream, self.sessions.join(session, room))
+            elif session is not None:
+                session.floors.setdefault(room, session.began_at)
+        except Taken as error:
+            self.recovery.drop(error.session)
+        except BaseException:
+            self.basic_leave_room(sid, namespace, room)
+            raise
 
-    def _deliver_emit(self, message: dict[str, Any]) -> None:
-        event, data = message["event"], message["data"]
-        if not isinstance(event, str):
-            raise TypeError("an event's name is a text")
-        if message.get("binary"):
-            data = packet.Packet.reconstruct_binary(data[0], [base64.b64decode(part) for part in data[1:]])
-        if isinstance(data, list):
-            data = data[0] if len(data) == 1 else tuple(data)
-        self.deliver(event, data, message.get("namespace") or "/", message.get("room"), message.get("skip_sid"))
-
-    def _handle_disconnect(self, message: dict[str, Any]) -> None:
-        gevent.spawn(super()._handle_disconnect, message)
-
-    def _handle_callback(self, message: dict[str, Any]) -> None:
-        gevent.spawn(super()._handle_callback, message)
-
-    def _listen(self) -> Iterator[dict[str, Any]]:
-        for data in self._redis_listen_with_retries():
+    def leave_room(self, sid: str, namespace: str, room: str) -> None:
+        if not self.is_sid_room(namespace, sid):
+            if self.has_client(sid):
+                self.ask_owner("leave_room", sid, namespace, room)
+            return
+        self.basic_leave_room(sid, namespace, room)
+        session = self.sessions.get(sid)
+        if session is not None and session.is_written:
             try:
-                message = self.json.loads(data)
-            except (ValueError, RecursionError):
-                message = None
-            if isinstance(message, dict):
-                yield message
-            else:
-                self._get_logger().warning("channel %s: a message that is no JSON object was dropped", self.channel)
+                self.sessions.leave(session, room)
+            except Taken as error:
+                self.recovery.drop(error.session)
+        elif session is not None:
+            session.floors.pop(room, None)
 
-    def _redis_listen_with_retries(self) -> Iterator[bytes]:
-        complained = float("-inf")
-        while True:
-            try:
-                with self.redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
-                    pubsub.subscribe(self.channel)
-                    yield from self._messages(pubsub)
-            except (redis.RedisError, OSError) as error:
-                self._connected.clear()
-                if time.monotonic() - complained >= _COMPLAIN_S:
-                    self._get_logger().error("Redis does not answer, trying again every second: %s", error)
-                    complained = time.monotonic()
-                self.server.sleep(_RETRY_S)
+    def find(self, room: str, once: str, namespace: str = "/") -> Stored | None:
+        """Return where the message is that was stored under ``once``. Raises ``Unavailable``."""
+        with redis_errors_as_unavailable():
+            return self.log.find(namespace, room, once)
 
-    def _messages(self, pubsub: redis.client.PubSub) -> Iterator[bytes]:
-        """Yield what is published; raise ``redis.ConnectionError`` when Redis has been silent for too long."""
-        opened = asked = turned = time.monotonic()
-        while True:
-            message = pubsub.get_message(timeout=_HEARTBEAT_S)
-            now = time.monotonic()
-            if message is not None:
-                self._heard = now
-                self._connected.set()
-                if message["type"] == "message":
-                    yield message["data"]
-            elif now - max(self._heard, opened) > _SILENT_S:
-                raise redis.ConnectionError("the subscription went silent")
-            elif not self.is_ready:
-                self._connected.clear()
-            if now - turned > _SLICE_S:  # within a burst others get their turn
-                wait_a_turn()
-                turned = time.monotonic()
-            if now - asked >= _HEARTBEAT_S:
-                pubsub.ping()
-                asked = now
+    def read_history(
+        self, room: str, *, before: int | None = None, most: int, most_bytes: int, namespace: str = "/"
+    ) -> list[tuple[int, list[Any]]]:
+        """Return ids and events (name, arguments) of a room, oldest first: the ``most`` before the id ``before``.
+
+        What is longer than ``most_bytes`` is left out. Raises ``Unavailable``.
+        """
+        with redis_errors_as_unavailable():
+            found = self.log.read_history(namespace, room, before=before or _LAST_ID, most=most, most_bytes=most_bytes)
+        return [(id, self._decode(body)) for id, body in reversed(found)]
+
+    def has_client(self, sid: str) -> bool:
+        """Return whether a client of any node has this sid, connected or away. Raises ``Unavailable``."""
+        return self.sessions.exists(sid)
+
+    def on_ping(self, connection: Connection) -> None:
+        self.inboxes.on_ping(connection.sid, self.follower.position.id)
+
+    def on_pong(self, connection: Connection) -> None:
+        self.inboxes.on_pong(connection.sid)
+
+    # From the follower
+
+    def on_entry(self, entry: Entry) -> None:
+        """Deliver a message of the log to those of its room that this process has."""
+        namespace, room = self.keys.get_room(entry.room)
+        recipients = self._get_members(namespace, room)
+        if recipients:
+            offset = encode_offset(self.log.epoch, entry.id) if self.has_recovery else None
+            self._send_body(entry.body, namespace, recipients, entry.id, offset)
+            self.inboxes.on_delivered(entry.room, entry.id)
+
+    def on_volatile(self, stream: str, body: bytes) -> None:
+        """Deliver a message that is not in the log."""
+        namespace, room = self.keys.get_room(stream)
+        self._send_body(body, namespace, self._get_members(namespace, room), 0, None)
+
+    def on_taken(self, sid: str, generation: int) -> None:
+        """A session of this node belongs to another connection by now."""
+        self.recovery.on_taken(sid, generation)
+
+    def on_return(self) -> None:
+        """Redis is back, and nothing has been delivered yet."""
+        self.recovery.confirm()
+
+    def on_lost(self, streams: list[str]) -> None:
+        """Messages of these rooms are lost to this node."""
+        for stream in streams:
+            namespace, room = self.keys.get_room(stream)
+            for sid in list(self._get_members(namespace, room)):
+                session = self.sessions.get(sid)
+                if session is not None:
+                    self.recovery.abandon(session, "incomplete")
+
+    def _on_new_epoch(self) -> None:
+        """What was stored may be gone: no client can show any more that it has everything."""
+        for session in self.sessions.get_all():
+            self.recovery.abandon(session, "epoch")
+
+    def _send_body(self, body: bytes, namespace: str, recipients: dict[str, str], id: int, offset: str | None) -> None:
+        taken_apart = decode_body(body)
+        skipped = set(taken_apart.skip)
+        for room in taken_apart.elsewhere:
+            skipped.update(self._get_members(namespace, room))
+        self.send_to(recipients, namespace, make_messages(taken_apart, id, offset), skipped)

@@ -65,7 +65,17 @@ class Outbox:
         max_bytes: unsent bytes at which the next message ends the connection instead.
     """
 
-    __slots__ = ("_max_bytes", "_pacer", "_queued", "_socket", "_unsent", "_writer", "flushed_at", "is_waiting")
+    __slots__ = (
+        "_allowed",
+        "_max_bytes",
+        "_pacer",
+        "_queued",
+        "_socket",
+        "_unsent",
+        "_writer",
+        "flushed_at",
+        "is_waiting",
+    )
 
     def __init__(self, connection: _socket.socket, pacer: Pacer, max_bytes: int) -> None:
         self.flushed_at = 0.0
@@ -73,6 +83,7 @@ class Outbox:
         self._socket: _socket.socket | None = connection
         self._pacer = pacer
         self._max_bytes = max_bytes
+        self._allowed = 0
         self._queued: list[Any] | None = None  # bytes, shared with other outboxes; None: nothing is to be sent
         self._unsent = 0
         self._writer: Any = None
@@ -95,13 +106,17 @@ class Outbox:
             self._unsent = len(data)
             self._pacer.schedule(self, is_paced=is_paced)
 
+    def allow(self, size: int) -> None:
+        """Let ``size`` bytes more be unsent until everything has been sent."""
+        self._allowed += size
+
     def has_room(self) -> bool:
         """Return whether more may be queued; if the client has read too little for that, its connection ends."""
-        if self._unsent < self._max_bytes:
+        if self._unsent < self._max_bytes + self._allowed:
             return True
         self._stop_writer()
         self.flush()  # what waits for its pace, or for the loop to turn, is not the client's fault
-        if self._socket is not None and self._unsent >= self._max_bytes:
+        if self._socket is not None and self._unsent >= self._max_bytes + self._allowed:
             self.on_lost(SLOW_CLIENT)
             self.abort()
         return self._socket is not None
@@ -129,7 +144,7 @@ class Outbox:
         if self._unsent:
             self._keep_unsent(queued, sent)
         else:
-            self._queued = None
+            self._queued, self._allowed = None, 0
             self.on_sent()
 
     def abort(self) -> None:

@@ -21,18 +21,27 @@ class PollingError(Exception):
 class Polling:
     """What waits to be polled."""
 
-    __slots__ = ("_poll", "is_posted", "messages", "unsent")
+    __slots__ = ("_allowed", "_poll", "is_posted", "messages", "unsent")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.unsent = 0  # bytes, as they will be on the wire
         self.is_posted = False  # while a POST is being read
+        self._allowed = 0
         self._poll: Event | None = None
 
     @property
     def is_polled(self) -> bool:
         """Whether a request waits for messages."""
         return self._poll is not None
+
+    def allow(self, size: int) -> None:
+        """Let ``size`` bytes more wait until all has been polled."""
+        self._allowed += size
+
+    def has_room(self, max_bytes: int) -> bool:
+        """Return whether more may wait."""
+        return self.unsent < max_bytes + self._allowed
 
     def add(self, message: Message) -> None:
         """Hand ``message`` to the request that waits, or keep it for the next one."""
@@ -47,7 +56,8 @@ class Polling:
 
     def take(self) -> list[Message]:
         """Return what waits, which waits no longer."""
-        messages, self.messages, self.unsent = self.messages, [], 0
+        messages, self.messages = self.messages, []
+        self.unsent = self._allowed = 0
         return messages
 
     def put_back(self, messages: list[Message]) -> None:

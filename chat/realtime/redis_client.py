@@ -27,6 +27,7 @@ def connect(url: str) -> redis.Redis:
         "socket_connect_timeout": _CONNECT_TIMEOUT_S,
         "socket_timeout": _ANSWER_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,  # answers in order, and nothing pushed in between
     }
     if not url.startswith("redis+sentinel:"):
         pool = redis.BlockingConnectionPool.from_url(

@@ -10,13 +10,15 @@ over the room itself and passes over who is leaving, and one counter numbers all
 stock); ``rooms[namespace][room]`` is a dict of the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
 from bidict import bidict
 from socketio import packet
 from socketio.base_manager import BaseManager
+
+from chat.realtime.message import Message
 
 _MANY = 16  # recipients of this process, from which on sending in fewer calls is worth a few milliseconds
 _NOBODY: dict[str, str] = {}
@@ -32,14 +34,21 @@ class Rooms(BaseManager):
         self._callback_ids = count(1)
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        clients = self.rooms.setdefault(namespace, {}).setdefault(None, bidict())
-        if eio_sid in clients.inverse:
+        if self.sid_from_eio_sid(eio_sid, namespace):
             return None
         sid: str = self.server.eio.generate_id()
+        self.add_client(sid, eio_sid, namespace)
+        return sid
+
+    def add_client(self, sid: str, eio_sid: str, namespace: str) -> None:
+        """Register a client that is about to join ``namespace``."""
+        clients = self.rooms.setdefault(namespace, {}).setdefault(None, bidict())
+        if not clients:
+            self.on_room_opened(namespace, None)
         clients[sid] = eio_sid
+        self.on_room_opened(namespace, sid)
         self._namespaces_of[eio_sid] = (*self.get_namespaces_of(eio_sid), namespace)
         self.pending_connect.setdefault(namespace, set()).add(sid)
-        return sid
 
     def connect(self, sid: str, namespace: str) -> str:
         _discard(self.pending_connect, namespace, sid)
@@ -80,7 +89,10 @@ class Rooms(BaseManager):
             return
         if room in clients:
             raise ValueError("cannot enter a sid room")
-        members = self.rooms[namespace].setdefault(room, {})
+        if room not in self.rooms[namespace]:
+            self.rooms[namespace][room] = {}
+            self.on_room_opened(namespace, room)
+        members = self.rooms[namespace][room]
         if sid not in members:
             members[sid] = clients[sid]
             self._rooms_of.setdefault(namespace, {}).setdefault(sid, []).append(room)
@@ -92,6 +104,7 @@ class Rooms(BaseManager):
         del rooms[room][sid]
         if not rooms[room]:
             del rooms[room]
+            self.on_room_closed(namespace, room)
         own = self._rooms_of[namespace]
         own[sid].remove(room)
         if not own[sid]:
@@ -111,11 +124,19 @@ class Rooms(BaseManager):
         eio_sid = self._get_clients(namespace).pop(sid, None)
         if eio_sid is not None:
             self._leave_namespace(eio_sid, namespace)
+            self.on_room_closed(namespace, sid)
         self.callbacks.pop(sid, None)
         for pending in (self.pending_connect, self.pending_disconnect):
             _discard(pending, namespace, sid)
         if namespace in self.rooms and not self._get_clients(namespace):
             del self.rooms[namespace]
+            self.on_room_closed(namespace, None)
+
+    def on_room_opened(self, namespace: str, room: str | None) -> None:
+        """A room has its first member in this process; a socket's own counts, and that of all clients (``None``)."""
+
+    def on_room_closed(self, namespace: str, room: str | None) -> None:
+        """A room has no member in this process any more."""
 
     def _leave_namespace(self, eio_sid: str, namespace: str) -> None:
         others = tuple(name for name in self._namespaces_of[eio_sid] if name != namespace)
@@ -172,8 +193,13 @@ class Rooms(BaseManager):
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         messages = self.server.encode(self.server.packet_class(packet.EVENT, [event, *arguments], namespace))
+        self.send_to(recipients, namespace, messages, {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ()))
+
+    def send_to(
+        self, recipients: dict[str, str], namespace: str, messages: Sequence[Message], skipped: set[str]
+    ) -> None:
+        """Send ``messages`` to ``recipients`` (Engine.IO sids by sid) but for those ``skipped`` and those who leave."""
         connections = self.server.eio.sockets
-        skipped = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
         skipped |= self.pending_disconnect.get(namespace, set())
         eio_sids: Iterable[str] = recipients.values()
         if skipped:
@@ -213,3 +239,11 @@ def _discard(pending: dict[str, set[str]], namespace: str, sid: str) -> None:
         sids.discard(sid)
         if not sids:
             del pending[namespace]
+
+
+def list_rooms(room: Any) -> list[str | None]:
+    """Return the rooms that an emit is for; ``None`` stands for all clients. Raises ``TypeError``."""
+    rooms = [room] if room is None or isinstance(room, str) else list(room)
+    if not all(one is None or isinstance(one, str) for one in rooms):
+        raise TypeError(f"a room's name is a text, not {room!r}")
+    return rooms

@@ -9,13 +9,10 @@ Overridden of ``socketio.Server`` (5.18), and why:
   joined no namespace for ``connect_timeout_s`` is closed. ``environ``: what is kept of an environment is small.
 - ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the handler that waits for
   it; everything else is handled in the connection's own order. What is no packet closes its connection.
-- ``_handle_connect``: a client waits while Redis is away, and is then closed, not refused (the stock client never
-  comes back from a refusal); an unknown namespace is refused in the protocol's words; what the handler emits, and what
-  the client's rooms emit meanwhile, comes after the answer.
+- ``emit``: knows ``volatile``. ``save_session``: also kept in the client's session (``chat.realtime.recovery``).
 - ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: a disconnect handler runs in its client's own
   order as well; nothing of a client stays, also if its handler failed.
-- ``_handle_event``: an event to a namespace that the client has not joined closes the connection.
-- ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
+- more in its halves: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``.
 """
 
 import logging
@@ -24,31 +21,31 @@ from typing import Any
 
 import gevent
 from socketio import packet
-from socketio.exceptions import DisconnectedError
 
-from chat.errors import BadRequest, ClientError, Internal, Unavailable
 from chat.realtime import environ as environs
 from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
 from chat.realtime.connection import Connection
-from chat.realtime.manager import Manager, RedisManager
+from chat.realtime.handling import Handling
+from chat.realtime.joining import Joining
+from chat.realtime.local_manager import Manager
+from chat.realtime.manager import RedisManager
 from chat.realtime.message import MESSAGE, Message
-from chat.realtime.packet import Packet, is_too_deep
+from chat.realtime.packet import Packet
 from chat.realtime.service import Service
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
 
 log = Throttled(logging.getLogger(__name__))
 
-_MAX_NAMESPACES = 100  # of one connection
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
 _READY_S = 0.5  # for Redis to be heard of again, if the whole worker stood still
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(Calls, Service):
+class Server(Joining, Handling, Calls, Service):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
     One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a
@@ -58,18 +55,18 @@ class Server(Calls, Service):
     Args:
         client_manager: a ``RedisManager``, or ``None`` for one process without Redis.
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
+        identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
+            resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
         get_user: names the user of a sid for the log, ``None`` if it has none.
         kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
-
-    manager: Manager | RedisManager
-    eio: EngineServer
 
     def __init__(
         self,
         client_manager: Manager | RedisManager | None = None,
         *,
         connect_timeout_s: float = 10.0,
+        identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
         get_user: Callable[[str], str | None] = lambda sid: None,
         **kwargs: Any,
     ) -> None:
@@ -81,21 +78,19 @@ class Server(Calls, Service):
         }
         super().__init__(client_manager=client_manager or Manager(), **options | kwargs)
         self._connect_timeout_s = connect_timeout_s
+        self._identify = identify
         self._get_user = get_user
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
         self.environ = environs.Environs()
         self.eio.deliver = self._handle_eio_message
+        self.eio.on_ping, self.eio.on_pong = self.manager.on_ping, self.manager.on_pong
         self.register()
 
     def start(self, node: str) -> None:
         """Start the manager; ``node`` names this worker in the cluster."""
         self.manager_initialized = True
         self.manager.start(node)
-
-    def stop(self) -> None:
-        """Take no new clients, and close every connection; clients come back by themselves, elsewhere."""
-        self.eio.stop()
 
     def get_unready_reason(self) -> str | None:
         """Return why this worker takes no new clients (``draining``, ``redis``), or ``None`` while it does."""
@@ -117,22 +112,74 @@ class Server(Calls, Service):
         parts = encoded if isinstance(encoded, list) else [encoded]
         return [Message(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in parts]
 
-    def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
-        """Disconnect a client from a namespace, on whichever worker it is.
+    def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Any = None,
+        ignore_queue: bool = False,
+        *,
+        volatile: bool = False,
+    ) -> None:
+        """Emit an event, as python-socketio documents it; it is stored when this returns.
 
-        It is told so at once, gets nothing more, and no event of it begins any more. Its disconnect handler runs after
-        the event that is being handled; this does not wait for it.
+        Args:
+            volatile: it is not stored: best effort, for whoever is connected.
+
+        Raises:
+            Unavailable: Redis could not take it just now.
+        """
+        options = {"volatile": volatile, "ignore_queue": ignore_queue}
+        self.manager.emit(event, data, namespace or "/", to or room, skip_sid, callback, **options)
+
+    def enter_inbox(self, sid: str, room: str, namespace: str | None = None) -> None:
+        """In a connect handler: put the client into ``room``, and send it what was emitted there while nobody was in.
+
+        That is what comes after the last point up to which a member is known to have received everything.
+        """
+        self.manager.recovery.enter_inbox(sid, namespace or "/", room)
+
+    def is_recovered(self, sid: str) -> bool:
+        """Return whether a client came back to its session: it has its rooms and its ``get_session`` again."""
+        return self.manager.recovery.is_recovered(sid)
+
+    def save_session(self, sid: str, session: Any, namespace: str | None = None) -> None:
+        """Keep ``session`` (what JSON has a word for) for the client, also over a lost connection."""
+        super().save_session(sid, session, namespace)
+        self.manager.recovery.save(sid, session)
+
+    def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a client from a namespace, on whichever worker it is; its session ends.
+
+        It is told so at once, after what was emitted before, gets nothing more, and no event of it begins any more. Its
+        disconnect handler runs after the event that is being handled; this does not wait for it.
         """
         namespace = namespace or "/"
         eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
         if eio_sid is None:
             super().disconnect(sid, namespace, ignore_queue)
-        elif self.manager.is_connected(sid, namespace):
+            return
+        self.manager.wait_until_delivered()
+        if self.manager.is_connected(sid, namespace) and self.manager.eio_sid_from_sid(sid, namespace) == eio_sid:
             self.manager.pre_disconnect(sid, namespace)
             self._send_packet(eio_sid, self.packet_class(packet.DISCONNECT, namespace=namespace))
             connection = self.eio.sockets[eio_sid]
             connection.fail_calls(namespace)
+            self.manager.recovery.end(sid)
             connection.enqueue(0, self._end, eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
+
+    def drop(self, sid: str, namespace: str) -> None:
+        """Forget a client whose session another connection has taken: it is told so, and no handler runs for it."""
+        eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
+        if eio_sid is not None:
+            self._send_packet(eio_sid, self.packet_class(packet.DISCONNECT, namespace=namespace))
+            self.eio.sockets[eio_sid].fail_calls(namespace)
+            self.manager.disconnect(sid, namespace, ignore_queue=True)
+            self._unjoined.add(eio_sid)
 
     def _send_packet(self, eio_sid: str, pkt: packet.Packet) -> None:
         connection = self.eio.sockets.get(eio_sid)
@@ -184,63 +231,25 @@ class Server(Calls, Service):
 
     # Handlers, in a greenlet
 
-    def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        namespace = namespace or "/"
-        if self.eio.sockets[eio_sid].closed:
-            return
-        if not self._is_served(namespace):
-            self._refuse_connect(eio_sid, namespace, "Invalid namespace")
-        elif self.manager.sid_from_eio_sid(eio_sid, namespace):
-            self._refuse_connect(eio_sid, namespace, "Already connected")
-        elif len(self.manager.get_namespaces_of(eio_sid)) >= _MAX_NAMESPACES:
-            self._refuse_connect(eio_sid, namespace, "Too many namespaces")
-        elif not self.manager.wait_until_ready(self._connect_timeout_s):
-            self.eio.disconnect(eio_sid)
-        else:
-            self._connect(eio_sid, namespace, data)
-
-    def _is_served(self, namespace: str) -> bool:
-        return (
-            self.namespaces == "*"
-            or namespace in self.namespaces
-            or namespace in self.handlers
-            or namespace in self.namespace_handlers
-        )
-
-    def _refuse_connect(self, eio_sid: str, namespace: str, message: str) -> None:
-        self._send_packet(
-            eio_sid, self.packet_class(packet.CONNECT_ERROR, data={"message": message}, namespace=namespace)
-        )
-
-    def _connect(self, eio_sid: str, namespace: str, data: Any) -> None:
-        connection = self.eio.sockets[eio_sid]
-        if not self.always_connect:
-            connection.hold(namespace)
-        try:
-            super()._handle_connect(eio_sid, namespace, data)
-        except Unavailable as error:
-            log.warning("connection %s closed, it will come back: %s", eio_sid, error)
-            self._drop(eio_sid, namespace)
-        except (Exception, gevent.Timeout):
-            log.exception("the connect handler failed; connection %s closed", eio_sid)
-            self._drop(eio_sid, namespace)
-        finally:
-            connection.release(is_joined=self.manager.sid_from_eio_sid(eio_sid, namespace) is not None)
-        self.environ.pack(eio_sid)
-
-    def _drop(self, eio_sid: str, namespace: str) -> None:
-        """Forget a client that has not been connected yet, and close its connection."""
-        self.manager.disconnect(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace, ignore_queue=True)
-        self.eio.disconnect(eio_sid)
-
     def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
-        namespace = namespace or "/"
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        self._end(eio_sid, namespace, sid, reason or self.reason.CLIENT_DISCONNECT)
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
+        if sid is not None:
+            self.manager.recovery.end(sid)
+            self._end(eio_sid, namespace or "/", sid, reason or self.reason.CLIENT_DISCONNECT)
 
-    def _end(self, eio_sid: str, namespace: str, sid: str | None, reason: str) -> None:
+    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        for namespace in self.manager.get_namespaces_of(eio_sid):
+            sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+            if sid is not None:
+                self.manager.recovery.close(sid)
+                self._end(eio_sid, namespace, sid, reason)
+        self.manager.recovery.forget(eio_sid)
+        self.environ.pop(eio_sid, None)
+        self._assembler.drop(eio_sid)
+
+    def _end(self, eio_sid: str, namespace: str, sid: str, reason: str) -> None:
         """Call the disconnect handler of ``sid``, unless that has been done; then nothing of it is left."""
-        if sid is None or not self.manager.is_sid_room(namespace, sid):
+        if self.manager.eio_sid_from_sid(sid, namespace) != eio_sid:
             return
         self.manager.pre_disconnect(sid, namespace)
         try:
@@ -251,50 +260,3 @@ class Server(Calls, Service):
             self.manager.disconnect(sid, namespace, ignore_queue=True)
         if not self.eio.sockets[eio_sid].closed and not self._has_joined(eio_sid):
             self._unjoined.add(eio_sid)
-
-    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        for namespace in self.manager.get_namespaces_of(eio_sid):
-            self._handle_disconnect(eio_sid, namespace, reason)
-        self.environ.pop(eio_sid, None)
-        self._assembler.drop(eio_sid)
-
-    def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        namespace = namespace or "/"
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        if sid is not None and self.manager.is_connected(sid, namespace):
-            self._handle_event_internal(self, sid, eio_sid, data, namespace, id)
-        elif sid is None:  # and not one that is being disconnected
-            self.eio.sockets[eio_sid].refuse(f"an event to the namespace {namespace[:50]!r}, which it has not joined")
-
-    def _handle_event_internal(
-        self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
-    ) -> None:
-        try:
-            is_ready = self.manager.is_ready
-            if not is_ready and not self.eio.sockets[eio_sid].closed:
-                is_ready = self.manager.wait_until_ready(_READY_S)
-            if not is_ready:
-                raise Unavailable("Redis does not answer")
-            if is_too_deep(data):
-                raise BadRequest("The data is nested too deeply.")
-            answer = self._trigger_event(data[0], namespace, sid, *data[1:])
-            if answer is not self.not_handled and id is not None:
-                self._acknowledge(eio_sid, namespace, id, answer)
-        except Unavailable as error:
-            log.warning("event %r from %s is not acknowledged: %s", data[0], sid, error)
-        except ClientError as error:
-            self._refuse_event(eio_sid, namespace, id, error)
-        except DisconnectedError as error:
-            log.info("event %r from %s: %s", data[0], sid, error)
-            self._refuse_event(eio_sid, namespace, id, Internal("The client that was asked is gone."))
-        except (Exception, gevent.Timeout):
-            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self._get_user(sid))
-            self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
-
-    def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:
-        if id is not None:
-            self._acknowledge(eio_sid, namespace, id, {"ok": False, "error": error.to_dict()})
-
-    def _acknowledge(self, eio_sid: str, namespace: str, id: int, answer: Any) -> None:
-        arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
-        self._send_packet(eio_sid, self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments))

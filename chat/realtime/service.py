@@ -21,5 +21,5 @@ class Service:
     def start(self, node: str) -> None:
         """Begin to work; ``node`` names this worker in the cluster. It may not block for long."""
 
-    def stop(self) -> None:
-        """Send all clients away. It may block for seconds."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Send the clients away, if this has any of its own: spread over some time, or ``at_once``. It may block."""

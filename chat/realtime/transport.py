@@ -7,6 +7,7 @@ and no task that looks for timeouts.
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -27,6 +28,7 @@ log = Throttled(logging.getLogger(__name__))
 
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
+_NOTICE_S = 2.0  # for load balancers to hear that new clients are to go elsewhere
 _STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
@@ -35,10 +37,11 @@ class EngineServer(EngineHTTP, Service):
 
     Args:
         max_outbox_bytes: unsent bytes at which the next message to a client closes its connection instead.
+        drain_s: over how long a stop sends the clients away.
         kwargs: as for ``engineio.Server``.
     """
 
-    def __init__(self, *, max_outbox_bytes: int = 1_048_576, **kwargs: Any) -> None:
+    def __init__(self, *, max_outbox_bytes: int = 1_048_576, drain_s: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**{"async_mode": "gevent", "monitor_clients": False} | kwargs)
         self.max_outbox_bytes = max_outbox_bytes
         self.websockets = WebSockets(max_message_bytes=self.max_http_buffer_size, max_outbox_bytes=max_outbox_bytes)
@@ -49,7 +52,11 @@ class EngineServer(EngineHTTP, Service):
         self._unpolled = clock.create_deadlines(_LINGER_S, self._forget)
         #: What a message is given to, in the hub and in order: ``deliver(connection, data)``. It must not block.
         self.deliver: Callable[[Connection, str | bytes], None] = self._enqueue_message
+        #: Called before a heartbeat is sent, and when it was answered.
+        self.on_ping: Callable[[Connection], None] = _ignore
+        self.on_pong: Callable[[Connection], None] = _ignore
         self.is_draining = False
+        self._drain_s = drain_s
         self.logs_packets = self.logger.isEnabledFor(20)
         self._closed: Slices[tuple[Connection, str]] = Slices(self._begin_to_finish)
         self.register()
@@ -77,15 +84,25 @@ class EngineServer(EngineHTTP, Service):
             if connection is not None:
                 connection.close(self.reason.SERVER_DISCONNECT)
 
-    def stop(self) -> None:
-        """Open no new session, and close all; wait until they are closed, a few seconds at most."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Open no new session, and close all, spread over ``drain_s``; wait until they are closed, seconds at most."""
+        if at_once:
+            self._drain_s = 0.0  # also of a stop that has begun
         if self.is_draining:
             return
         self.is_draining = True
-        for count, connection in enumerate(list(self.sockets.values())):
-            connection.close(self.reason.SERVER_DISCONNECT)
+        started, connections = monotonic(), list(self.sockets.values())
+        notice_s = min(_NOTICE_S, self._drain_s / 2)
+        for count, connection in enumerate(connections):
+            while True:
+                due_s = self._drain_s and notice_s + (self._drain_s - notice_s) * count / len(connections)
+                early_s = started + due_s - monotonic()
+                if early_s <= 0:
+                    break
+                gevent.sleep(min(early_s, 0.1))
             if count % 100 == 99:
                 wait_a_turn()
+            connection.close(self.reason.SERVER_DISCONNECT)
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.sockets:
                 gevent.sleep(0.02)
@@ -126,3 +143,7 @@ class EngineServer(EngineHTTP, Service):
     def _enqueue_message(self, connection: Connection, data: str | bytes) -> None:
         if handler := self.handlers.get("message"):
             connection.enqueue(len(data), handler, connection.sid, data)
+
+
+def _ignore(connection: Connection) -> None:
+    """Nobody wants to know."""

@@ -97,7 +97,7 @@ class WebSockets(Service):
         if self._pings is not None:
             self._pings.add(websocket)
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """Close all that are still open: going away. Wait for them a little."""
         for websocket in list(self.open):
             websocket.close(CloseCode.GOING_AWAY)

@@ -7,14 +7,16 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 - ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
   loaded is an error page until it is mended, not the end.
 - ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``).
-- ``handle_exit``, ``run``: the clients are sent away before the process ends, and a stop takes seconds. Websockets are
-  not in the pool that gunicorn waits for.
+- ``handle_exit``, ``handle_quit``: the clients are sent away before the process ends. Websockets are not in the pool
+  that gunicorn waits for.
 """
 
 import errno
 import gc
+import mmap
 import os
 import socket
+import struct
 import sys
 import traceback
 from collections.abc import Iterable
@@ -28,6 +30,7 @@ from chat.realtime.http import Handler, HTTPServer
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
 _GRACE_S = 1.0  # a connection accepted just now has sent its request by then
+_MAX_SLOTS = 1024
 
 
 class Worker(GeventWebSocketWorker):
@@ -35,6 +38,8 @@ class Worker(GeventWebSocketWorker):
 
     slot: int
     sockets: list[Any]
+    #: How many workers have taken each slot so far: shared by the master and its workers.
+    taken = mmap.mmap(-1, 4 * _MAX_SLOTS)
     wsgi_handler = Handler
     _http: HTTPServer | None = None
     _leaving: "gevent.Greenlet[[], None] | None" = None
@@ -87,6 +92,13 @@ class Worker(GeventWebSocketWorker):
         taken_by_new = [worker.slot for worker in others if worker.cfg is self.cfg]  # HUP makes a new cfg
         slots = range(len(self.sockets))
         self.slot = min(slots, key=lambda slot: (taken_by_new.count(slot), taken.count(slot), slot))
+        self._number = self._get_newest() + 1
+        struct.pack_into("I", self.taken, 4 * self.slot, self._number)
+
+    def _get_newest(self) -> int:
+        """Return the number of the worker that has taken this slot last."""
+        (number,) = struct.unpack_from("I", self.taken, 4 * self.slot)
+        return int(number)
 
     def keep_own_listener(self) -> None:
         """Close the listeners of all other slots. Called in the worker, right after the fork."""
@@ -121,27 +133,31 @@ class Worker(GeventWebSocketWorker):
         return f"{socket.gethostname()}:{address[1] if isinstance(address, tuple) else address}"
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: accept no more, send the clients away. ``run`` then ends by itself."""
-        super().handle_exit(sig, frame)
-        self._leaving = gevent.spawn(self._leave)
+        """SIGTERM: send the clients away, one after the other, then end."""
+        if self._leaving is None:
+            self._leaving = gevent.spawn(self._leave)
 
-    def run(self) -> None:
-        """Serve until the end; end when the clients have been sent away."""
-        super().run()
-        if self._leaving is not None:
-            self._leaving.join(self.cfg.graceful_timeout)
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT, SIGINT: send the clients away at once, then end."""
+        gevent.spawn(self._leave, at_once=True)
 
-    def _leave(self) -> None:
-        """Stop accepting at once (after HUP the port is the new worker's); serve what was accepted; then close all."""
+    def _leave(self, *, at_once: bool = False) -> None:
+        """Send the clients away, then stop accepting: until then new ones are told to go elsewhere.
+
+        After HUP the port is a new worker's: then accepting stops at once.
+        """
         from chat.realtime.service import Service
 
+        if self._http and self._get_newest() != self._number:
+            self._http.close()
+            gevent.sleep(_GRACE_S)
+        for service in reversed(Service.get_all()):
+            service.stop(at_once=at_once)
         if self._http:
             self._http.close()
-        gevent.sleep(_GRACE_S)
-        for service in reversed(Service.get_all()):
-            service.stop()
-        if self._http:
+            gevent.sleep(0 if at_once else _GRACE_S)
             self._http.close_idle()
+        self.alive = False
 
     def server_class(self, *args: Any, **kwargs: Any) -> HTTPServer:
         """Make the HTTP server of this worker's listener."""

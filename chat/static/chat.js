@@ -1,4 +1,4 @@
-import { connect, follow, getWorker, make, request } from "./connection.js";
+import { connect, follow, getWorker, make, makeId, request } from "./connection.js";
 import { Log } from "./log.js";
 
 const COMMON_ROOM = "common";
@@ -16,6 +16,7 @@ let current = COMMON_ROOM;
 let socket = null;
 let user = "";
 let wasConnected = false;
+let newest = 0; // the id of the newest message that came
 
 function open() {
   const name = $("user-id").value.trim();
@@ -47,23 +48,23 @@ function showState(state, reason, code) {
 function welcome() {
   if (!wasConnected) log.addNotice(`Connected as ${user}.`);
   else if (socket.recovered) log.addNotice("Connected again; nothing was missed.");
-  else log.addNotice("Connected again. What was said meanwhile is not shown here.");
+  else log.addNotice("Connected again. What was said in your rooms meanwhile follows, private messages too.");
   wasConnected = true;
   if (document.activeElement.form === $("connect-form")) $("message-input").focus();
   $("token-field").hidden = !$("token").value;
-  if (!socket.recovered) rejoin();
+  if (!socket.recovered) for (const room of rooms.keys()) rejoin(room, newest);
 }
 
-function rejoin() {
-  for (const room of rooms.keys()) {
-    if (room === COMMON_ROOM) continue;
-    request(socket, "join", { room }).then(({ ok, error }) => {
-      // Where the connection went again, the next one tries again.
-      if (ok || error.code === "offline") return;
-      log.addNotice(`Room ${room} could not be joined again: ${error.message}`);
-      forget(room);
-    });
+/** Join `room` again on a new connection, and read what was said since the message `since`. */
+async function rejoin(room, since) {
+  const { ok, error } = room === COMMON_ROOM ? { ok: true } : await request(socket, "join", { room });
+  if (!ok) {
+    log.addNotice(`Room ${room} could not be joined again: ${error.message}`);
+    return forget(room);
   }
+  if (!since) return;
+  const { messages = [] } = await request(socket, "history", { room });
+  for (const { id, event, data, meta } of messages) if (Number(id) > since) receive(event, data, meta);
 }
 
 function askForToken() {
@@ -75,6 +76,8 @@ function receive(event, data, meta) {
   // A process that emits over Redis sends no meta; the argument may then be missing, or the message's offset.
   const known = typeof meta === "object" && meta !== null ? meta : {};
   if (known.room !== undefined && !rooms.has(known.room)) return; // left a moment ago
+  if (log.has(known.id)) return; // a private message may come twice
+  newest = Math.max(newest, Number(known.id) || 0);
   log.addIncoming(event, data, known, known.sid === socket.id);
   if (known.room !== undefined && known.room !== current) {
     rooms.set(known.room, rooms.get(known.room) + 1);
@@ -82,8 +85,17 @@ function receive(event, data, meta) {
   }
 }
 
-function send(event, data) {
-  log.addOutgoing(event, data, user, request(socket, event, data));
+function send(event, content) {
+  const data = { ...content, id: makeId() };
+  log.addOutgoing(event, data, user, deliver(event, data));
+}
+
+async function deliver(event, data) {
+  const answer = await request(socket, event, data);
+  if (answer.error?.code !== "not_in_room" || !rooms.has(data.room)) return answer;
+  // It was written without a connection, and went out before the room was joined again.
+  await request(socket, "join", { room: data.room });
+  return request(socket, event, data);
 }
 
 async function join(room) {

@@ -1,11 +1,12 @@
 // What both pages need of a Socket.IO connection.
 
-const ANSWER_TIMEOUT_MS = 5000;
+// What is not acknowledged in time is sent again; the server knows it by its id. Tries end after about a minute.
+const DELIVERY = { ackTimeout: 5000, retries: 11 };
 
 /** Open a connection of its own for `userId`; it tries again by itself until it is refused or closed. */
 export function connect(userId, token, options = {}) {
   // Without forceNew the client would reuse a connection that was opened for another user.
-  return window.io({ forceNew: true, query: { userId }, auth: token ? { token } : {}, ...options });
+  return window.io({ forceNew: true, ...DELIVERY, query: { userId }, auth: token ? { token } : {}, ...options });
 }
 
 /**
@@ -32,17 +33,25 @@ export function getWorker(socket) {
   return id.includes(".") ? id.slice(0, id.indexOf(".")) : "direct";
 }
 
-/** Emit and wait for the answer; what went wrong is an answer too: `{ok: false, error: {code, message}}`. */
+/**
+ * Emit and wait for the answer; what went wrong is an answer too: `{ok: false, error: {code, message}}`. Without a
+ * connection it waits for the next one.
+ */
 export function request(socket, event, data) {
-  // The client would keep it and send it before the page has joined its rooms again.
-  if (!socket?.connected) return Promise.resolve(failure("offline", "There is no connection just now."));
   return new Promise((resolve) => {
-    socket.timeout(ANSWER_TIMEOUT_MS).emit(event, data, (error, answer) => {
-      if (!error) resolve(answer?.ok ? answer : failure(answer?.error?.code, answer?.error?.message));
-      else if (socket.connected) resolve(failure("timeout", "No answer within 5 seconds; it may have arrived all the same."));
-      else resolve(failure("offline", "The connection was lost before the answer; it may have arrived all the same."));
+    const giveUp = () => socket.active || resolve(failure("offline", "The server ended this connection."));
+    socket.on("disconnect", giveUp).on("connect_error", giveUp);
+    socket.emit(event, data, (error, answer) => {
+      socket.off("disconnect", giveUp).off("connect_error", giveUp);
+      if (error) resolve(failure("timeout", "The server did not answer; it may have arrived all the same."));
+      else resolve(answer?.ok ? answer : failure(answer?.error?.code, answer?.error?.message));
     });
   });
+}
+
+/** An id that no other message has. (A page without TLS has no randomUUID.) */
+export function makeId() {
+  return crypto.getRandomValues(new BigUint64Array(2)).join("-");
 }
 
 function failure(code = "unknown", message = "The server refused it and did not say why.") {

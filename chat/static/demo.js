@@ -1,4 +1,4 @@
-import { connect, follow, getWorker, make, request, toText } from "./connection.js";
+import { connect, follow, getWorker, make, makeId, request, toText } from "./connection.js";
 
 const LAST_USER = 50;
 const MAX_RECEIVED = 50;
@@ -89,7 +89,7 @@ async function emit(from, event, data, receivers) {
   crossing = mine;
   showPath(from, receivers);
   $("result").textContent = `${data.text}: on its way …`;
-  const { ok, error } = await request(from.socket, event, data);
+  const { ok, error } = await request(from.socket, event, { ...data, id: makeId() });
   if (!ok && crossing === mine) $("result").textContent = `${data.text}: failed. ${error.message}`;
 }
 

@@ -11,6 +11,7 @@ export class Log {
     this.onPickUser = onPickUser;
     this.room = "";
     this.own = []; // sent from here and not yet seen coming back
+    this.ids = new Set(); // of messages that came in
   }
 
   /** Show what belongs to `room`, and what belongs to none. */
@@ -24,10 +25,16 @@ export class Log {
     this.append(make("li", { className: "notice" }, make("p", { textContent: text })));
   }
 
+  has(id) {
+    return this.ids.has(id);
+  }
+
   /** What came in. Our own, coming back, takes the place in the order that the server gave it. */
   addIncoming(event, data, meta, isOwn) {
     const kind = event === "privateMessage" ? "private" : event;
     const key = getKey(event, data);
+    if (meta.id) this.ids.add(meta.id);
+    if (this.ids.size > 2 * MAX_ENTRIES) this.ids = new Set([...this.ids].slice(-MAX_ENTRIES));
     const index = isOwn ? this.own.findIndex((one) => one.key === key) : -1;
     if (index >= 0) {
       const [{ entry }] = this.own.splice(index, 1);

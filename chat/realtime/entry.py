@@ -1,0 +1,92 @@
+"""What the log keeps of a message: its Socket.IO packets as they are sent, and who does not get it.
+
+A body is a line of JSON (empty, if there is nothing to say), then the packet's text, then its attachments.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from chat.realtime.message import MESSAGE, Message
+
+#: Stands in an event's data for the id that the log gives to the message.
+MESSAGE_ID = uuid.uuid4().hex  # as long as the process lives, nobody else writes it
+
+_MESSAGE_ID = MESSAGE_ID.encode()
+
+
+class Entry(NamedTuple):
+    """One message of a room, as the log has it."""
+
+    id: int
+    prev: int  # the id of the room's message before it, 0 for none
+    room: str  # the key of its stream
+    body: bytes
+
+
+class Body(NamedTuple):
+    """The body of an entry, taken apart."""
+
+    text: str  # of the Socket.IO packet
+    attachments: list[bytes]
+    skip: Sequence[str]  # sids that do not get it
+    elsewhere: Sequence[str | None]  # rooms whose members got their copy there
+
+
+def encode_body(
+    parts: Sequence[str | bytes], skip: Sequence[str] = (), elsewhere: Sequence[str | None] = ()
+) -> tuple[bytes, bytes]:
+    """Return a body in two halves, between which its id is put; the second one is empty where none is.
+
+    Args:
+        parts: a Socket.IO packet's text and attachments.
+        skip: sids that do not get it.
+        elsewhere: rooms whose members get their copy there.
+    """
+    head: dict[str, Any] = {}
+    if len(parts) > 1:
+        head["sizes"] = [len(part) for part in parts[1:]]
+    if skip:
+        head["skip"] = list(skip)
+    if elsewhere:
+        head["elsewhere"] = list(elsewhere)
+    encoded = [part.encode() if isinstance(part, str) else bytes(part) for part in parts]
+    first, found, second = b"".join([orjson.dumps(head) if head else b"", b"\n", *encoded]).partition(_MESSAGE_ID)
+    return first, second if found else b""
+
+
+def decode_body(body: bytes) -> Body:
+    """Take a body apart. Raises ``ValueError`` if it is none."""
+    line, _, rest = body.partition(b"\n")
+    if not line:
+        return Body(rest.decode(), [], (), ())
+    head = orjson.loads(line)
+    attachments: list[bytes] = []
+    for size in reversed(head.get("sizes", ())):
+        attachments.insert(0, rest[-size:] if size else b"")
+        rest = rest[: len(rest) - size]
+    return Body(rest.decode(), attachments, head.get("skip", ()), head.get("elsewhere", ()))
+
+
+def make_messages(body: Body, id: int, offset: str | None) -> list[Message]:
+    """Return what clients are sent: the event with its offset as one more argument, and its attachments."""
+    text = body.text if offset is None else f'{body.text[:-1]},"{offset}"]'
+    messages = [Message(MESSAGE + text), *map(Message, body.attachments)]
+    for message in messages:
+        message.id = id
+    return messages
+
+
+def encode_offset(epoch: str, id: int) -> str:
+    """Return how a client shows that it has everything up to ``id``."""
+    return f"{epoch}.{id}"
+
+
+def decode_offset(offset: Any, epoch: str) -> int:
+    """Return the id that a client's offset shows; 0 if it shows none of this epoch."""
+    if not isinstance(offset, str):
+        return 0
+    own, _, id = offset.partition(".")
+    return int(id) if own == epoch and id.isascii() and id.isdigit() and len(id) <= 16 else 0

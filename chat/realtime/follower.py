@@ -1,0 +1,294 @@
+"""Following the log: one connection that is subscribed to the rooms with members on this node.
+
+Messages are delivered only from here, so their order is the log's, on every node.
+
+Whenever the connection was lost, everything waits until all rooms have been read from the position, and is then
+delivered in the order of ids: a client's offset never passes a hole.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+import redis
+from gevent.event import Event
+
+from chat.errors import Unavailable
+from chat.realtime.commands import Commands
+from chat.realtime.entry import Entry
+from chat.realtime.log import Log
+from chat.realtime.position import Position
+from chat.realtime.slices import wait_a_turn
+from chat.realtime.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 0.5
+_DEAF_S = 2.0  # without a marker, the node is cut off; below 3 s with the heartbeat
+_SILENT_S = 5.0  # after which the connection is opened anew
+_SLICE_S = 0.004  # of catching up; then others get their turn
+_RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
+_COMPLAIN_S = 5.0
+_SHOW_S = 1.0  # for all nodes to be back, and to have shown their positions
+_OTHER_FORMAT = (
+    "Redis holds what a farm of format %s has stored, which this version can't share; give this farm a CHAT_PREFIX of"
+    " its own, or another Redis."
+)
+_MAX_CATCH_UP = 100_000  # messages
+_VOLATILE = b"volatile "  # in front of a body that is not in the log
+
+
+class Receiver(Protocol):
+    """Whom a follower tells what it hears."""
+
+    def on_entry(self, entry: Entry) -> None:
+        """A message, in the log's order."""
+
+    def on_volatile(self, stream: str, body: bytes) -> None:
+        """A message that is not in the log."""
+
+    def on_taken(self, sid: str, generation: int) -> None:
+        """A session of this node was taken by another connection."""
+
+    def on_return(self) -> None:
+        """Redis is back, nothing has been delivered yet. Raises ``redis.RedisError``."""
+
+    def on_lost(self, streams: list[str]) -> None:
+        """Messages of these rooms are lost to this node."""
+
+
+class _Room:
+    __slots__ = ("last", "since")
+
+    def __init__(self) -> None:
+        self.last: int | None = None  # the newest message's id
+        self.since = 0  # nothing before is for anybody here
+
+
+class Follower:
+    """The subscription of this node to one shard.
+
+    Args:
+        client: the Redis that the log is in, for a connection of its own.
+        commands: the connection for what is asked.
+        shard: the log.
+        channel: a channel that is listened to as well (``listen`` yields what comes).
+        receiver: whom messages are given to.
+    """
+
+    def __init__(self, client: redis.Redis, commands: Commands, shard: Log, channel: str, receiver: Receiver) -> None:
+        self.position = Position(commands, shard)
+        self._commands = commands
+        self._run = b""  # which life of Redis' process this is
+        self._log = shard
+        self._receiver = receiver
+        self._subscription = Subscription(client)
+        self._channel = channel
+        self._rooms: dict[str, _Room] = {}
+        self._held: list[Entry] | None = []  # until the node has caught up
+        self._epoch = ""  # in which it was live last
+        self._marked = 0  # the last marker's id, of this connection
+        self._heard = -math.inf  # when the newest marker that came was asked for
+        self._has_heard = Event()  # of this connection
+
+    def start(self, node: str) -> None:
+        """Listen in the name of ``node``; ``listen`` is to be consumed."""
+        self.position.start(node)
+        self._subscription.add(self._channel)
+        self._subscription.add(self.position.channel)
+        gevent.spawn(self._beat)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all that is stored is delivered within moments."""
+        return self._held is None and monotonic() - self._heard < _DEAF_S
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait until ``is_ready``, at most ``timeout_s``; return whether it is."""
+        deadline = monotonic() + timeout_s
+        while not self.is_ready:
+            left_s = deadline - monotonic()
+            if left_s <= 0:
+                return False
+            if self._has_heard.is_set():  # it is catching up, or this process stood still: a marker will tell
+                self.position.request_marker()
+                gevent.sleep(min(left_s, 0.02))
+            else:
+                self._has_heard.wait(left_s)
+        return True
+
+    # Rooms
+
+    def follow(self, stream: str) -> None:
+        """Have the messages of a room from now on."""
+        if stream not in self._rooms:
+            self._rooms[stream] = _Room()
+            self._subscription.add(stream)
+
+    def unfollow(self, stream: str) -> None:
+        """Have the messages of a room no longer."""
+        if self._rooms.pop(stream, None) is not None:
+            self._subscription.remove(stream)
+
+    def wait_until_following(self, *streams: str) -> None:
+        """Wait until messages of ``streams`` come. Raises ``Unavailable``."""
+        if streams:
+            self._subscription.wait_until_confirmed(*streams)
+
+    def begin_at(self, stream: str, id: int) -> None:
+        """A room's first member joined at ``id``: what is older is for nobody here."""
+        room = self._rooms.get(stream)
+        if room is not None and not room.since:
+            room.since = id
+
+    def _beat(self) -> None:
+        while True:
+            if self._has_heard.is_set():
+                self.position.request_marker()
+                if monotonic() - self._heard > _SILENT_S:
+                    self._subscription.interrupt()
+            gevent.sleep(_HEARTBEAT_S)
+
+    # What comes
+
+    def listen(self) -> Iterator[bytes]:
+        """Follow, for ever; yield what comes on the other channel."""
+        complained, failures = -math.inf, 0
+        while True:
+            try:
+                self._subscription.open()
+                self._held, self._marked = [], 0
+                gevent.spawn(self._catch_up, self._subscription.connection)
+                yield from self._read()
+            except (redis.RedisError, OSError) as error:
+                failures = failures + 1 if self._held is not None else 0
+                if failures > 1 and monotonic() - complained >= _COMPLAIN_S:
+                    log.error("Redis does not answer, trying again twice a second: %s", error)
+                    complained = monotonic()
+            finally:
+                self._subscription.close()
+                self._has_heard.clear()
+                self._held = self._held or []  # nothing is delivered until it was caught up
+            gevent.sleep(_RETRIES_S[min(failures, len(_RETRIES_S) - 1)])
+
+    def _read(self) -> Iterator[bytes]:
+        for name, data in self._subscription.read():
+            if name == self.position.channel:
+                self._on_own(data)
+            elif name == self._channel:
+                yield data
+            elif data.startswith(_VOLATILE):
+                self._receiver.on_volatile(name, data.removeprefix(_VOLATILE))
+            else:
+                self._on_message(name, data)
+
+    def _on_own(self, data: bytes) -> None:
+        kind, *rest = data.split()
+        if kind == b"taken":
+            self._receiver.on_taken(rest[0].decode(), int(rest[1]))
+            return
+        self._marked = self._log.see(rest[1], rest[0])
+        self._heard = float(rest[2])
+        self._has_heard.set()
+        if self._held is None:
+            self.position.advance(self._marked)
+
+    def _on_message(self, stream: str, data: bytes) -> None:
+        try:
+            id, prev, epoch, body = data.split(b" ", 3)
+            entry = Entry(int(id), int(prev), stream, body)
+        except ValueError:
+            log.warning("a message that is none was dropped from the channel %s", stream)
+            return
+        if epoch.decode() != self._log.epoch:
+            self._log.see(epoch, id)
+        if self._held is None:
+            self._deliver(entry)
+        else:
+            self._held.append(entry)
+
+    def _deliver(self, entry: Entry) -> None:
+        room = self._rooms.get(entry.room)
+        if room is None or (room.last is not None and entry.id <= room.last):
+            return  # nobody is left, or they have it
+        if room.last is not None and entry.prev > room.last:
+            raise redis.ConnectionError(f"messages are missing in {entry.room}")
+        room.last = entry.id
+        self._log.newest = max(self._log.newest, entry.id)
+        try:
+            self._receiver.on_entry(entry)
+        except (ValueError, TypeError, LookupError) as error:
+            log.warning("message %d of %s could not be read and was dropped: %r", entry.id, entry.room, error)
+        self.position.advance(entry.id)
+
+    # Catching up
+
+    def _catch_up(self, connection: Any) -> None:
+        """Deliver what was stored while there was no connection; go live."""
+        try:
+            self._subscription.wait_until_confirmed()
+            self.position.show()
+            self._wait_for_others()
+            self._receiver.on_return()
+            if self._subscription.connection is connection:
+                self._recover(connection)
+        except (redis.RedisError, Unavailable) as error:
+            if "FORMAT" in str(error):
+                log.error(_OTHER_FORMAT, str(error).rpartition("FORMAT ")[2].split()[0])
+            log.debug("not caught up: %s", error)
+            if self._subscription.connection is connection:
+                self._subscription.interrupt()
+
+    def _wait_for_others(self) -> None:
+        """If Redis was started anew, let the other nodes show what they have seen, too, before anything is stored.
+
+        Redis may have lost its last messages, and only they may know.
+        """
+        info: bytes = self._commands.execute("INFO", "server")
+        run = info.partition(b"run_id:")[2].partition(b"\r")[0]
+        if self._run not in (b"", run):
+            gevent.sleep(_SHOW_S)
+            self.position.show()
+        self._run = run
+
+    def _recover(self, connection: Any) -> None:
+        if self.position.id and self._epoch == self._log.epoch:
+            self._read_what_is_missing()
+        else:
+            self._wait_for_marker(self._log.newest)
+        self._epoch = self._log.epoch
+        turn_ends = monotonic() + _SLICE_S
+        while self._held:
+            entries, self._held = self._held, []
+            for entry in entries:
+                self._deliver(entry)
+                if monotonic() > turn_ends:
+                    wait_a_turn()
+                    turn_ends = monotonic() + _SLICE_S
+                if self._subscription.connection is not connection:
+                    return  # what is left will be read again
+        self._held = None
+        self.position.advance(self._marked)
+
+    def _read_what_is_missing(self) -> None:
+        starts = {stream: max(self.position.id, room.since, room.last or 0) for stream, room in self._rooms.items()}
+        reading = self._log.read(starts, most=_MAX_CATCH_UP)
+        self._wait_for_marker(reading.newest if reading else self._log.newest)
+        lost = list(starts) if reading is None else reading.incomplete
+        for stream in self._rooms.keys() & lost:
+            self._rooms[stream] = _Room()
+        if lost:
+            self._receiver.on_lost(lost)
+        self._held = sorted({*(reading.entries if reading else ()), *(self._held or ())})
+
+    def _wait_for_marker(self, id: int) -> None:
+        """Wait until everything up to ``id`` has come over this connection."""
+        deadline = monotonic() + _DEAF_S
+        while self._marked < id or not self._marked:
+            if monotonic() > deadline or self._subscription.connection is None:
+                raise Unavailable("Redis does not answer")
+            self.position.request_marker()
+            gevent.sleep(0.002)

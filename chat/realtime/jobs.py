@@ -1,0 +1,96 @@
+"""What is to be done for one client: one job after the other, in a greenlet that lives only while there is work."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from chat.realtime.slices import wait_a_turn
+from chat.realtime.throttle import Throttled
+
+log = Throttled(logging.getLogger(__name__))
+
+_MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
+_SLICE_S = 0.005  # of handlers that never wait; then others get their turn
+
+
+class Jobs:
+    """A queue of jobs, and the greenlet that does them."""
+
+    __slots__ = ("_is_paused", "_job_bytes", "_jobs", "_resumed")
+
+    def __init__(self) -> None:
+        self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
+        self._job_bytes = 0
+        self._is_paused = False
+        self._resumed: Event | None = None
+
+    def get_max_job_bytes(self) -> int:
+        """Return how many bytes may wait."""
+        raise NotImplementedError
+
+    def on_paused(self) -> None:
+        """So much waits that nothing more is to be read."""
+
+    def on_resumed(self) -> None:
+        """All is done; more may be read."""
+
+    def enqueue(self, size: int, job: Callable[..., object], *args: Any) -> None:
+        """Do ``job(*args)`` after all that was enqueued before, in a greenlet.
+
+        ``size`` is what it keeps in memory, in bytes: while much waits, nothing more is read of this client.
+        """
+        if self._jobs is None:
+            self._jobs = deque()
+            gevent.spawn(self._work)
+        self._jobs.append((job, args))
+        self._job_bytes += size
+        if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.get_max_job_bytes()):
+            self._is_paused = True
+            self.on_paused()
+
+    def finish(self, job: Callable[..., object], *args: Any) -> None:
+        """Do the last job, after all that was enqueued; if there is none, it begins at once. Called in the hub."""
+        if self._jobs is None:
+            self._jobs = deque([(job, args)])
+            gevent.Greenlet(self._work).switch()  # as the loop would in its next turn; back when it waits
+        else:
+            self._jobs.append((job, args))
+
+    def wait_until_read(self) -> None:
+        """Wait while so much waits to be handled that nothing more is read."""
+        if self._is_paused:
+            self._resumed = self._resumed or Event()
+            self._resumed.wait()
+
+    def _work(self) -> None:
+        jobs = self._jobs
+        assert jobs is not None
+        started = monotonic()
+        while jobs:
+            job, args = jobs.popleft()
+            try:
+                job(*args)
+            except BaseException:  # a timeout of gevent's as well: the jobs behind it are to be done
+                log.exception("%r: %r failed", self, job)
+            if jobs and monotonic() - started > _SLICE_S:
+                wait_a_turn()
+                started = monotonic()
+        self._jobs, self._job_bytes = None, 0
+        if self._is_paused:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        self.on_resumed()
+        self.stop_waiting()
+
+    def stop_waiting(self) -> None:
+        """End ``wait_until_read``."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None

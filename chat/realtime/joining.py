@@ -1,0 +1,135 @@
+"""How a client joins a namespace: its CONNECT, the connect handler, the answer.
+
+Overridden of ``socketio.Server`` (5.18): ``_handle_connect``, and why:
+
+- A client waits while Redis is away, and is then closed, not refused: the stock client never comes back from a refusal.
+- An unknown namespace is refused in the protocol's words.
+- A client that comes back to its session has its id and rooms again (``chat.realtime.recovery``).
+- The session is written before the client is answered; what the handler emits, and what the client's rooms emit
+  meanwhile, comes after the answer.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import socketio
+from socketio import exceptions, packet
+
+from chat.errors import Unavailable
+from chat.realtime.environ import Environs
+from chat.realtime.held import Replay
+from chat.realtime.local_manager import Manager
+from chat.realtime.manager import RedisManager
+from chat.realtime.throttle import Throttled
+from chat.realtime.transport import EngineServer
+
+log = Throttled(logging.getLogger(__name__))
+
+_MAX_NAMESPACES = 100  # of one connection
+
+
+class Joining(socketio.Server):
+    """The half of a ``Server`` that lets clients in."""
+
+    manager: Manager | RedisManager
+    eio: EngineServer
+    environ: Environs
+    _connect_timeout_s: float
+    _identify: Callable[[dict[str, Any], Any], str | None]
+
+    def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        namespace = namespace or "/"
+        connection = self.eio.sockets[eio_sid]
+        if connection.closed:
+            return
+        if refusal := self._find_refusal(eio_sid, namespace):
+            self._refuse(eio_sid, namespace, {"message": refusal})
+            return
+        if not self.manager.wait_until_ready(self._connect_timeout_s):
+            self.eio.disconnect(eio_sid)
+            return
+        connection.hold(namespace)
+        replay = None
+        try:
+            replay = self._join(eio_sid, namespace, data)
+        except Unavailable as error:
+            log.warning("connection %s closed, it will come back: %s", eio_sid, error)
+            self.eio.disconnect(eio_sid)
+        except (Exception, gevent.Timeout):
+            log.exception("the connect handler failed; connection %s closed", eio_sid)
+            self.eio.disconnect(eio_sid)
+        finally:
+            sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+            if replay is None and sid is not None:
+                self.manager.recovery.close(sid)
+                self.manager.disconnect(sid, namespace, ignore_queue=True)
+            connection.release(replay)
+        self.environ.pack(eio_sid)
+
+    def _find_refusal(self, eio_sid: str, namespace: str) -> str:
+        """Return why the client can't join, whoever it is; an empty text if it can."""
+        if not (
+            self.namespaces == "*"
+            or namespace in self.namespaces
+            or namespace in self.handlers
+            or namespace in self.namespace_handlers
+        ):
+            return "Invalid namespace"
+        if self.manager.sid_from_eio_sid(eio_sid, namespace):
+            return "Already connected"
+        return "Too many namespaces" if len(self.manager.get_namespaces_of(eio_sid)) >= _MAX_NAMESPACES else ""
+
+    def _join(self, eio_sid: str, namespace: str, data: Any) -> Replay | None:
+        """Let a client in; return what it is to be sent first, ``None`` if it was refused."""
+        recovery, environ = self.manager.recovery, self.environ[eio_sid]
+        auth, pid, offset = recovery.split_auth(data)
+        try:
+            owner = self._identify(environ, auth) or ""
+        except exceptions.ConnectionRefusedError as error:
+            self._refuse(eio_sid, namespace, error.error_args)
+            return None
+        resumed = recovery.resume(eio_sid, namespace, owner, pid, offset) if pid else None
+        sid, replay = resumed or (recovery.begin(eio_sid, namespace, owner), None)
+        if self.always_connect:
+            replay = self._accept(eio_sid, namespace, sid, replay)
+            self.eio.sockets[eio_sid].release(replay)
+        refusal = self._ask_handler(namespace, sid, environ, auth)
+        if self.manager.sid_from_eio_sid(eio_sid, namespace) != sid:
+            return None  # somebody else has taken its session meanwhile
+        if refusal is not None:
+            recovery.end(sid)
+            self._refuse(eio_sid, namespace, refusal)
+            return None
+        return replay if self.always_connect and replay else self._accept(eio_sid, namespace, sid, replay)
+
+    def _accept(self, eio_sid: str, namespace: str, sid: str, replay: Replay | None) -> Replay:
+        """Answer the client's CONNECT; what it is sent first comes behind."""
+        recovery = self.manager.recovery
+        replay = replay or recovery.write(sid)
+        self._send_packet(eio_sid, self.packet_class(packet.CONNECT, recovery.describe(sid), namespace=namespace))
+        self.manager.connect(sid, namespace)
+        return replay
+
+    def _ask_handler(self, namespace: str, sid: str, environ: dict[str, Any], auth: Any) -> Any:
+        """Call the connect handler; return what the client is told if it is refused, else ``None``."""
+        try:
+            try:
+                success = self._trigger_event("connect", namespace, sid, environ, auth)
+            except TypeError as error:
+                if auth:
+                    raise
+                try:
+                    success = self._trigger_event("connect", namespace, sid, environ)  # a handler without auth
+                except TypeError:
+                    raise error from None
+        except exceptions.ConnectionRefusedError as error:
+            return error.error_args
+        except ConnectionRefusedError:
+            return {"message": "Connection refused by server"}
+        return exceptions.ConnectionRefusedError().error_args if success is False else None
+
+    def _refuse(self, eio_sid: str, namespace: str, why: Any) -> None:
+        kind = packet.DISCONNECT if self.always_connect else packet.CONNECT_ERROR
+        self._send_packet(eio_sid, self.packet_class(kind, data=why, namespace=namespace))

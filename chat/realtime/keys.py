@@ -1,0 +1,56 @@
+"""The names of all that is kept in Redis, and of its channels.
+
+What belongs to a shard has one hash tag, so that a script finds all of it on one primary. A room's stream and the
+channel on which its messages are published have one name.
+"""
+
+_STREAMS = "log:"
+
+
+class Keys:
+    """The keys of one shard.
+
+    Args:
+        prefix: what every key in Redis begins with.
+        shard: the number of the shard.
+    """
+
+    def __init__(self, prefix: str, shard: int = 0) -> None:
+        self._tag = f"{{{prefix}:{shard}}}:"
+        self._streams_start = len(self._tag) + len(_STREAMS)
+        self.clock = f"{self._tag}clock"
+        self.leases = f"{self._tag}node:"  # and the node
+        self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
+
+    def stream(self, namespace: str, room: str | None) -> str:
+        """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
+        return f"{self._tag}{_STREAMS}{_name(namespace, room)}"
+
+    def get_room(self, stream: str) -> tuple[str, str | None]:
+        """Return the namespace and the room of a stream."""
+        namespace, comma, room = stream[self._streams_start :].partition(",")
+        return namespace, room if comma else None
+
+    def room_of(self, stream: str) -> str:
+        """Return the hash of what is known of a stream."""
+        return f"{self._tag}room:{stream[self._streams_start :]}"
+
+    def once(self, stream: str, key: str) -> str:
+        """Return where a message's id stands that was stored once under ``key``."""
+        return f"{self._tag}once:{stream[self._streams_start :]}:{key}"
+
+    def pointer(self, stream: str) -> str:
+        """Return the pointer of an inbox."""
+        return f"{self._tag}pointer:{stream[self._streams_start :]}"
+
+    def batch(self, node: str) -> str:
+        """Return the last batch of ``node``."""
+        return f"{self._tag}batch:{node}"
+
+    def session(self, sid: str) -> str:
+        """Return the session of a Socket.IO sid."""
+        return f"{self._tag}session:{sid}"
+
+
+def _name(namespace: str, room: str | None) -> str:
+    return namespace if room is None else f"{namespace},{room}"  # no namespace's name has a comma

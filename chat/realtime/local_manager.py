@@ -1,0 +1,50 @@
+"""The manager of one process without Redis: nothing is stored, and nothing outlives a connection."""
+
+from typing import Any
+
+import socketio
+
+from chat.realtime.connection import Connection
+from chat.realtime.recovery import NoRecovery
+from chat.realtime.rooms import Rooms
+
+
+class Manager(Rooms, socketio.Manager):
+    """The clients of one process, without Redis."""
+
+    is_ready = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recovery = NoRecovery(self)
+
+    def start(self, node: str) -> None:
+        """Nothing has to be started."""
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        return True
+
+    def wait_until_delivered(self) -> None:
+        """What was emitted is on its way already."""
+
+    def on_ping(self, connection: Connection) -> None:
+        """A heartbeat is about to be sent."""
+
+    def on_pong(self, connection: Connection) -> None:
+        """It was answered."""
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if callback is None:
+            self.deliver(event, data, namespace, to or room, skip_sid)
+        else:
+            super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback)

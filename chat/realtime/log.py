@@ -1,0 +1,244 @@
+"""The log: every message is stored and published in one atomic step, under an id that rises over all rooms.
+
+A *shard* is a part of the log with one clock; an *epoch* names one unbroken life of it. What is emitted within a turn
+of the loop is stored in one batch. A batch whose answer was lost is repeated under its number: it is stored once.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+import gevent
+import redis
+from gevent.event import AsyncResult
+
+from chat.errors import NoRecipient, Unavailable
+from chat.realtime.commands import Commands
+from chat.realtime.entry import Entry
+from chat.realtime.keys import Keys
+
+_FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
+_STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
+_RETRY_S = 0.05
+_BATCH_MESSAGES, _BATCH_BYTES = 200, 1_000_000
+_ROOMS_AT_ONCE = 250
+_MAX_READ_BYTES = 16_777_216
+
+
+class Limits(NamedTuple):
+    """What is kept of each room."""
+
+    length: int = 10_000
+    bytes: int = 16_777_216
+    ttl_s: float = 86_400.0  # of a room in which nothing happens
+
+
+class Outgoing(NamedTuple):
+    """A message to be stored."""
+
+    namespace: str
+    room: str | None
+    body: tuple[bytes, bytes]  # of encode_body
+    once: str = ""  # under this name it is stored once within known_s
+    known_s: float = 0.0
+    recipient: str = ""  # a sid whose session must exist
+
+
+class Stored(NamedTuple):
+    """Where a message is in the log, and how many nodes it reached."""
+
+    id: int
+    nodes: int
+
+
+class Reading(NamedTuple):
+    """What was stored in some rooms, ordered by id."""
+
+    newest: int  # the clock when it was read
+    entries: list[Entry]
+    incomplete: list[str]  # keys of the streams of which something is missing
+
+
+class Log:
+    """One shard of the log.
+
+    Args:
+        commands: the connection to the Redis that it is in.
+        keys: the shard's keys.
+        limits: what is kept of each room.
+        wait_until_ready: waits until messages may be stored, for some seconds; returns whether they may.
+        on_new_epoch: called when the log's life was found to be broken.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        keys: Keys,
+        limits: Limits,
+        wait_until_ready: Callable[[float], bool],
+        on_new_epoch: Callable[[], None],
+    ) -> None:
+        self.epoch = ""
+        self.newest = 0
+        self.keys = keys
+        self._commands = commands
+        self._limits = limits
+        self._wait_until_ready = wait_until_ready
+        self._on_new_epoch = on_new_epoch
+        self._past_epochs: set[str] = set()
+        self._batch_key = ""
+        self._batch_number = 0
+        self._pending: deque[tuple[Outgoing, AsyncResult[Stored]]] = deque()
+        self._is_writing = False
+
+    def start(self, node: str) -> None:
+        """Store in the name of ``node``."""
+        self._batch_key = self.keys.batch(node)
+
+    @property
+    def clock_arguments(self) -> tuple[str, str, str, str]:
+        """What each script that opens the clock is told."""
+        return _FORMAT, secrets.token_urlsafe(6), self.epoch, str(self.newest)
+
+    def see(self, epoch: bytes, newest: int | bytes) -> int:
+        """Take note of the clock that a script returned; return its id."""
+        name, id = epoch.decode(), int(newest)
+        if name == self.epoch:
+            self.newest = max(self.newest, id)
+        elif name not in self._past_epochs:  # else it is a late answer
+            had_begun = bool(self.epoch)
+            self._past_epochs.add(self.epoch)
+            self.epoch, self.newest = name, id
+            if had_begun:
+                self._on_new_epoch()
+        return id
+
+    def store(self, messages: Sequence[Outgoing]) -> list[Stored]:
+        """Store and publish ``messages``, in order; wait until that is done.
+
+        Raises:
+            Unavailable: Redis is away, full or read-only. Whether it has them is not known, but a message with
+                ``once`` can be stored again.
+            NoRecipient: there is no such session.
+        """
+        waiting: list[AsyncResult[Stored]] = [AsyncResult() for _ in messages]
+        self._pending.extend(zip(messages, waiting, strict=True))
+        if not self._is_writing:
+            self._is_writing = True
+            gevent.spawn(self._write)
+        stored: list[Any] = [result.get() for result in waiting]
+        return stored
+
+    def find(self, namespace: str, room: str | None, once: str) -> Stored | None:
+        """Return where the message is that was stored under ``once``. Raises ``redis.RedisError``."""
+        known: Any = self._commands.execute("GET", self.keys.once(self.keys.stream(namespace, room), once))
+        return Stored(*map(int, known.split())) if known else None
+
+    def read(self, starts: dict[str, int], *, most: int) -> Reading | None:
+        """Read what is stored in rooms after an id each; ``None`` if it is too much to be sent.
+
+        Args:
+            starts: the ids by stream.
+            most: entries.
+
+        Raises:
+            redis.RedisError: it could not be read.
+        """
+        entries: list[Entry] = []
+        incomplete: list[str] = []
+        names = list(starts)
+        newest = 0
+        for first in range(0, max(len(names), 1), _ROOMS_AT_ONCE):
+            some = names[first : first + _ROOMS_AT_ONCE]
+            keys = [self.keys.clock, *(key for name in some for key in (name, self.keys.room_of(name)))]
+            arguments: list[Any] = [*self.clock_arguments, most, _MAX_READ_BYTES, *(starts[name] for name in some)]
+            epoch, id, is_all, missing, found = self._commands.run("read", keys, arguments)
+            newest = self.see(epoch, id)
+            if not is_all:
+                return None
+            entries += decode_entries(found, some)
+            incomplete += [some[index] for index in missing]
+        entries.sort()
+        return Reading(newest, entries, incomplete)
+
+    def read_history(
+        self, namespace: str, room: str | None, *, before: int, most: int, most_bytes: int
+    ) -> list[tuple[int, bytes]]:
+        """Return ids and bodies of a room's messages before an id, newest first. Raises ``redis.RedisError``."""
+        found: Any = self._commands.run("history", [self.keys.stream(namespace, room)], [before, most, most_bytes])
+        return [(int(found[i]), found[i + 1]) for i in range(0, len(found), 2)]
+
+    def _write(self) -> None:
+        try:
+            while self._pending:
+                batch = self._take_batch()
+                try:
+                    answers = self._execute([message for message, _ in batch])
+                except (Unavailable, redis.RedisError, OSError) as error:
+                    for _, result in batch:
+                        result.set_exception(Unavailable(f"Redis could not store it: {error}"))
+                    continue
+                for (_, result), (id, nodes) in zip(batch, answers, strict=True):
+                    if id:
+                        result.set(Stored(int(id), nodes))
+                    elif nodes == b"recipient":
+                        result.set_exception(NoRecipient("Nobody by that id is connected."))
+                    else:
+                        result.set_exception(Unavailable(f"Redis could not store it: {nodes.decode()}"))
+        finally:
+            self._is_writing = False
+
+    def _take_batch(self) -> "list[tuple[Outgoing, AsyncResult[Stored]]]":
+        batch = [self._pending.popleft()]
+        size = sum(map(len, batch[0][0].body))
+        while self._pending and len(batch) < _BATCH_MESSAGES:
+            size += sum(map(len, self._pending[0][0].body))
+            if size > _BATCH_BYTES:
+                break
+            batch.append(self._pending.popleft())
+        return batch
+
+    def _execute(self, messages: list[Outgoing]) -> list[Any]:
+        """Run the script, again and again while its answer is lost."""
+        self._batch_number += 1
+        keys, arguments = self._describe(messages)
+        deadline = monotonic() + _STORE_S
+        while True:
+            if not self._wait_until_ready(max(deadline - monotonic(), 0.0)):
+                raise Unavailable("Redis does not answer")
+            head = [*self.clock_arguments, self._batch_number, *arguments]
+            try:
+                epoch, *answers = self._commands.run("store", keys, head)
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                if monotonic() > deadline:
+                    raise Unavailable(f"Redis does not answer: {error}") from error
+                gevent.sleep(_RETRY_S)
+            else:
+                self.see(epoch, max((int(id) for id, _ in answers if id), default=0))
+                return list(answers)
+
+    def _describe(self, messages: list[Outgoing]) -> tuple[list[str], list[Any]]:
+        keys, limits = self.keys, self._limits
+        names = [keys.clock, self._batch_key]
+        arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000)]
+        for namespace, room, body, once, known_s, recipient in messages:
+            names += (
+                stream := keys.stream(namespace, room),
+                keys.room_of(stream),
+                keys.once(stream, once) if once else keys.clock,
+                keys.session(recipient) if recipient else keys.clock,
+            )
+            arguments += (int(known_s * 1000) if once else 0, 1 if recipient else 0, *body)
+        return names, arguments
+
+
+def decode_entries(found: list[Any], names: Sequence[str]) -> list[Entry]:
+    """Return the entries that a script's list of index, id, prev and body stands for."""
+    return [Entry(int(id), int(prev), names[index], body) for index, id, prev, body in _in_fours(found)]
+
+
+def _in_fours(items: list[Any]) -> Any:
+    iterator = iter(items)
+    return zip(iterator, iterator, iterator, iterator, strict=True)

@@ -1,0 +1,28 @@
+-- Changes a session, if it is still the caller's.
+-- KEYS: clock, session
+-- ARGV: 4 for the clock; node, generation, lifetime (ms); then in threes: 'set', field, value | 'join', field, '' (its
+--       value is the clock) | 'del', field, '' | 'end', '', '' (nothing of it stays but that it has ended)
+-- Returns: epoch, newest id, and '' or why not: 'taken', 'missing'
+
+local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+local state = redis.call('HMGET', KEYS[2], 'node', 'generation')
+if not state[2] then
+  return {epoch, text(newest), 'missing'}
+end
+if state[1] ~= ARGV[5] or state[2] ~= ARGV[6] then
+  return {epoch, text(newest), 'taken'}
+end
+for i = 8, #ARGV, 3 do
+  if ARGV[i] == 'set' then
+    redis.call('HSET', KEYS[2], ARGV[i + 1], ARGV[i + 2])
+  elseif ARGV[i] == 'join' then
+    redis.call('HSETNX', KEYS[2], ARGV[i + 1], text(newest))
+  elseif ARGV[i] == 'del' then
+    redis.call('HDEL', KEYS[2], ARGV[i + 1])
+  else
+    redis.call('DEL', KEYS[2])
+    redis.call('HSET', KEYS[2], 'generation', '0') -- nobody's: it can't be written again
+  end
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
+return {epoch, text(newest), ''}

@@ -1,0 +1,26 @@
+-- Reading a room. A room is a stream of entries (prev, bytes, body; the id is the stream's own) and a hash: id (the
+-- newest entry's), bytes (of all bodies ever), gone (of those that were trimmed), due (when both are to expire later).
+
+-- Returns the entries after the id start, at most count of them, and whether none after it is missing.
+local function read(stream, room, start, count)
+  local newest = tonumber(redis.call('HGET', room, 'id') or 0)
+  if newest <= tonumber(start) then
+    return {}, true
+  end
+  local entries = redis.call('XRANGE', stream, '(' .. start .. '-0', '+', 'COUNT', count)
+  return entries, #entries > 0 and tonumber(entries[1][2][2]) <= tonumber(start)
+end
+
+-- Appends index, id, prev and body of each entry to answer; returns how many bytes that is.
+local function append(answer, index, entries)
+  local bytes = 0
+  for _, entry in ipairs(entries) do
+    local n = #answer
+    answer[n + 1] = index
+    answer[n + 2] = entry[1]:match('%d+')
+    answer[n + 3] = entry[2][2]
+    answer[n + 4] = entry[2][6]
+    bytes = bytes + #entry[2][6]
+  end
+  return bytes
+end

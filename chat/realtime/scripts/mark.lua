@@ -1,0 +1,10 @@
+-- Publishes the clock on a worker's own channel: when it comes, all that was stored before has come.
+-- KEYS: clock
+-- ARGV: 4 for the clock; the channel; when it was asked for, by the caller's clock
+-- Returns: epoch, newest id, and why Redis takes no writes, or an empty text.
+
+local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+local written = redis.pcall('HSET', KEYS[1], 'marked', text(now()))
+local refusal = type(written) == 'table' and written.err or ''
+redis.call('PUBLISH', ARGV[5], 'clock ' .. text(newest) .. ' ' .. epoch .. ' ' .. ARGV[6])
+return {epoch, text(newest), refusal}

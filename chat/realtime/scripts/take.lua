@@ -1,0 +1,33 @@
+-- Takes a session for another connection.
+-- KEYS: clock, session
+-- ARGV: 4 for the clock; pid, owner, node, lifetime (ms), what a node's lease's key and its channel's name begin with,
+--       the session's sid
+-- Returns: '' and the session's fields and values, or why not: 'unknown', 'foreign', 'epoch', 'twin'
+
+local epoch = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+local session = {}
+local fields = redis.call('HGETALL', KEYS[2])
+for i = 1, #fields, 2 do
+  session[fields[i]] = fields[i + 1]
+end
+if not session.pid or session.pid ~= ARGV[5] then
+  return {'unknown'}
+end
+if session.owner ~= ARGV[6] then
+  return {'foreign'}
+end
+if session.epoch ~= epoch then
+  return {'epoch'}
+end
+local time = now()
+if session.is_open == '1' then
+  -- two tabs that resume one session; the second gets one of its own
+  if time - tonumber(session.resumed or 0) < 1000000 and redis.call('EXISTS', ARGV[9] .. session.node) == 1 then
+    return {'twin'}
+  end
+  redis.call('PUBLISH', ARGV[10] .. session.node, 'taken ' .. ARGV[11] .. ' ' .. session.generation)
+end
+redis.call('HINCRBY', KEYS[2], 'generation', 1)
+redis.call('HSET', KEYS[2], 'node', ARGV[7], 'is_open', '1', 'resumed', text(time))
+redis.call('PEXPIRE', KEYS[2], ARGV[8])
+return {'', redis.call('HGETALL', KEYS[2])}

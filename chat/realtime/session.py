@@ -1,0 +1,86 @@
+"""One client's session: what outlives its connection."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import orjson
+
+_FLOOR_OF_ALL = "floor"  # the field of the floor of all clients' room
+_FLOOR = "floor:"  # and a room's name: the field of its floor
+
+
+class Session:
+    """One client's session, as its node has it."""
+
+    __slots__ = (
+        "began_at",
+        "data",
+        "floors",
+        "generation",
+        "inboxes",
+        "is_taken",
+        "is_written",
+        "namespace",
+        "owner",
+        "pid",
+        "sid",
+    )
+
+    def __init__(self, sid: str, namespace: str, owner: str, pid: str, generation: int = 1) -> None:
+        self.sid = sid
+        self.namespace = namespace
+        self.owner = owner  # who may resume it; empty: whoever knows the pid
+        self.pid = pid
+        self.generation = generation
+        self.floors: dict[str | None, int] = {}  # by room, the socket's own among them; None: all clients
+        self.inboxes: tuple[str, ...] = ()
+        self.data: Any = None  # what save_session was given
+        self.began_at = 0  # the node's position when it was opened
+        self.is_written = False
+        self.is_taken = False
+
+    def get_fields(self, node: str) -> dict[str, str | bytes | int]:
+        """Return the hash that Redis keeps of it."""
+        return {
+            "pid": self.pid,
+            "namespace": self.namespace,
+            "owner": self.owner,
+            "node": node,
+            "generation": self.generation,
+            "is_open": 1,
+            "data": orjson.dumps(self.data),
+            "inboxes": orjson.dumps(self.inboxes),
+            **{get_field(room): floor for room, floor in self.floors.items()},
+        }
+
+    @classmethod
+    def from_fields(cls, sid: str, items: Sequence[bytes]) -> Self:
+        """Return the session of a hash: its fields and values in turn."""
+        fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
+        session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
+        session.data = orjson.loads(fields["data"])
+        session.inboxes = tuple(orjson.loads(fields["inboxes"]))
+        for name, value in fields.items():
+            if name == _FLOOR_OF_ALL:
+                session.floors[None] = int(value)
+            elif name.startswith(_FLOOR):
+                session.floors[name.removeprefix(_FLOOR)] = int(value)
+        session.is_written = True
+        return session
+
+
+class Taken(Exception):
+    """The session belongs to another connection by now."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.sid)
+        self.session = session
+
+
+class NotResumable(Exception):
+    """The session can't be resumed; its text is why, in one word."""
+
+
+def get_field(room: str | None) -> str:
+    """Return the field of a room's floor."""
+    return _FLOOR_OF_ALL if room is None else _FLOOR + room

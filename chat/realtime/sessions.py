@@ -1,0 +1,265 @@
+"""Sessions: what outlives a client's connection, so that it can be resumed on any node.
+
+A session is written when its client connects and whenever its rooms change, before the client is told; so it can be
+resumed after its worker was killed, too. It belongs to a node under a *generation*, which rises whenever a connection
+takes it: what the one before still writes is refused. Each room has a *floor*: the log's newest id when it was joined.
+"""
+
+import contextlib
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+import orjson
+import redis
+from gevent.lock import BoundedSemaphore
+
+from chat.errors import Unavailable
+from chat.realtime.commands import Commands
+from chat.realtime.entry import Entry
+from chat.realtime.log import Log, decode_entries
+from chat.realtime.redis_client import redis_errors_as_unavailable
+from chat.realtime.session import NotResumable, Session, Taken, get_field
+from chat.settings import LEASE_S
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+_MAX_INBOX = 10_000  # messages
+
+
+class Sessions:
+    """The sessions of this node's clients, by sid.
+
+    Args:
+        commands: the connection to the Redis that they are in.
+        shard: the log of the rooms that they are in.
+        window_s: how long a session lives at least when its connection is lost; 0: it can't be resumed.
+    """
+
+    def __init__(self, commands: Commands, shard: Log, window_s: float) -> None:
+        self.window_s = window_s
+        self._commands = commands
+        self._log = shard
+        self._keys = shard.keys
+        self.renew_every_s = max(window_s / 2, 1.0)
+        self._ttl_ms = int((window_s + LEASE_S + self.renew_every_s) * 1000)
+        self._sessions: dict[str, Session] = {}
+        self._closing: list[Session] = []
+        self._ending: list[Session] = []
+        self._is_writing = False
+        self._lock = BoundedSemaphore()
+        self._node = ""
+
+    def start(self, node: str) -> None:
+        """Own sessions in the name of ``node``."""
+        self._node = node
+
+    def __getitem__(self, sid: str) -> Session:
+        return self._sessions[sid]
+
+    def get(self, sid: str) -> Session | None:
+        """Return the session of a client of this node."""
+        return self._sessions.get(sid)
+
+    def get_all(self) -> list[Session]:
+        """Return the sessions of this node's clients that are written."""
+        return [session for session in self._sessions.values() if session.is_written]
+
+    def open(self, sid: str, namespace: str, owner: str) -> Session:
+        """Return a new session, which is not written yet."""
+        session = Session(sid, namespace, owner, f"{sid}.{secrets.token_urlsafe(16)}")
+        self._sessions[sid] = session
+        return session
+
+    def write(self, session: Session) -> tuple[int, list[Entry]]:
+        """Write a new session; return the log's newest id, and what waits in the session's inboxes.
+
+        Raises:
+            Unavailable: Redis is away, or its log's life was broken just now.
+        """
+        keys, shard = self._keys, self._log
+        names: list[str] = []
+        inboxes: list[str] = []
+        for room in session.inboxes:
+            stream = keys.stream(session.namespace, room)
+            names.append(stream)
+            inboxes += [stream, keys.room_of(stream), keys.pointer(stream)]
+        fields = [part for field in session.get_fields(self._node).items() for part in field]
+        epoch_before = shard.epoch
+        with redis_errors_as_unavailable():
+            epoch, newest, found = self._commands.run(
+                "connect",
+                keys=[keys.clock, keys.session(session.sid), *inboxes],
+                arguments=[
+                    *shard.clock_arguments,
+                    self._ttl_ms,
+                    _MAX_INBOX,
+                    *(get_field(room) for room in session.inboxes),
+                    *fields,
+                ],
+            )
+        id = shard.see(epoch, newest)
+        if shard.epoch != epoch_before:
+            raise Unavailable("the log of messages began anew")
+        return id, sorted(decode_entries(found, names))
+
+    def join(self, session: Session, room: str) -> int:
+        """Write that a client joined ``room``; return its floor. Raises ``Unavailable``, ``Taken``."""
+        floor = self._write(session, "join", get_field(room), "")
+        session.floors.setdefault(room, floor)
+        return floor
+
+    def leave(self, session: Session, room: str) -> None:
+        """Write that a client left ``room``. Raises ``Unavailable``, ``Taken``."""
+        session.floors.pop(room, None)
+        self._write(session, "del", get_field(room), "")
+
+    def save(self, session: Session, data: Any) -> None:
+        """Write what ``save_session`` was given. Raises ``Unavailable``, ``Taken``, ``TypeError``: it is no JSON."""
+        encoded = orjson.dumps(data)
+        session.data = data
+        if session.is_written:
+            self._write(session, "set", "data", encoded)
+
+    def close(self, session: Session) -> None:
+        """The connection was lost: from now on the session may be resumed within the window. Written soon."""
+        self.remove(session)
+        if not session.is_taken:
+            self._closing.append(session)
+            self._write_soon()
+
+    def end(self, session: Session) -> None:
+        """End the session: nobody can resume it. Written soon."""
+        self.remove(session)
+        if session.is_written and not session.is_taken:
+            self._ending.append(session)
+            self._write_soon()
+
+    def write_ends(self) -> None:
+        """Write which sessions were closed and ended, also while Redis was away. Raises ``redis.RedisError``."""
+        with self._lock:
+            while self._closing:
+                some = self._closing[:_AT_ONCE]
+                self._run_renew(some, is_open=False)
+                del self._closing[: len(some)]
+            while self._ending:
+                with contextlib.suppress(Taken):
+                    self._run_change(self._ending[0], "end", "", "")
+                del self._ending[0]
+
+    def _write_soon(self) -> None:
+        if not self._is_writing:
+            self._is_writing = True
+            gevent.spawn(self._write_ends)
+
+    def _write_ends(self) -> None:
+        try:
+            self.write_ends()
+        except redis.RedisError as error:
+            log.debug("to be written later: %s", error)
+        finally:
+            self._is_writing = False
+
+    def remove(self, session: Session) -> None:
+        """It is no session of this node any more."""
+        if self._sessions.get(session.sid) is session:
+            del self._sessions[session.sid]
+
+    def forget(self, session: Session) -> None:
+        """Leave the session to whom it belongs by now."""
+        session.is_taken = True
+        self.remove(session)
+
+    def renew(self, sessions: Sequence[Session]) -> list[Session]:
+        """Keep sessions alive; write those again that expired; return those that were taken.
+
+        Raises ``redis.RedisError``.
+        """
+        taken: list[Session] = []
+        for first in range(0, len(sessions), _AT_ONCE):
+            some = sessions[first : first + _AT_ONCE]
+            answer = self._run_renew(some, is_open=True)
+            for i in range(0, len(answer), 2):
+                session: Session = some[answer[i]]
+                if self._sessions.get(session.sid) is not session:
+                    continue
+                if answer[i + 1] == b"taken":
+                    taken.append(session)
+                else:
+                    self._restore(session)
+        return taken
+
+    def take(self, pid: str, owner: str) -> Session:
+        """Take the session ``pid`` for a connection of this node.
+
+        Raises:
+            NotResumable: there is no such session, or not for this client.
+            Unavailable: Redis is away.
+        """
+        keys, sid = self._keys, pid.partition(".")[0]
+        with redis_errors_as_unavailable():
+            reason, *rest = self._commands.run(
+                "take",
+                keys=[keys.clock, keys.session(sid)],
+                arguments=[
+                    *self._log.clock_arguments,
+                    pid,
+                    owner,
+                    self._node,
+                    self._ttl_ms,
+                    keys.leases,
+                    keys.marks,
+                    sid,
+                ],
+            )
+        if reason:
+            raise NotResumable(reason.decode())
+        return Session.from_fields(sid, rest[0])
+
+    def adopt(self, session: Session) -> None:
+        """A connection of this node has resumed ``session``."""
+        self._sessions[session.sid] = session
+
+    def exists(self, sid: str) -> bool:
+        """Return whether there is a session of ``sid`` anywhere. Raises ``Unavailable``."""
+        if sid in self._sessions:
+            return True
+        with redis_errors_as_unavailable():
+            return bool(self._commands.execute("HEXISTS", self._keys.session(sid), "pid"))
+
+    def _run_renew(self, sessions: Sequence[Session], *, is_open: bool) -> Any:
+        ttl_ms = self._ttl_ms if is_open else int(self.window_s * 1000) or 1
+        return self._commands.run(
+            "renew",
+            keys=[self._keys.session(session.sid) for session in sessions],
+            arguments=[self._node, ttl_ms, int(is_open), *(session.generation for session in sessions)],
+        )
+
+    def _restore(self, session: Session, **more: str | bytes | int) -> None:
+        """Write a session again that expired while Redis was away."""
+        key, fields = (
+            self._keys.session(session.sid),
+            {**session.get_fields(self._node), "epoch": self._log.epoch, **more},
+        )
+        self._commands.execute("HSET", key, *(part for field in fields.items() for part in field))
+        self._commands.execute("PEXPIRE", key, self._ttl_ms)
+
+    def _write(self, session: Session, verb: str, field: str, value: Any) -> int:
+        with redis_errors_as_unavailable():
+            return self._run_change(session, verb, field, value)
+
+    def _run_change(self, session: Session, verb: str, field: str, value: Any) -> int:
+        epoch, newest, refusal = self._commands.run(
+            "change",
+            keys=[self._keys.clock, self._keys.session(session.sid)],
+            arguments=[*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, verb, field, value],
+        )
+        id = self._log.see(epoch, newest)
+        if refusal == b"taken":
+            raise Taken(session)
+        if refusal == b"missing" and verb in ("join", "set"):
+            self._restore(session, **{field: value or id})
+        return id

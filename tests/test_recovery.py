@@ -1,0 +1,466 @@
+"""Connection state recovery, inboxes and history: on the wire, and with the stock JavaScript client."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import uuid
+
+import pytest
+import redis
+import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from chat.auth import create_token
+from tests.conftest import get_status, is_alive, starting_workers, wait_until
+
+TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
+SECRET = "s" * 32
+
+
+@pytest.fixture(scope="module")
+def two_workers(redis_server):
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers(2, CHAT_PREFIX="recovery", CHAT_PING_INTERVAL_S="0.3")
+
+
+class Client:
+    """Socket.IO on a websocket, by hand: each event as it is on the wire."""
+
+    def __init__(self, url, user=None, **auth):
+        query = f"&userId={user}" if user else ""
+        self.stack = contextlib.ExitStack()
+        address = url.replace("http", "ws") + f"/socket.io/?EIO=4&transport=websocket{query}"
+        self.socket = self.stack.enter_context(connect(address))
+        self.events, self.acks, self.number = [], {}, 0
+        assert str(self.socket.recv(10)).startswith("0")
+        self.socket.send("40" + json.dumps(auth) if auth else "40")
+        self.answer = None
+        self.wait(lambda: self.answer)
+        self.sid, self.pid = self.answer["sid"], self.answer.get("pid")
+
+    def wait(self, condition, timeout_s=10):
+        while not condition():
+            self.read(timeout_s)
+
+    def read(self, timeout_s=10):
+        text = str(self.socket.recv(timeout_s))
+        if text == "2":
+            self.socket.send("3")
+        elif text.startswith("40"):
+            self.answer = json.loads(text[2:])
+        elif text.startswith("42"):
+            self.events.append(json.loads(text[2:]))
+        elif match := re.match(r"43(\d+)(.*)", text):
+            self.acks[int(match[1])] = json.loads(match[2])[0]
+        elif text.startswith("41"):
+            self.events.append(["disconnect"])
+
+    def call(self, event, data):
+        self.number += 1
+        number = self.number
+        self.socket.send(f"42{number}" + json.dumps([event, data]))
+        self.wait(lambda: number in self.acks)
+        return self.acks[number]
+
+    def get(self, count, event="message"):
+        self.wait(lambda: sum(e[0] == event for e in self.events) >= count)
+        return [args for name, *args in self.events if name == event]
+
+    def cut(self):
+        """End the TCP connection without a word."""
+        self.socket.socket.shutdown(2)
+        self.socket.socket.close()
+
+
+@pytest.fixture
+def client():
+    """Opens clients, which end with the test."""
+    opened = []
+
+    def open_client(*args, **kwargs):
+        opened.append(Client(*args, **kwargs))
+        return opened[-1]
+
+    yield open_client
+    for one in opened:
+        with contextlib.suppress(OSError):
+            one.stack.close()
+
+
+def get_refusals(url):
+    """Return how many sessions a worker did not resume, by reason."""
+    text = requests.get(f"{url}/metrics", timeout=5).text
+    return {reason: float(n) for reason, n in re.findall(r'sessions_not_resumed_total{reason="(\w+)"} (\S+)', text)}
+
+
+def name():
+    return uuid.uuid4().hex[:12]
+
+
+# On the wire
+
+
+def test_the_last_argument_is_the_offset_and_the_answer_has_a_pid(two_workers, client):
+    a = client(two_workers.urls[0], name())
+    assert set(a.answer) == {"sid", "pid"}
+    stored = a.call("message", "hello")
+    [[data, meta, offset]] = a.get(1)
+    assert (data, meta["id"]) == ("hello", stored["id"])
+    assert offset.endswith(f".{stored['id']}")
+
+
+@pytest.mark.parametrize("other", [0, 1], ids=["the same worker", "the other worker"])
+def test_a_client_that_comes_back_has_its_id_its_rooms_and_what_it_missed(two_workers, client, other):
+    user, room, urls = name(), name(), two_workers.urls
+    b = client(urls[1], name())
+    a = client(urls[0], user)
+    for one in (a, b):
+        assert one.call("join", {"room": room})["ok"]
+    b.call("message", {"room": room, "n": 0})
+    offset = a.get(1)[0][-1]
+    a.cut()
+    for n in (1, 2, 3):
+        b.call("message", {"room": room, "n": n})
+        b.call("privateMessage", {"to": a.sid, "n": n})
+    again = client(urls[other], user, pid=a.pid, offset=offset)
+    assert again.answer == a.answer
+    assert [args[0]["n"] for args in again.get(3)] == [1, 2, 3]
+    assert [args[0]["n"] for args in again.get(3, "privateMessage")] == [1, 2, 3]
+    ids = [args[-1] for _, *args in again.events]
+    assert ids == sorted(set(ids))
+    assert again.call("message", {"room": room, "n": 4})["ok"]
+    assert [args[0]["n"] for args in again.get(4)] == [1, 2, 3, 4]
+
+
+def test_a_client_that_had_received_nothing_gets_all_since_it_joined(two_workers, client):
+    user, room = name(), name()
+    a, b = client(two_workers.urls[0], user), client(two_workers.urls[1], name())
+    b.call("join", {"room": room})
+    b.call("message", {"room": room, "n": "before"})
+    a.call("join", {"room": room})
+    a.cut()
+    b.call("message", {"room": room, "n": "after"})
+    again = client(two_workers.urls[1], user, pid=a.pid)
+    assert [args[0]["n"] for args in again.get(1)] == ["after"]
+
+
+def test_rooms_that_were_left_are_not_joined_again(two_workers, client):
+    user, room = name(), name()
+    a, b = client(two_workers.urls[0], user), client(two_workers.urls[1], name())
+    for one in (a, b):
+        one.call("join", {"room": room})
+    a.call("leave", {"room": room})
+    a.cut()
+    b.call("message", {"room": room})
+    again = client(two_workers.urls[0], user, pid=a.pid)
+    assert again.call("message", {"room": room})["error"]["code"] == "not_in_room"
+    assert again.get(0) == []
+
+
+def test_binary_events_are_replayed_with_their_attachments(two_workers, node):
+    user = name()
+    node.connect("a", two_workers.urls[0], query={"userId": user}, transports=["websocket"], reconnectionDelay=1000)
+    node.connect("b", two_workers.urls[1], transports=["websocket"])
+    node.call("b", "message", "first")
+    node.wait_for("a", "message")
+    node.cut("a")
+    node.wait_for("a", "disconnect")
+    data = {"file": {"hex": "00ff10"}}
+    assert node.call("b", "message", data, binary=True)["ok"]
+    assert node.wait_for("a", "connect", 2)[1]["recovered"] is True
+    assert node.wait_for("a", "message", 2)[1][0] == data
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pid": "nobody.AAAAAAAAAAAAAAAAAAAAAA"}, "unknown"),
+        ({"pid": "x" * 1000}, "unknown"),
+        ({"pid": {"no": "text"}}, "unknown"),
+        ({"user": "somebody else"}, "foreign"),
+        ({"offset": "EPOCH.9999999999999999"}, "offset"),
+    ],
+)
+def test_what_can_not_be_resumed_is_a_new_connection_and_counted(two_workers, client, change, reason):
+    user, url = name(), two_workers.urls[0]
+    a = client(url, user)
+    a.call("message", "x")
+    epoch = a.get(1)[0][-1].partition(".")[0]
+    a.cut()
+    before = get_refusals(url).get(reason, 0)
+    offset = change.get("offset", "").replace("EPOCH", epoch)
+    again = client(url, change.get("user", user).replace(" ", "%20"), pid=change.get("pid", a.pid), offset=offset)
+    assert again.sid != a.sid
+    assert again.pid != a.pid
+    assert get_refusals(url)[reason] == before + 1
+    again.call("message", "y")
+    assert [args[0] for args in again.get(1)] == ["y"]
+
+
+@pytest.mark.parametrize(
+    "offset", ["", "x", "other.1795520454007527", 5, None, ["x"], "\ud800", "EPOCH.-1", "EPOCH.1e5"]
+)
+def test_an_offset_that_is_none_of_this_epoch_counts_as_none(two_workers, client, offset):
+    user = name()
+    a = client(two_workers.urls[0], user)
+    a.call("message", "x")
+    epoch = a.get(1)[0][-1].partition(".")[0]
+    a.cut()
+    if isinstance(offset, str):
+        offset = offset.replace("EPOCH", epoch)
+    again = client(two_workers.urls[0], user, pid=a.pid, offset=offset)
+    assert again.sid == a.sid
+    assert [args[0] for args in again.get(1)] == ["x"]
+
+
+def test_a_guests_session_is_resumed_by_its_pid_and_keeps_its_user(two_workers, client):
+    a = client(two_workers.urls[0])
+    a.call("message", "x")
+    a.cut()
+    again = client(two_workers.urls[1], pid=a.pid)
+    again.call("message", "y")
+    first, second = (meta["from"] for _, meta, _ in again.get(2))
+    assert first == second
+    assert first.startswith("guest-")
+
+
+def test_a_session_that_the_client_ended_is_not_resumed(two_workers, redis_server, client):
+    user = name()
+    a = client(two_workers.urls[0], user)
+    a.socket.send("41")
+    two_workers.wait_for_line(f"disconnect sid={a.sid}")
+    key = f"{{recovery:0}}:session:{a.sid}"
+    with redis.Redis.from_url(redis_server.url) as server:
+        wait_until(lambda: not server.hexists(key, "pid"), "the session's end")
+    assert client(two_workers.urls[0], user, pid=a.pid).sid != a.sid
+
+
+def test_the_second_tab_that_resumes_a_session_gets_one_of_its_own(two_workers, client):
+    user = name()
+    a = client(two_workers.urls[0], user)
+    a.cut()
+    first = client(two_workers.urls[0], user, pid=a.pid)
+    second = client(two_workers.urls[1], user, pid=a.pid)
+    assert first.sid == a.sid
+    assert second.sid != a.sid
+    assert first.call("message", "still there")["ok"]
+
+
+def test_the_newest_connection_wins_and_the_old_half_is_told(two_workers, redis_server, client):
+    user = name()
+    a = client(two_workers.urls[0], user)
+    for url in two_workers.urls:  # on the other worker, too
+        again = client(url, user, pid=a.pid)
+        assert again.sid == a.sid
+        a.get(1, "disconnect")
+        a = again
+        with redis.Redis.from_url(redis_server.url) as server:  # as if it had been resumed a second ago
+            server.hset(f"{{recovery:0}}:session:{a.sid}", "resumed", "1")
+
+
+# Stored once
+
+
+def test_a_message_with_an_id_is_stored_once(two_workers, client):
+    a, room = client(two_workers.urls[0], name()), name()
+    first = a.call("message", {"id": "m1", "n": 1})
+    assert a.call("message", {"id": "m1", "n": 2}) == first
+    assert a.call("message", {"id": "m2", "n": 3}) != first
+    assert [args[0]["n"] for args in a.get(2)] == [1, 3]
+    a.call("join", {"room": room})
+    stored = a.call("message", {"id": "m1", "room": room})
+    assert stored["id"] != first["id"]
+    a.call("leave", {"room": room})
+    assert a.call("message", {"id": "m1", "room": room}) == stored
+    assert a.call("message", {"id": "m9", "room": room})["error"]["code"] == "not_in_room"
+
+
+def test_a_private_message_is_answered_again_though_its_recipient_is_gone(two_workers, client):
+    a, b = (client(url, name()) for url in two_workers.urls)
+    first = a.call("privateMessage", {"id": "p1", "to": b.sid})
+    assert first["nodes"] == 1
+    b.socket.send("41")
+    two_workers.wait_for_line(f"disconnect sid={b.sid}")
+    wait_until(lambda: not a.call("privateMessage", {"to": b.sid})["ok"], "the recipient's end")
+    assert a.call("privateMessage", {"id": "p1", "to": b.sid}) == first
+
+
+def test_a_socket_that_is_away_and_can_be_resumed_is_a_recipient(two_workers, client):
+    user = name()
+    a, b = client(two_workers.urls[0], name()), client(two_workers.urls[1], user)
+    b.cut()
+    two_workers.wait_for_line(f"disconnect sid={b.sid}")
+    assert a.call("privateMessage", {"to": b.sid, "n": 1})["ok"]
+    again = client(two_workers.urls[0], user, pid=b.pid)
+    assert again.get(1, "privateMessage")[0][0]["n"] == 1
+
+
+# Inboxes
+
+
+def test_an_absent_user_gets_private_messages_on_the_next_connection(two_workers, client):
+    user, a = name(), client(two_workers.urls[0], name())
+    for n in range(3):
+        assert a.call("privateMessage", {"toUser": user, "n": n}) | {"id": 0} == {"ok": True, "id": 0, "nodes": 0}
+    b = client(two_workers.urls[1], user)
+    assert [args[0]["n"] for args in b.get(3, "privateMessage")] == [0, 1, 2]
+
+
+def test_what_was_received_before_an_answered_heartbeat_does_not_come_again(two_workers, redis_server, client):
+    user, a = name(), client(two_workers.urls[0], name())
+    b = client(two_workers.urls[1], user)
+    a.call("privateMessage", {"toUser": user, "n": "received"})
+    b.get(1, "privateMessage")
+    pointer = f"{{recovery:0}}:pointer:/,user:{user}"
+    with redis.Redis.from_url(redis_server.url) as server:
+        while not server.exists(pointer):
+            with contextlib.suppress(TimeoutError):
+                b.read(0.1)
+    b.socket.close()
+    two_workers.wait_for_line(f"disconnect sid={b.sid}")
+    a.call("privateMessage", {"toUser": user, "n": "missed"})
+    again = client(two_workers.urls[0], user)
+    again.call("message", "x")
+    assert [args[0]["n"] for args in again.get(1, "privateMessage")] == ["missed"]
+
+
+# History
+
+
+def test_history_is_paged_oldest_first(two_workers, client):
+    a, room = client(two_workers.urls[0], name()), name()
+    a.call("join", {"room": room})
+    ids = [a.call("message", {"room": room, "n": n})["id"] for n in range(25)]
+    page = a.call("history", {"room": room, "limit": 10})["messages"]
+    assert [one["id"] for one in page] == ids[15:]
+    assert page[0] == {
+        "id": ids[15],
+        "event": "message",
+        "data": {"room": room, "n": 15},
+        "meta": page[0]["meta"],
+    }
+    assert page[0]["meta"]["id"] == ids[15]
+    page = a.call("history", {"room": room, "limit": 10, "before": page[0]["id"]})["messages"]
+    assert [one["id"] for one in page] == ids[5:15]
+    assert a.call("history", {"room": room, "before": ids[0]}) == {"ok": True, "messages": []}
+
+
+def test_an_answer_of_history_has_a_bound(two_workers, client):
+    a, room = client(two_workers.urls[0], name()), name()
+    a.call("join", {"room": room})
+    for _ in range(5):
+        a.call("message", {"room": room, "text": "x" * 100_000})
+    a.call("message", {"room": room, "text": "x" * 300_000})
+    answer = a.call("history", {"room": room})
+    assert len(json.dumps(answer)) < 262_144
+    assert len(answer["messages"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({}, "bad_request"),
+        ({"room": "common", "limit": 0}, "bad_request"),
+        ({"room": "common", "limit": 101}, "bad_request"),
+        ({"room": "common", "limit": True}, "bad_request"),
+        ({"room": "common", "before": 5}, "bad_request"),
+        ({"room": "common", "before": "x"}, "bad_request"),
+        ({"room": "never joined"}, "not_in_room"),
+        ({"room": "user:bob"}, "forbidden"),
+        ({"room": "*"}, "forbidden"),
+    ],
+)
+def test_history_that_is_refused(two_workers, client, data, code):
+    assert client(two_workers.urls[0], name()).call("history", data)["error"]["code"] == code
+
+
+# With the stock client
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_after_kill_9_every_client_is_recovered(farm, node, transport):
+    site = farm(2)
+    names = [str(n) for n in range(8)]
+    for one in names:
+        node.open(one, site.url, query={"userId": one}, transports=TRANSPORTS[transport])
+    for one in names:
+        node.wait_for(one, "connect")
+    assert node.call("0", "message", 0)["ok"]
+    for port in site.workers.ports:
+        pid = site.workers.get_worker(port)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not is_alive(pid), "the worker's end")
+        wait_until(lambda port=port: get_status(f"http://127.0.0.1:{port}/readyz") == 200, "its successor")
+    for one in names:
+        node.wait_for(one, "connect", 2)
+    for n in (1, 2, 3):
+        wait_until(lambda n=n: (node.call("0", "message", n, timeout_s=2) or {}).get("ok"), "an answer")
+    for one in names:
+        connections = node.wait_for(one, "connect")
+        assert [c["recovered"] for c in connections[1:]] == [True] * (len(connections) - 1)
+        assert {c["sid"] for c in connections} == {connections[0]["sid"]}
+        received = [args[0] for args in node.wait_for(one, "message", 4)]
+        assert [n for n in received if n in (0, 1, 2, 3)][:1] == [0]
+        assert sorted(set(received)) == [0, 1, 2, 3]
+
+
+@pytest.mark.cluster
+def test_a_draining_worker_sends_its_clients_elsewhere_one_after_the_other(farm, node):
+    site = farm(2, CHAT_DRAIN_S="3")
+    names = [str(n) for n in range(12)]
+    for one in names:
+        node.open(one, site.url, query={"userId": one}, transports=["websocket"])
+    servers = {one: node.wait_for(one, "connect")[0]["engine"].partition(".")[0] for one in names}
+    port = site.workers.ports[0]
+    pid = site.workers.get_worker(port)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: get_status(f"http://127.0.0.1:{port}/readyz") == 503, "the drain")
+    wait_until(lambda: not is_alive(pid), "the worker's end")
+    for one in names:
+        if servers[one] == "webserver01":
+            again = node.wait_for(one, "connect", 2)[1]
+            assert again["recovered"] is True
+            assert site.workers.output.count(f"disconnect sid={again['sid']} ") == 1
+        else:
+            assert node.get(one, "disconnect") == []
+
+
+def test_in_token_mode_the_session_is_the_tokens_users(workers, client):
+    site = workers(1, CHAT_SECRET=SECRET)
+    tokens = {user: create_token(user, SECRET, 60) for user in ("anna", "bob")}
+    a = client(site.urls[0], token=tokens["anna"])
+    a.cut()
+    assert client(site.urls[0], token=tokens["bob"], pid=a.pid).sid != a.sid
+    assert client(site.urls[0], token=tokens["anna"], pid=a.pid).sid == a.sid
+
+
+def test_without_a_window_there_is_no_recovery(workers, client):
+    site = workers(1, CHAT_RECOVERY_WINDOW_S="0")
+    a = client(site.urls[0], "anna")
+    assert set(a.answer) == {"sid"}
+    a.call("message", "x")
+    assert len(a.get(1)[0]) == 2
+
+
+def test_a_history_that_ends_before_the_window_stops_the_start(workers):
+    site = workers(1, ready=False, CHAT_HISTORY_TTL_S="10")
+    assert site.wait() == 2
+    assert "CHAT_HISTORY_TTL_S" in site.output
+
+
+def test_after_flushall_everybody_begins_anew_and_is_told(own_redis, workers, client):
+    own_redis.start()
+    site = workers(1, url=own_redis.url)
+    a = client(site.urls[0], "anna")
+    a.call("message", "x")
+    with redis.Redis.from_url(own_redis.url) as server:
+        server.flushall()
+    with pytest.raises(ConnectionClosed):
+        a.wait(lambda: False)
+    again = client(site.urls[0], "anna", pid=a.pid, offset=a.get(1)[0][-1])
+    assert again.sid != a.sid
+    assert again.call("message", "y")["ok"]

@@ -1,0 +1,300 @@
+"""What the scripts in Redis promise, each called as it is."""
+
+import pytest
+import redis
+
+from chat.realtime.keys import Keys
+from chat.realtime.scripts import get_source
+
+LENGTH, BYTES, TTL_MS = 10_000, 1_000_000, 60_000
+LEASES, MARKS = "{t:0}:node:", "{t:0}:mark:"
+
+
+class Shard:
+    """A shard as one worker sees it."""
+
+    def __init__(self, client):
+        self.client = client
+        self.keys = Keys("t")
+        self.epoch, self.newest, self.batch = "", 0, 0
+
+    def call(self, script, keys, *args):
+        return self.client.eval(get_source(script), len(keys), *keys, *args)
+
+    def clock(self, fresh="e1"):
+        return "1", fresh, self.epoch, self.newest
+
+    def store(self, *messages, node="n", number=None, length=LENGTH, bytes=BYTES, fresh="e1"):
+        """Each message is (room, body) or (room, head, tail, once, known ms, recipient)."""
+        keys, args = [self.keys.clock, self.keys.batch(node)], []
+        for room, head, tail, once, known, recipient in (m + ("", "", 0, "")[len(m) - 2 :] for m in messages):
+            stream = self.keys.stream("/", room)
+            keys += [stream, self.keys.room_of(stream), self.keys.once(stream, once), self.keys.session(recipient)]
+            args += [known, 1 if recipient else 0, head, tail]
+        self.batch += 1
+        epoch, *answers = self.call(
+            "store", keys, *self.clock(fresh), number or self.batch, length, bytes, TTL_MS, *args
+        )
+        return epoch.decode(), [(int(id), nodes) if id else nodes.decode() for id, nodes in answers]
+
+    def read(self, *starts, most=100, most_bytes=BYTES, fresh="e1"):
+        streams = [self.keys.stream("/", room) for room, _ in starts]
+        keys = [self.keys.clock, *(key for s in streams for key in (s, self.keys.room_of(s)))]
+        _, _, is_all, missing, found = self.call(
+            "read", keys, *self.clock(fresh), most, most_bytes, *(start for _, start in starts)
+        )
+        entries = [
+            (starts[found[i]][0], int(found[i + 1]), int(found[i + 2]), found[i + 3]) for i in range(0, len(found), 4)
+        ]
+        return is_all, [starts[i][0] for i in missing], entries
+
+    def connect(self, sid, *inboxes, **fields):
+        streams = [self.keys.stream("/", room) for room in inboxes]
+        keys = [self.keys.clock, self.keys.session(sid)]
+        keys += [key for s in streams for key in (s, self.keys.room_of(s), self.keys.pointer(s))]
+        defaults = {"pid": "p", "owner": "u", "node": "n", "generation": 1, "is_open": 1}
+        pairs = [part for pair in (defaults | fields).items() for part in pair]
+        return self.call("connect", keys, *self.clock(), 5000, 100, *(f"floor:{room}" for room in inboxes), *pairs)
+
+    def take(self, sid, pid="p", owner="u", node="m"):
+        return self.call(
+            "take", [self.keys.clock, self.keys.session(sid)], *self.clock(), pid, owner, node, 5000, LEASES, MARKS, sid
+        )
+
+    def change(self, sid, *operations, node="n", generation=1):
+        keys = [self.keys.clock, self.keys.session(sid)]
+        return self.call("change", keys, *self.clock(), node, generation, 5000, *operations)[2]
+
+
+@pytest.fixture
+def shard(redis_server):
+    client = redis.Redis.from_url(redis_server.url)
+    yield Shard(client)
+    for key in client.scan_iter("{t:*"):
+        client.delete(key)
+    client.close()
+
+
+def test_ids_rise_over_all_rooms_and_each_entry_names_the_one_before_it(shard):
+    epoch, stored = shard.store(("a", "1"), ("b", "2"), ("a", "3"))
+    ids = [id for id, _ in stored]
+    assert ids == sorted(set(ids))
+    assert epoch == "e1"
+    is_all, missing, entries = shard.read(("a", 0), ("b", 0))
+    assert (is_all, missing) == (1, [])
+    assert entries == [("a", ids[0], 0, b"1"), ("a", ids[2], ids[0], b"3"), ("b", ids[1], 0, b"2")]
+
+
+def test_a_message_is_published_with_its_id_and_the_nodes_that_got_it_are_counted(shard):
+    with shard.client.pubsub() as pubsub:
+        pubsub.subscribe(shard.keys.stream("/", "a"))
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        _, [(id, nodes), (_, nobody)] = shard.store(("a", "head ", " tail"), ("b", "x"))
+        assert (nodes, nobody) == (1, 0)
+        data = pubsub.get_message(timeout=5)["data"].decode()
+    assert data == f"{id} 0 e1 head {id} tail"
+
+
+def test_a_batch_whose_answer_was_lost_is_stored_once(shard):
+    first = shard.store(("a", "1"), ("a", "2"), number=7)
+    assert shard.store(("a", "1"), ("a", "2"), number=7) == first
+    assert len(shard.read(("a", 0))[2]) == 2
+    assert shard.store(("a", "3"), number=8) != first
+    assert shard.store(("a", "1"), number=7, node="other")[1] != first[1][:1]
+
+
+def test_a_message_is_stored_once_under_its_key_as_long_as_that_is_known(shard):
+    _, [first] = shard.store(("a", "1", "", "u:id", 60_000))
+    _, [again, other_room] = shard.store(("a", "changed", "", "u:id", 60_000), ("b", "1", "", "u:id", 60_000))
+    assert again == first
+    assert other_room != first
+    assert len(shard.read(("a", 0))[2]) == 1
+    shard.client.delete(shard.keys.once(shard.keys.stream("/", "a"), "u:id"))  # as when its time is over
+    assert shard.store(("a", "1", "", "u:id", 60_000))[1] != [first]
+
+
+def test_a_repeat_is_recognised_before_its_recipient_is_looked_for(shard):
+    shard.connect("sid")
+    _, [first] = shard.store(("sid", "1", "", "u:id", 60_000, "sid"))
+    shard.client.delete(shard.keys.session("sid"))
+    _, [again, new] = shard.store(("sid", "1", "", "u:id", 60_000, "sid"), ("sid", "2", "", "", 0, "sid"))
+    assert again == first
+    assert new == "recipient"
+
+
+def test_a_bad_message_does_not_fail_its_batch(shard):
+    shard.client.set(shard.keys.stream("/", "bad"), "no stream")
+    _, [before, bad, after] = shard.store(("a", "1"), ("bad", "2"), ("a", "3"))
+    assert "WRONGTYPE" in bad
+    assert before[0] < after[0]
+    shard.client.delete(shard.keys.stream("/", "bad"))
+
+
+def test_rooms_are_trimmed_by_length_and_what_is_missing_is_noticed(shard):
+    ids = [shard.store(("a", str(n)), length=3)[1][0][0] for n in range(6)]
+    assert [entry[1] for entry in shard.read(("a", ids[2]))[2]] == ids[3:]
+    assert shard.read(("a", ids[2]))[1] == []
+    assert shard.read(("a", ids[1]))[1] == ["a"]
+    assert shard.read(("a", ids[5]))[1:] == ([], [])
+
+
+def test_rooms_are_trimmed_by_bytes_but_the_newest_message_stays(shard):
+    ids = [shard.store(("a", "x" * 100), bytes=1000)[1][0][0] for n in range(30)]
+    kept = [entry[1] for entry in shard.read(("a", ids[-11]))[2]]
+    assert kept == ids[-10:]
+    assert shard.read(("a", ids[-12]))[1] == ["a"]
+    _, [(large, _)] = shard.store(("a", "x" * 5000), bytes=1000)
+    assert [entry[1] for entry in shard.read(("a", ids[-1]))[2]] == [large]
+
+
+def test_more_than_is_asked_for_is_no_answer(shard):
+    shard.store(*[("a", "x" * 10)] * 5)
+    assert shard.read(("a", 0), most=5)[0] == 1
+    assert shard.read(("a", 0), most=4)[0] == 0
+    assert shard.read(("a", 0), most_bytes=49)[0] == 0
+
+
+def test_both_keys_of_a_room_expire_and_a_busy_one_lives_on(shard):
+    shard.store(("a", "1"))
+    stream = shard.keys.stream("/", "a")
+    for key in (stream, shard.keys.room_of(stream)):
+        assert TTL_MS <= shard.client.pttl(key) <= TTL_MS * 1.1
+        shard.client.pexpire(key, 1000)
+    shard.client.hset(shard.keys.room_of(stream), "due", "0")  # as when a tenth of the time has passed
+    shard.store(("a", "2"))
+    assert shard.client.pttl(stream) >= TTL_MS
+
+
+@pytest.mark.parametrize("script", ["store", "read", "mark"])
+def test_the_epoch_is_new_when_somebody_has_seen_more_than_the_clock(shard, script):
+    shard.store(("a", "1"))
+    shard.epoch, shard.newest = "e1", int(shard.client.hget(shard.keys.clock, "id")) + 10
+    if script == "store":
+        epoch, [(id, _)] = shard.store(("a", "2"), fresh="e2")
+        assert id > shard.newest
+        assert epoch == "e2"
+    elif script == "read":
+        shard.read(("a", 0), fresh="e2")
+    else:
+        shard.call("mark", [shard.keys.clock], *shard.clock("e2"), "channel", 1)
+    assert shard.client.hget(shard.keys.clock, "epoch") == b"e2"
+    shard.epoch = "e1"  # one who has not heard of it begins no third one
+    assert shard.store(("a", "3"), fresh="e3")[0] == "e2"
+
+
+def test_the_epoch_is_new_when_the_clock_is_gone_and_ids_still_rise(shard):
+    _, [(id, _)] = shard.store(("a", "1"))
+    shard.client.delete(shard.keys.clock)
+    shard.epoch, shard.newest = "e1", id
+    epoch, [(next_id, _)] = shard.store(("a", "2"), fresh="e2")
+    assert (epoch, next_id > id) == ("e2", True)
+
+
+def test_what_another_format_wrote_is_not_touched(shard):
+    shard.client.hset(shard.keys.clock, mapping={"format": "99", "epoch": "e", "id": "5"})
+    with pytest.raises(redis.ResponseError, match="FORMAT 99"):
+        shard.store(("a", "1"))
+    assert not shard.client.exists(shard.keys.stream("/", "a"))
+
+
+def test_a_marker_brings_the_clock(shard):
+    _, [(id, _)] = shard.store(("a", "1"))
+    with shard.client.pubsub() as pubsub:
+        pubsub.subscribe("{t:0}:own")
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        shard.call("mark", [shard.keys.clock], *shard.clock(), "{t:0}:own", "12.5")
+        assert pubsub.get_message(timeout=5)["data"].decode() == f"clock {id} e1 12.5"
+
+
+def test_a_new_session_finds_what_waits_in_its_inbox_from_the_pointer_on(shard):
+    ids = [shard.store(("user:u", str(n)))[1][0][0] for n in range(3)]
+    shard.epoch = "e1"
+    assert [int(id) for id in shard.connect("sid", "user:u")[2][1::4]] == ids
+    pointer = shard.keys.pointer(shard.keys.stream("/", "user:u"))
+    shard.call("confirm", [pointer], 60_000, ids[1])
+    shard.call("confirm", [pointer], 60_000, ids[0])  # another tab, behind
+    assert [int(id) for id in shard.connect("other", "user:u")[2][1::4]] == ids[2:]
+    assert int(shard.client.hget(shard.keys.session("other"), "floor:user:u")) == ids[1]
+
+
+def test_a_session_is_not_written_in_an_epoch_that_is_over(shard):
+    shard.store(("a", "1"))
+    shard.epoch = "e0"
+    assert shard.connect("sid")[0] == b"e1"
+    assert not shard.client.exists(shard.keys.session("sid"))
+
+
+@pytest.fixture
+def session(shard):
+    shard.store(("a", "1"))
+    shard.epoch = "e1"
+    shard.connect("sid")
+    return shard
+
+
+def test_a_session_is_given_to_who_knows_its_pid_and_is_its_owner(session):
+    assert session.take("nobody") == [b"unknown"]
+    assert session.take("sid", pid="guessed") == [b"unknown"]
+    assert session.take("sid", owner="somebody else") == [b"foreign"]
+    reason, fields = session.take("sid")
+    assert reason == b""
+    assert fields[fields.index(b"generation") + 1] == b"2"
+
+
+def test_what_the_owner_before_still_writes_is_refused(session):
+    assert session.change("sid", "join", "floor:room", "") == b""
+    session.take("sid")
+    assert session.change("sid", "join", "floor:late", "") == b"taken"
+    assert session.change("sid", "join", "floor:room", "", node="m", generation=2) == b""
+    assert not session.client.hexists(session.keys.session("sid"), "floor:late")
+    renewed = session.call("renew", [session.keys.session("sid"), session.keys.session("none")], "n", 5000, 1, 1, 1)
+    assert renewed == [0, b"taken", 1, b"missing"]
+
+
+def test_the_owner_before_is_told(session):
+    with session.client.pubsub() as pubsub:
+        pubsub.subscribe(MARKS + "n")
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        session.take("sid")
+        assert pubsub.get_message(timeout=5)["data"] == b"taken sid 1"
+
+
+def test_two_tabs_do_not_both_resume_one_session(session):
+    session.client.set(LEASES + "m", "1")
+    assert session.take("sid")[0] == b""
+    assert session.take("sid", node="k") == [b"twin"]
+    session.client.hset(session.keys.session("sid"), "resumed", "1")  # long ago
+    assert session.take("sid", node="k")[0] == b""
+
+
+def test_a_session_whose_connection_was_lost_or_whose_node_died_is_given_again_at_once(session):
+    assert session.take("sid")[0] == b""  # by a node without a lease
+    assert session.take("sid", node="k")[0] == b""
+    session.client.set(LEASES + "k", "1")
+    assert session.call("renew", [session.keys.session("sid")], "k", 5000, 0, 3) == []  # it lost the connection
+    assert session.take("sid")[0] == b""
+
+
+def test_a_session_that_was_ended_is_never_given_or_written_again(session):
+    assert session.change("sid", "end", "", "") == b""
+    assert session.take("sid") == [b"unknown"]
+    assert session.change("sid", "join", "floor:room", "") == b"taken"
+
+
+def test_a_session_of_another_epoch_is_not_given(session):
+    session.client.hset(session.keys.clock, "epoch", "e2")
+    assert session.take("sid") == [b"epoch"]
+
+
+def test_history_is_read_backwards_as_far_as_it_fits(shard):
+    ids = [shard.store(("a", f"{n:010}"))[1][0][0] for n in range(20)]
+    stream = shard.keys.stream("/", "a")
+
+    def read(before, most, most_bytes):
+        return [int(id) for id in shard.call("history", [stream], before, most, most_bytes)[::2]]
+
+    assert read(ids[-1], 100, 1000) == ids[-2::-1]
+    assert read(ids[-1], 3, 1000) == ids[-2:-5:-1]
+    assert read(ids[-1], 100, 95) == ids[-2:-11:-1]
+    shard.store(("a", "x" * 1000))
+    assert read(10**16, 2, 100) == ids[:-3:-1]
