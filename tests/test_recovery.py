@@ -464,3 +464,34 @@ def test_after_flushall_everybody_begins_anew_and_is_told(own_redis, workers, cl
     again = client(site.urls[0], "anna", pid=a.pid, offset=a.get(1)[0][-1])
     assert again.sid != a.sid
     assert again.call("message", "y")["ok"]
+
+
+def get_counter(url, counter):
+    text = requests.get(f"{url}/metrics", timeout=5).text
+    return float(re.search(rf"^{counter}_total (\S+)$", text, re.MULTILINE)[1])
+
+
+def test_a_private_message_is_no_work_for_a_third_worker(workers, client):
+    site = workers(8)
+    a, b = client(site.urls[0], "anna"), client(site.urls[1], "bob")
+    others = [client(url, f"other-{number}") for number, url in enumerate(site.urls[2:])]
+    before = {url: get_counter(url, "webfarm_messages_followed") for url in site.urls}
+    for number in range(20):
+        a.call("privateMessage", {"to": b.sid, "n": number})
+    assert len(b.get(20, "privateMessage")) == 20
+    work = {url: get_counter(url, "webfarm_messages_followed") - before[url] for url in site.urls}
+    assert list(work.values()) == [0, 20, *(0 for _ in others)]
+
+
+def test_what_is_volatile_is_delivered_and_not_stored(redis_server, workers, client):
+    """An emit from outside is not stored, either; neither has an offset, and a text at its end is no offset."""
+    site = workers(2, CHAT_PREFIX="volatile")
+    a = client(site.urls[0], "anna")
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.publish("{volatile:0}:log:/,common", b'volatile \n2["tick","now",{}]')
+        assert a.get(1, "tick") == [["now", {}]]
+        server.publish("{volatile:0}:log:/,common", b"no message at all")
+        server.publish("{volatile:0}:log:/,common", b"x y z \xff")
+        server.publish("{volatile:0}:mark:x", b"nobody listens")
+    assert a.call("message", "still here")["ok"]
+    assert [args[0] for args in a.get(1)] == ["still here"]

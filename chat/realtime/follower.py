@@ -20,6 +20,7 @@ from chat.errors import Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
 from chat.realtime.log import Log
+from chat.realtime.metrics import MESSAGES_FOLLOWED
 from chat.realtime.position import Position
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.subscription import Subscription
@@ -211,6 +212,7 @@ class Follower:
             self._held.append(entry)
 
     def _deliver(self, entry: Entry) -> None:
+        MESSAGES_FOLLOWED.inc()
         room = self._rooms.get(entry.room)
         if room is None or (room.last is not None and entry.id <= room.last):
             return  # nobody is left, or they have it

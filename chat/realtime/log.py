@@ -18,6 +18,7 @@ from chat.errors import NoRecipient, Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
 from chat.realtime.keys import Keys
+from chat.realtime.metrics import MESSAGES_STORED
 
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 _STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
@@ -216,6 +217,7 @@ class Log:
                     raise Unavailable(f"Redis does not answer: {error}") from error
                 gevent.sleep(_RETRY_S)
             else:
+                MESSAGES_STORED.inc(len(answers))
                 self.see(epoch, max((int(id) for id, _ in answers if id), default=0))
                 return list(answers)
 

@@ -10,3 +10,5 @@ SESSIONS_NOT_RESUMED = Counter(
 SESSIONS_ENDED = Counter(
     "webfarm_sessions_ended", "Sessions that were ended because messages might be missing.", ["reason"]
 )
+MESSAGES_STORED = Counter("webfarm_messages_stored", "Messages that this worker stored in the log, repeats included.")
+MESSAGES_FOLLOWED = Counter("webfarm_messages_followed", "Messages of the log that came to this worker.")

@@ -148,9 +148,12 @@ class Server(Joining, Handling, Calls, Service):
         return self.manager.recovery.is_recovered(sid)
 
     def save_session(self, sid: str, session: Any, namespace: str | None = None) -> None:
-        """Keep ``session`` (what JSON has a word for) for the client, also over a lost connection."""
-        super().save_session(sid, session, namespace)
+        """Keep ``session`` for the client, also over a lost connection.
+
+        Raises ``TypeError`` if JSON has no word for it.
+        """
         self.manager.recovery.save(sid, session)
+        super().save_session(sid, session, namespace)
 
     def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Disconnect a client from a namespace, on whichever worker it is; its session ends.

@@ -1,0 +1,84 @@
+"""A Socket.IO app on a ``RedisManager`` whose handlers use all of its emits: for ``test_log.py``."""
+
+import os
+from typing import Any
+
+from chat.realtime import RedisManager, Server, WSGIApp
+from chat.settings import Settings
+
+settings = Settings.from_env(os.environ)
+manager = RedisManager(settings.redis_url, channel=settings.channel, prefix=settings.prefix)
+sio = Server(manager, namespaces=["/", "/other"], **settings.engine_options)
+app = WSGIApp(sio)
+
+
+@sio.event
+def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
+    sio.emit("welcome", sid, to=sid)
+    sio.enter_room(sid, "all")
+    sio.emit("arrived", sid, room="all")
+
+
+@sio.on("connect", namespace="/other")
+def connect_elsewhere(sid: str, environ: dict[str, Any], auth: Any) -> None:
+    sio.enter_room(sid, "all", namespace="/other")
+
+
+@sio.event
+def emit(sid: str, event: str, data: Any, options: dict[str, Any]) -> str:
+    sio.emit(event, tuple(data) if isinstance(data, list) else data, **options)
+    return "done"
+
+
+@sio.event
+def enter(sid: str, other: str, room: str) -> list[str]:
+    """Put ``other`` into ``room`` and emit there at once."""
+    sio.enter_room(other, room)
+    sio.emit("entered", room, room=room)
+    return sio.rooms(other)
+
+
+@sio.event
+def leave(sid: str, other: str, room: str) -> str:
+    sio.leave_room(other, room)
+    sio.emit("left", room, room=room)
+    return "done"
+
+
+@sio.event
+def close(sid: str, room: str) -> str:
+    sio.close_room(room)
+    return "done"
+
+
+@sio.event
+def ask(sid: str, other: str, question: str) -> Any:
+    sio.emit("before", question, to=other)
+    return sio.call("question", question, to=other, timeout=5)
+
+
+@sio.event
+def kick(sid: str, other: str) -> str:
+    sio.emit("before", "the end", to=other)
+    sio.disconnect(other)
+    return "done"
+
+
+@sio.event
+def save(sid: str, data: Any) -> str:
+    sio.save_session(sid, data)
+    return "done"
+
+
+@sio.event
+def load(sid: str) -> Any:
+    return sio.get_session(sid)
+
+
+@sio.event
+def save_what_is_no_json(sid: str) -> str:
+    try:
+        sio.save_session(sid, {"handle": object()})
+    except TypeError:
+        return "refused"
+    return "done"

@@ -1,0 +1,203 @@
+"""Emits through the log, as python-socketio documents them, on two workers."""
+
+import json
+import re
+
+import pytest
+import redis
+
+from tests.conftest import starting_workers, wait_until
+from tests.test_recovery import Client as _Client
+
+
+class Client(_Client):
+    """Answers questions as well."""
+
+    def read(self, timeout_s=10):
+        data = self.socket.recv(timeout_s)
+        if isinstance(data, bytes):
+            self.events[-1].append(data)
+            return
+        if match := re.match(r"42(\d+)(.*)", data):
+            self.events.append(json.loads(match[2]))
+            self.socket.send(f"43{match[1]}" + json.dumps([self.events[-1][1] + "!"]))
+        elif data.startswith("451-"):
+            self.events.append(json.loads(data[4:]))
+        elif data.startswith("42"):
+            self.events.append(json.loads(data[2:]))
+        elif data == "2":
+            self.socket.send("3")
+        elif data.startswith("40"):
+            self.answer = json.loads(data[2:])
+        elif data.startswith("41"):
+            self.events.append(["disconnect"])
+        elif match := re.match(r"43(\d+)(.*)", data):
+            self.acks[int(match[1])] = json.loads(match[2])
+
+    def call(self, event, *args):
+        self.number += 1
+        number = self.number
+        self.socket.send(f"42{number}" + json.dumps([event, *args]))
+        self.wait(lambda: number in self.acks)
+        answer = self.acks[number]
+        return answer[0] if answer else None
+
+    def names(self):
+        return [event[0] for event in self.events]
+
+
+@pytest.fixture(scope="module")
+def site(redis_server):
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers(2, "tests.log_handlers:app", ready=False, CHAT_PREFIX="logged")
+
+
+@pytest.fixture
+def pair(site):
+    """Two clients, each on a worker of its own."""
+    wait_until(lambda: site.output.count("Booting worker") == 2, "the workers")
+    clients = [Client(url) for url in site.urls]
+    for client in clients:
+        client.get(2 if client is clients[0] else 1, "arrived")
+    yield clients
+    for client in clients:
+        client.stack.close()
+
+
+def test_what_a_connect_handler_emits_comes_after_the_answer_and_has_offsets(pair):
+    a, _ = pair
+    assert a.names() == ["welcome", "arrived", "arrived"]
+    assert a.events[0][1] == a.events[1][1] == a.sid
+    offsets = [event[2] for event in a.events]
+    assert offsets == sorted(offsets)
+
+
+def test_a_client_gets_one_copy_of_an_emit_to_several_rooms(pair):
+    a, b = pair
+    a.call("enter", a.sid, "one")
+    a.call("emit", "news", 1, {"room": ["one", "all", b.sid]})
+    a.call("emit", "end", None, {"room": "all"})
+    for client in pair:
+        client.get(1, "end")
+        assert client.names().count("news") == 1
+
+
+def test_skipped_clients_get_nothing_also_not_when_they_come_back(site, pair):
+    a, b = pair
+    a.call("emit", "news", 1, {"room": "all", "skip_sid": b.sid})
+    b.cut()
+    a.call("emit", "news", 2, {"room": "all", "skip_sid": [b.sid]})
+    a.call("emit", "news", 3, {"room": "all"})
+    again = Client(site.urls[0], pid=b.pid, offset=b.events[-1][-1])
+    assert again.sid == b.sid
+    assert [args[0] for args in again.get(1, "news")] == [3]
+    assert [args[0] for args in a.get(3, "news")] == [1, 2, 3]
+    again.stack.close()
+
+
+def test_to_all_of_a_namespace_and_of_no_other(site, pair):
+    a, b = pair
+    b.socket.send("40/other,")
+    a.call("emit", "everybody", "x", {})
+    a.call("emit", "elsewhere", "x", {"namespace": "/other"})
+    for client in pair:
+        assert client.get(1, "everybody")[0][0] == "x"
+    assert "elsewhere" not in a.names()
+
+
+def test_no_argument_several_and_a_volatile_text(pair):
+    a, b = pair
+    a.call("emit", "none", None, {"room": "all"})
+    a.call("emit", "several", [1, {"two": 2}], {"room": "all"})
+    a.call("emit", "tick", "now", {"room": "all", "volatile": True})
+    [offset] = b.get(1, "none")[0]
+    assert re.fullmatch(r"\S+\.\d{16}", offset)
+    assert b.get(1, "several")[0][:2] == [1, {"two": 2}]
+    assert b.get(1, "tick") == [["now", {}]]
+
+
+def test_a_volatile_emit_is_not_replayed(site, pair):
+    a, b = pair
+    offset = b.events[-1][-1]
+    b.cut()
+    a.call("emit", "tick", 1, {"room": "all", "volatile": True})
+    a.call("emit", "news", 1, {"room": "all"})
+    again = Client(site.urls[1], pid=b.pid, offset=offset)
+    again.get(1, "news")
+    assert again.names() == ["news"] or again.names()[-2:] == ["arrived", "news"]
+    again.stack.close()
+
+
+@pytest.mark.parametrize("owner", [0, 1], ids=["of this worker", "of the other worker"])
+def test_what_is_emitted_to_a_room_reaches_whoever_was_just_put_there(pair, owner):
+    a, other = pair[0], pair[owner]
+    for number in range(50):
+        room = f"room {owner} {number}"
+        a.call("enter", other.sid, room)
+        assert other.get(number + 1, "entered")[-1][0] == room
+    a.call("leave", other.sid, "room 0 0" if owner == 0 else "room 1 0")
+    a.call("emit", "end", None, {"room": "all"})
+    other.get(1, "end")
+    assert "left" not in other.names()
+
+
+def test_a_room_that_is_closed_has_nobody_left_on_any_worker(pair):
+    a, _ = pair
+    for client in pair:
+        a.call("enter", client.sid, "to be closed")
+    a.call("close", "to be closed")
+    tries = iter(range(1, 1000))
+
+    def reaches_nobody():
+        number = next(tries)
+        a.call("emit", "inside", number, {"room": "to be closed"})
+        a.call("emit", "end", None, {"room": "all"})
+        for client in pair:
+            client.get(number, "end")
+        return not any(number in event for client in pair for event in client.events if event[0] == "inside")
+
+    wait_until(reaches_nobody, "the room to be closed")
+
+
+@pytest.mark.parametrize("other", [0, 1], ids=["of this worker", "of the other worker"])
+def test_a_question_comes_after_what_was_emitted_before_it(pair, other):
+    a, asked = pair[0], pair[other]
+    if asked is a:
+        assert a.call("ask", a.sid, "who") == "who!"
+    else:
+        a.number += 1
+        a.socket.send(f"42{a.number}" + json.dumps(["ask", asked.sid, "who"]))
+        asked.get(1, "question")
+        a.wait(lambda: a.number in a.acks)
+        assert a.acks[a.number] == ["who!"]
+    assert [name for name in asked.names() if name in ("before", "question")] == ["before", "question"]
+
+
+@pytest.mark.parametrize("other", [0, 1], ids=["of this worker", "of the other worker"])
+def test_who_is_disconnected_has_what_was_emitted_before_and_can_not_come_back(site, pair, other):
+    kicker, kicked = pair[1 - other], pair[other]
+    kicker.call("kick", kicked.sid)
+    kicked.get(1, "disconnect")
+    assert [name for name in kicked.names() if name in ("before", "disconnect")] == ["before", "disconnect"]
+    again = Client(site.urls[0], pid=kicked.pid)
+    assert again.sid != kicked.sid
+    again.stack.close()
+
+
+def test_a_saved_session_is_kept_over_a_lost_connection(site, pair):
+    _, b = pair
+    b.call("save", {"name": "bob", "list": [1, 2]})
+    b.cut()
+    again = Client(site.urls[0], pid=b.pid)
+    assert again.call("load") == {"name": "bob", "list": [1, 2]}
+    assert again.call("save_what_is_no_json") == "refused"
+    assert again.call("load") == {"name": "bob", "list": [1, 2]}
+    again.stack.close()
+
+
+def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):
+    a, _ = pair
+    a.call("emit", "kept", {"n": 1}, {"room": "all"})
+    with redis.Redis.from_url(redis_server.url) as server:
+        [(_, fields)] = server.xrevrange("{logged:0}:log:/,all", count=1)
+    assert fields[b"b"] == b'\n2["kept",{"n":1}]'
