@@ -180,6 +180,7 @@ def test_binary_events_are_replayed_with_their_attachments(two_workers, node):
         ({"pid": "nobody.AAAAAAAAAAAAAAAAAAAAAA"}, "unknown"),
         ({"pid": "x" * 1000}, "unknown"),
         ({"pid": {"no": "text"}}, "unknown"),
+        ({"pid": "\ud800.x"}, "unknown"),
         ({"user": "somebody else"}, "foreign"),
         ({"offset": "EPOCH.9999999999999999"}, "offset"),
     ],
@@ -495,3 +496,16 @@ def test_what_is_volatile_is_delivered_and_not_stored(redis_server, workers, cli
         server.publish("{volatile:0}:mark:x", b"nobody listens")
     assert a.call("message", "still here")["ok"]
     assert [args[0] for args in a.get(1)] == ["still here"]
+
+
+def test_a_room_that_is_left_and_joined_again_and_again_holds_up_nobody(two_workers, client):
+    room = name()
+    a, b = (client(url, name()) for url in two_workers.urls)
+    b.call("join", {"room": room})
+    for number in range(100):
+        a.socket.send(f'429{number}["leave",{{"room":"{room}"}}]')
+        a.socket.send(f'428{number}["join",{{"room":"{room}"}}]')
+        assert b.call("message", {"room": room, "n": number})["ok"]
+    assert [args[0]["n"] for args in b.get(100)] == list(range(100))
+    assert a.call("message", {"room": room, "n": "end"})["ok"]
+    a.wait(lambda: any(args[0]["n"] == "end" for event, *args in a.events if event == "message"))

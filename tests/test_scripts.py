@@ -52,13 +52,16 @@ class Shard:
         streams = [self.keys.stream("/", room) for room in inboxes]
         keys = [self.keys.clock, self.keys.session(sid)]
         keys += [key for s in streams for key in (s, self.keys.room_of(s), self.keys.pointer(s))]
-        defaults = {"pid": "p", "owner": "u", "node": "n", "generation": 1, "is_open": 1}
+        defaults = {"pid": "p", "owner": "u", "node": "n", "generation": 1, "is_open": 1, "namespace": "/"}
         pairs = [part for pair in (defaults | fields).items() for part in pair]
         return self.call("connect", keys, *self.clock(), 5000, 100, *(f"floor:{room}" for room in inboxes), *pairs)
 
-    def take(self, sid, pid="p", owner="u", node="m"):
+    def take(self, sid, pid="p", owner="u", node="m", is_open_here=1):
         return self.call(
-            "take", [self.keys.clock, self.keys.session(sid)], *self.clock(), pid, owner, node, 5000, LEASES, MARKS, sid
+            "take",
+            [self.keys.clock, self.keys.session(sid)],
+            *self.clock(),
+            *(pid, owner, node, 5000, LEASES, MARKS, sid, "/", is_open_here),
         )
 
     def change(self, sid, *operations, node="n", generation=1):
@@ -103,6 +106,14 @@ def test_a_batch_whose_answer_was_lost_is_stored_once(shard):
     assert shard.store(("a", "1"), number=7, node="other")[1] != first[1][:1]
 
 
+def test_a_batch_that_comes_late_is_not_stored_again(shard):
+    shard.store(("a", "1"), number=7)
+    shard.store(("a", "2"), number=8)
+    with pytest.raises(redis.ResponseError, match="STALE"):
+        shard.store(("a", "1"), number=7)
+    assert len(shard.read(("a", 0))[2]) == 2
+
+
 def test_a_message_is_stored_once_under_its_key_as_long_as_that_is_known(shard):
     _, [first] = shard.store(("a", "1", "", "u:id", 60_000))
     _, [again, other_room] = shard.store(("a", "changed", "", "u:id", 60_000), ("b", "1", "", "u:id", 60_000))
@@ -124,9 +135,12 @@ def test_a_repeat_is_recognised_before_its_recipient_is_looked_for(shard):
 
 def test_a_bad_message_does_not_fail_its_batch(shard):
     shard.client.set(shard.keys.stream("/", "bad"), "no stream")
-    _, [before, bad, after] = shard.store(("a", "1"), ("bad", "2"), ("a", "3"))
+    shard.client.set(shard.keys.room_of(shard.keys.stream("/", "worse")), "no hash")
+    _, [before, bad, worse, after] = shard.store(("a", "1"), ("bad", "2"), ("worse", "3"), ("a", "4"))
     assert "WRONGTYPE" in bad
+    assert "WRONGTYPE" in worse
     assert before[0] < after[0]
+    assert int(shard.client.hget(shard.keys.clock, "id")) == after[0]
     shard.client.delete(shard.keys.stream("/", "bad"))
 
 

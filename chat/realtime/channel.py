@@ -11,7 +11,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 """
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
@@ -21,8 +21,11 @@ from socketio import packet
 
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
+from chat.realtime.entry import encode_body
 from chat.realtime.follower import Follower
+from chat.realtime.keys import Keys
 from chat.realtime.redis_client import redis_errors_as_unavailable
+from chat.realtime.rooms import list_rooms
 
 _TRIES, _CONFIRM_S = 3, 1.0  # for another node to change a client's rooms
 
@@ -32,6 +35,7 @@ class Channel(socketio.RedisManager):
 
     commands: Commands
     follower: Follower
+    keys: Keys
     has_recovery: bool
 
     def _publish(self, data: dict[str, Any]) -> None:
@@ -69,6 +73,21 @@ class Channel(socketio.RedisManager):
     def _handle_callback(self, message: dict[str, Any]) -> None:
         gevent.spawn(super()._handle_callback, message)
 
+    def publish_volatile(self, event: str, data: Any, namespace: str, room: Any, skip_sid: Any) -> None:
+        parts = self.encode_event(event, self.without_offset(data), namespace)
+        skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
+        rooms = list_rooms(room)
+        with redis_errors_as_unavailable():
+            for index, one in enumerate(rooms):
+                body = b"".join(encode_body(parts, skipped, rooms[:index]))
+                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), b"volatile " + body)
+
+    def encode_event(self, event: str, data: Any, namespace: str) -> Sequence[str | bytes]:
+        """Return an event as packets: a text, then attachments."""
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        encoded = self.server.packet_class(packet.EVENT, [event, *arguments], namespace).encode()
+        return encoded if isinstance(encoded, list) else [encoded]
+
     def ask_owner(self, method: str, sid: str, namespace: str, room: str) -> None:
         """Have the node of a client change its rooms, and wait until that is done.
 
@@ -77,14 +96,14 @@ class Channel(socketio.RedisManager):
         done: AsyncResult[None] = AsyncResult()
         number = self._generate_ack_id(sid, lambda: done.set(None))
         message = {"method": method, "sid": sid, "namespace": namespace, "room": room, "host_id": self.host_id}
-        for _ in range(_TRIES):
-            self._publish({**message, "confirm": number})
-            try:
-                done.get(timeout=_CONFIRM_S)
-            except gevent.Timeout:
-                continue
-            return
-        self.callbacks.pop(sid, None)
+        try:
+            for _ in range(_TRIES):
+                self._publish({**message, "confirm": number})
+                done.wait(_CONFIRM_S)
+                if done.ready():
+                    return
+        finally:
+            self.drop_callback(sid, number)
         raise Unavailable(f"no node has confirmed a change of the rooms of {sid}")
 
     def _handle_enter_room(self, message: dict[str, Any]) -> None:

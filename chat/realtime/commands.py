@@ -60,20 +60,30 @@ class Commands:
             while self._unsent:
                 if self._connection is None:
                     self._connect()
-                unsent, self._unsent = self._unsent, []
-                self._unanswered.extend(result for _, result in unsent)
-                connection = self._connection
-                connection.send_packed_command(
-                    [packed for command, _ in unsent for packed in connection.pack_command(*command)],
-                    check_health=False,
-                )
+                connection, packed = self._connection, self._pack()
+                if not packed:
+                    continue
+                connection.send_packed_command(packed, check_health=False)
                 if not self._is_reading:
                     self._is_reading = True
                     gevent.spawn(self._read, connection)
-        except (redis.RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._fail(error)
         finally:
             self._is_sending = False
+
+    def _pack(self) -> list[Any]:
+        """Return what is to be sent; what can't be is its asker's fault alone."""
+        unsent, self._unsent = self._unsent, []
+        packed: list[Any] = []
+        for command, result in unsent:
+            try:
+                packed += self._connection.pack_command(*command)
+            except (ValueError, redis.DataError) as error:
+                result.set_exception(error)
+            else:
+                self._unanswered.append(result)
+        return packed
 
     def _connect(self) -> None:
         connection = self._pool.get_connection()
@@ -90,31 +100,33 @@ class Commands:
 
     def _read(self, connection: Any) -> None:
         """Read answers until all have come."""
+        unanswered = self._unanswered  # of this connection's life; the object may be another life's by now
         try:
-            while self._unanswered and self._connection is connection:
+            while unanswered and self._unanswered is unanswered:
                 try:
                     answer = connection.read_response(disable_decoding=True, timeout=_ANSWER_S)
                 except redis.ResponseError as error:
-                    self._unanswered.popleft().set_exception(error)
+                    unanswered.popleft().set_exception(error)
                 else:
-                    self._unanswered.popleft().set(answer)
-        except (redis.RedisError, OSError) as error:
-            if self._connection is connection:
+                    unanswered.popleft().set(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            if self._unanswered is unanswered:
                 self._fail(error)
         finally:
-            self._is_reading = False
+            if self._unanswered is unanswered:
+                self._is_reading = False
 
     def _fail(self, error: Exception) -> None:
         """Give the connection up, and tell whoever waits."""
         connection, self._connection = self._connection, None
+        self._is_reading = False
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
         if not isinstance(error, redis.RedisError):
             error = redis.ConnectionError(str(error))
         waiting = [*self._unanswered, *(result for _, result in self._unsent)]
-        self._unanswered.clear()
-        self._unsent.clear()
+        self._unanswered, self._unsent = deque(), []
         for result in waiting:
             result.set_exception(error)
 

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any, Protocol
 
 import gevent
 import redis
@@ -22,6 +21,7 @@ from chat.realtime.entry import Entry
 from chat.realtime.log import Log
 from chat.realtime.metrics import MESSAGES_FOLLOWED
 from chat.realtime.position import Position
+from chat.realtime.receiver import Receiver
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.subscription import Subscription
 
@@ -40,25 +40,6 @@ _OTHER_FORMAT = (
 )
 _MAX_CATCH_UP = 100_000  # messages
 _VOLATILE = b"volatile "  # in front of a body that is not in the log
-
-
-class Receiver(Protocol):
-    """Whom a follower tells what it hears."""
-
-    def on_entry(self, entry: Entry) -> None:
-        """A message, in the log's order."""
-
-    def on_volatile(self, stream: str, body: bytes) -> None:
-        """A message that is not in the log."""
-
-    def on_taken(self, sid: str, generation: int) -> None:
-        """A session of this node was taken by another connection."""
-
-    def on_return(self) -> None:
-        """Redis is back, nothing has been delivered yet. Raises ``redis.RedisError``."""
-
-    def on_lost(self, streams: list[str]) -> None:
-        """Messages of these rooms are lost to this node."""
 
 
 class _Room:
@@ -162,7 +143,7 @@ class Follower:
             try:
                 self._subscription.open()
                 self._held, self._marked = [], 0
-                gevent.spawn(self._catch_up, self._subscription.connection)
+                gevent.spawn(self._catch_up, self._subscription.life)
                 yield from self._read()
             except (redis.RedisError, OSError) as error:
                 failures = failures + 1 if self._held is not None else 0
@@ -228,20 +209,22 @@ class Follower:
 
     # Catching up
 
-    def _catch_up(self, connection: Any) -> None:
+    def _catch_up(self, life: object) -> None:
         """Deliver what was stored while there was no connection; go live."""
         try:
             self._subscription.wait_until_confirmed()
             self.position.show()
             self._wait_for_others()
             self._receiver.on_return()
-            if self._subscription.connection is connection:
-                self._recover(connection)
-        except (redis.RedisError, Unavailable) as error:
+            if self._subscription.life is life:
+                self._recover(life)
+        except (Exception, gevent.Timeout) as error:
             if "FORMAT" in str(error):
                 log.error(_OTHER_FORMAT, str(error).rpartition("FORMAT ")[2].split()[0])
+            elif not isinstance(error, redis.RedisError | Unavailable):
+                log.exception("catching up failed")
             log.debug("not caught up: %s", error)
-            if self._subscription.connection is connection:
+            if self._subscription.life is life:
                 self._subscription.interrupt()
 
     def _wait_for_others(self) -> None:
@@ -256,11 +239,14 @@ class Follower:
             self.position.show()
         self._run = run
 
-    def _recover(self, connection: Any) -> None:
+    def _recover(self, life: object) -> None:
         if self.position.id and self._epoch == self._log.epoch:
-            self._read_what_is_missing()
+            self._read_what_is_missing(life)
         else:
-            self._wait_for_marker(self._log.newest)
+            for room in self._rooms.values():
+                room.last, room.since = None, 0
+            self.position.id = 0
+            self._wait_for_marker(life, self._log.newest)
         self._epoch = self._log.epoch
         turn_ends = monotonic() + _SLICE_S
         while self._held:
@@ -270,27 +256,31 @@ class Follower:
                 if monotonic() > turn_ends:
                     wait_a_turn()
                     turn_ends = monotonic() + _SLICE_S
-                if self._subscription.connection is not connection:
+                if self._subscription.life is not life:
                     return  # what is left will be read again
         self._held = None
         self.position.advance(self._marked)
 
-    def _read_what_is_missing(self) -> None:
+    def _read_what_is_missing(self, life: object) -> None:
         starts = {stream: max(self.position.id, room.since, room.last or 0) for stream, room in self._rooms.items()}
         reading = self._log.read(starts, most=_MAX_CATCH_UP)
-        self._wait_for_marker(reading.newest if reading else self._log.newest)
+        self._wait_for_marker(life, reading.newest if reading else self._log.newest)
         lost = list(starts) if reading is None else reading.incomplete
-        for stream in self._rooms.keys() & lost:
-            self._rooms[stream] = _Room()
+        for stream in self._rooms.keys() & starts:
+            room = self._rooms[stream]
+            if stream in lost:
+                room.last = None
+            elif room.last is not None:  # what is at or below the position is settled
+                room.last = max(room.last, starts[stream])
         if lost:
             self._receiver.on_lost(lost)
         self._held = sorted({*(reading.entries if reading else ()), *(self._held or ())})
 
-    def _wait_for_marker(self, id: int) -> None:
+    def _wait_for_marker(self, life: object, id: int) -> None:
         """Wait until everything up to ``id`` has come over this connection."""
         deadline = monotonic() + _DEAF_S
         while self._marked < id or not self._marked:
-            if monotonic() > deadline or self._subscription.connection is None:
+            if monotonic() > deadline or self._subscription.life is not life:
                 raise Unavailable("Redis does not answer")
             self.position.request_marker()
             gevent.sleep(0.002)

@@ -3,9 +3,12 @@
 Overridden of ``socketio.Server`` (5.18), and why:
 
 - ``_handle_event``: an event to a namespace that the client has not joined closes the connection.
+- ``_trigger_event``: a connect or disconnect handler that takes an argument less is known by its signature. (Stock
+  calls it again when it raises a ``TypeError``, whatever it has done by then.)
 - ``_handle_event_internal``: a refused or failed event is answered; one that Redis could not take is not.
 """
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +36,18 @@ class Handling(socketio.Server):
     manager: Manager | RedisManager
     eio: EngineServer
     _get_user: Callable[[str], str | None]
+
+    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        handler, arguments = self._get_event_handler(event, namespace, args)
+        if handler is not None:
+            return handler(*(_fit(handler, arguments) if event in ("connect", "disconnect") else arguments))
+        namespace_handler, arguments = self._get_namespace_handler(namespace, args)
+        if namespace_handler is None:
+            return self.not_handled
+        method = getattr(namespace_handler, f"on_{event}", None)
+        if event in ("connect", "disconnect") and method is not None:
+            arguments = _fit(method, arguments)
+        return namespace_handler.trigger_event(event, *arguments)
 
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         namespace = namespace or "/"
@@ -74,3 +89,14 @@ class Handling(socketio.Server):
     def _acknowledge(self, eio_sid: str, namespace: str, id: int, answer: Any) -> None:
         arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
         self._send_packet(eio_sid, self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments))
+
+
+def _fit(handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments that a connect or disconnect handler takes: all, or all but the last."""
+    try:
+        inspect.signature(handler).bind(*arguments)
+    except TypeError:
+        return arguments[:-1]
+    except ValueError:  # it has no signature
+        pass
+    return arguments

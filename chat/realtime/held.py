@@ -10,7 +10,7 @@ class Replay(NamedTuple):
     """What a client is sent as soon as it has joined, before everything else."""
 
     messages: list[Message] = []
-    newest: int = 0  #: what is in the log up to here is among them, or the client has it
+    newest: int = 0  #: what is in the log up to here is among them, or the client has it; more may be among them
     is_whole: bool = False  #: of all its rooms; else of its inboxes
 
 

@@ -38,6 +38,7 @@ class Joining(socketio.Server):
     environ: Environs
     _connect_timeout_s: float
     _identify: Callable[[dict[str, Any], Any], str | None]
+    _end: Callable[[str, str, str, str], None]
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         namespace = namespace or "/"
@@ -49,6 +50,7 @@ class Joining(socketio.Server):
             return
         if not self.manager.wait_until_ready(self._connect_timeout_s):
             self.eio.disconnect(eio_sid)
+        if connection.closed:
             return
         connection.hold(namespace)
         replay = None
@@ -63,7 +65,7 @@ class Joining(socketio.Server):
         finally:
             sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
             if replay is None and sid is not None:
-                self.manager.recovery.close(sid)
+                self.manager.recovery.close(sid, eio_sid)
                 self.manager.disconnect(sid, namespace, ignore_queue=True)
             connection.release(replay)
         self.environ.pack(eio_sid)
@@ -99,10 +101,17 @@ class Joining(socketio.Server):
         if self.manager.sid_from_eio_sid(eio_sid, namespace) != sid:
             return None  # somebody else has taken its session meanwhile
         if refusal is not None:
-            recovery.end(sid)
+            recovery.end(sid, eio_sid)
             self._refuse(eio_sid, namespace, refusal)
             return None
-        return replay if self.always_connect and replay else self._accept(eio_sid, namespace, sid, replay)
+        if self.always_connect:
+            return replay
+        try:
+            return self._accept(eio_sid, namespace, sid, replay)
+        except BaseException:  # the handler believes that the client is there
+            recovery.close(sid, eio_sid)
+            self._end(eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
+            raise
 
     def _accept(self, eio_sid: str, namespace: str, sid: str, replay: Replay | None) -> Replay:
         """Answer the client's CONNECT; what it is sent first comes behind."""
@@ -115,15 +124,7 @@ class Joining(socketio.Server):
     def _ask_handler(self, namespace: str, sid: str, environ: dict[str, Any], auth: Any) -> Any:
         """Call the connect handler; return what the client is told if it is refused, else ``None``."""
         try:
-            try:
-                success = self._trigger_event("connect", namespace, sid, environ, auth)
-            except TypeError as error:
-                if auth:
-                    raise
-                try:
-                    success = self._trigger_event("connect", namespace, sid, environ)  # a handler without auth
-                except TypeError:
-                    raise error from None
+            success = self._trigger_event("connect", namespace, sid, environ, auth)
         except exceptions.ConnectionRefusedError as error:
             return error.error_args
         except ConnectionRefusedError:

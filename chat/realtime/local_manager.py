@@ -5,7 +5,7 @@ from typing import Any
 import socketio
 
 from chat.realtime.connection import Connection
-from chat.realtime.recovery import NoRecovery
+from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.rooms import Rooms
 
 

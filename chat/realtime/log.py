@@ -4,6 +4,7 @@ A *shard* is a part of the log with one clock; an *epoch* names one unbroken lif
 of the loop is stored in one batch. A batch whose answer was lost is repeated under its number: it is stored once.
 """
 
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
 from chat.realtime.keys import Keys
 from chat.realtime.metrics import MESSAGES_STORED
+
+log = logging.getLogger(__name__)
 
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 _STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
@@ -57,7 +60,8 @@ class Stored(NamedTuple):
 class Reading(NamedTuple):
     """What was stored in some rooms, ordered by id."""
 
-    newest: int  # the clock when it was read
+    oldest: int  # the clock when the first of it was read
+    newest: int  # the clock when the last of it was read
     entries: list[Entry]
     incomplete: list[str]  # keys of the streams of which something is missing
 
@@ -85,13 +89,13 @@ class Log:
         self.newest = 0
         self.keys = keys
         self._commands = commands
-        self._limits = limits
+        self.limits = limits
         self._wait_until_ready = wait_until_ready
         self._on_new_epoch = on_new_epoch
         self._past_epochs: set[str] = set()
         self._batch_key = ""
         self._batch_number = 0
-        self._pending: deque[tuple[Outgoing, AsyncResult[Stored]]] = deque()
+        self._pending: deque[tuple[Outgoing, AsyncResult[Stored], float]] = deque()
         self._is_writing = False
 
     def start(self, node: str) -> None:
@@ -125,7 +129,8 @@ class Log:
             NoRecipient: there is no such session.
         """
         waiting: list[AsyncResult[Stored]] = [AsyncResult() for _ in messages]
-        self._pending.extend(zip(messages, waiting, strict=True))
+        deadline = monotonic() + _STORE_S
+        self._pending.extend((message, result, deadline) for message, result in zip(messages, waiting, strict=True))
         if not self._is_writing:
             self._is_writing = True
             gevent.spawn(self._write)
@@ -150,19 +155,20 @@ class Log:
         entries: list[Entry] = []
         incomplete: list[str] = []
         names = list(starts)
-        newest = 0
+        oldest = newest = 0
         for first in range(0, max(len(names), 1), _ROOMS_AT_ONCE):
             some = names[first : first + _ROOMS_AT_ONCE]
             keys = [self.keys.clock, *(key for name in some for key in (name, self.keys.room_of(name)))]
             arguments: list[Any] = [*self.clock_arguments, most, _MAX_READ_BYTES, *(starts[name] for name in some)]
             epoch, id, is_all, missing, found = self._commands.run("read", keys, arguments)
             newest = self.see(epoch, id)
+            oldest = oldest or newest
             if not is_all:
                 return None
             entries += decode_entries(found, some)
             incomplete += [some[index] for index in missing]
         entries.sort()
-        return Reading(newest, entries, incomplete)
+        return Reading(oldest, newest, entries, incomplete)
 
     def read_history(
         self, namespace: str, room: str | None, *, before: int, most: int, most_bytes: int
@@ -176,22 +182,19 @@ class Log:
             while self._pending:
                 batch = self._take_batch()
                 try:
-                    answers = self._execute([message for message, _ in batch])
-                except (Unavailable, redis.RedisError, OSError) as error:
-                    for _, result in batch:
-                        result.set_exception(Unavailable(f"Redis could not store it: {error}"))
-                    continue
-                for (_, result), (id, nodes) in zip(batch, answers, strict=True):
-                    if id:
-                        result.set(Stored(int(id), nodes))
-                    elif nodes == b"recipient":
-                        result.set_exception(NoRecipient("Nobody by that id is connected."))
-                    else:
-                        result.set_exception(Unavailable(f"Redis could not store it: {nodes.decode()}"))
+                    answers = self._execute([message for message, _, _ in batch], batch[0][2])
+                    for (_, result, _), (id, nodes) in zip(batch, answers, strict=True):
+                        _resolve(result, id, nodes)
+                except (Exception, gevent.Timeout) as error:
+                    if not isinstance(error, Unavailable | redis.RedisError):
+                        log.exception("storing failed")
+                    for _, result, _ in batch:
+                        if not result.ready():
+                            result.set_exception(Unavailable(f"Redis could not store it: {error}"))
         finally:
             self._is_writing = False
 
-    def _take_batch(self) -> "list[tuple[Outgoing, AsyncResult[Stored]]]":
+    def _take_batch(self) -> "list[tuple[Outgoing, AsyncResult[Stored], float]]":
         batch = [self._pending.popleft()]
         size = sum(map(len, batch[0][0].body))
         while self._pending and len(batch) < _BATCH_MESSAGES:
@@ -201,11 +204,10 @@ class Log:
             batch.append(self._pending.popleft())
         return batch
 
-    def _execute(self, messages: list[Outgoing]) -> list[Any]:
+    def _execute(self, messages: list[Outgoing], deadline: float) -> list[Any]:
         """Run the script, again and again while its answer is lost."""
         self._batch_number += 1
         keys, arguments = self._describe(messages)
-        deadline = monotonic() + _STORE_S
         while True:
             if not self._wait_until_ready(max(deadline - monotonic(), 0.0)):
                 raise Unavailable("Redis does not answer")
@@ -222,7 +224,7 @@ class Log:
                 return list(answers)
 
     def _describe(self, messages: list[Outgoing]) -> tuple[list[str], list[Any]]:
-        keys, limits = self.keys, self._limits
+        keys, limits = self.keys, self.limits
         names = [keys.clock, self._batch_key]
         arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000)]
         for namespace, room, body, once, known_s, recipient in messages:
@@ -234,6 +236,16 @@ class Log:
             )
             arguments += (int(known_s * 1000) if once else 0, 1 if recipient else 0, *body)
         return names, arguments
+
+
+def _resolve(result: "AsyncResult[Stored]", id: bytes, nodes: Any) -> None:
+    """Hand one message's answer of the store script to who waits for it."""
+    if id:
+        result.set(Stored(int(id), nodes))
+    elif nodes == b"recipient":
+        result.set_exception(NoRecipient("Nobody by that id is connected."))
+    else:
+        result.set_exception(Unavailable(f"Redis could not store it: {nodes.decode()}"))
 
 
 def decode_entries(found: list[Any], names: Sequence[str]) -> list[Entry]:

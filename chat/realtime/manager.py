@@ -10,10 +10,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - what concerns the channel of python-socketio's own (``chat.realtime.channel``).
 """
 
-from collections.abc import Sequence
 from typing import Any
-
-from socketio import packet
 
 from chat.errors import Unavailable
 from chat.realtime.channel import Channel
@@ -116,7 +113,7 @@ class RedisManager(Rooms, Channel):
         elif callback is not None:
             super().emit(event, data, namespace, room, skip_sid, callback, **kwargs)
         elif kwargs.get("volatile"):
-            self._publish_volatile(event, data, namespace, room, skip_sid)
+            self.publish_volatile(event, data, namespace, room, skip_sid)
         else:
             self.store(event, data, namespace, room, skip_sid)
 
@@ -148,7 +145,7 @@ class RedisManager(Rooms, Channel):
             Unavailable: Redis could not take it just now.
             NoRecipient: there is no such client.
         """
-        parts = self._encode(event, data, namespace)
+        parts = self.encode_event(event, data, namespace)
         skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
         rooms = list_rooms(room)
         messages = [
@@ -156,20 +153,6 @@ class RedisManager(Rooms, Channel):
             for index, one in enumerate(rooms)
         ]
         return self.log.store(messages)[0]
-
-    def _publish_volatile(self, event: str, data: Any, namespace: str, room: Any, skip_sid: Any) -> None:
-        parts = self._encode(event, self.without_offset(data), namespace)
-        skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
-        rooms = list_rooms(room)
-        with redis_errors_as_unavailable():
-            for index, one in enumerate(rooms):
-                body = b"".join(encode_body(parts, skipped, rooms[:index]))
-                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), b"volatile " + body)
-
-    def _encode(self, event: str, data: Any, namespace: str) -> Sequence[str | bytes]:
-        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        encoded = self.server.packet_class(packet.EVENT, [event, *arguments], namespace).encode()
-        return encoded if isinstance(encoded, list) else [encoded]
 
     def _decode(self, body: bytes) -> list[Any]:
         taken_apart = decode_body(body)
@@ -194,10 +177,10 @@ class RedisManager(Rooms, Channel):
             return
         if not isinstance(room, str):
             raise TypeError(f"a room's name is a text, not {room!r}")
-        if self.is_in_room(sid, namespace, room):
+        eio_sid, session = self.eio_sid_from_sid(sid, namespace), self.sessions.get(sid)
+        if self.is_in_room(sid, namespace, room) and (session is None or room in session.floors):
             return
         self.basic_enter_room(sid, namespace, room)
-        session = self.sessions.get(sid)
         stream = self.keys.stream(namespace, room)
         try:
             self.follower.wait_until_following(stream)
@@ -208,7 +191,8 @@ class RedisManager(Rooms, Channel):
         except Taken as error:
             self.recovery.drop(error.session)
         except BaseException:
-            self.basic_leave_room(sid, namespace, room)
+            if self.eio_sid_from_sid(sid, namespace) == eio_sid:
+                self.basic_leave_room(sid, namespace, room)
             raise
 
     def leave_room(self, sid: str, namespace: str, room: str) -> None:
@@ -251,6 +235,12 @@ class RedisManager(Rooms, Channel):
 
     def on_pong(self, connection: Connection) -> None:
         self.inboxes.on_pong(connection.sid)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: str) -> None:
+        eio_sid = self.eio_sid_from_sid(sid, namespace)
+        super().basic_leave_room(sid, namespace, room)
+        if eio_sid is not None:
+            self.inboxes.remove(eio_sid, self.keys.stream(namespace, room))
 
     # From the follower
 

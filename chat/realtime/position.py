@@ -1,7 +1,8 @@
 """A node's position, and how it is moved on where nothing happens."""
 
 import logging
-from collections import deque
+from heapq import heappop, heappush
+from itertools import count
 from time import monotonic
 
 import gevent
@@ -30,8 +31,9 @@ class Position:
         self.channel = ""  # of the markers
         self._log = shard
         self._commands = commands
-        self._is_marking = False
-        self._waiting: deque[tuple[int, AsyncResult[None]]] = deque()
+        self._is_marking = self._is_asked_again = False
+        self._waiting: list[tuple[int, int, AsyncResult[None]]] = []  # a heap
+        self._count = count()
 
     def start(self, node: str) -> None:
         """Have markers on the channel of ``node``."""
@@ -42,19 +44,15 @@ class Position:
         if id <= self.id:
             return
         self.id = id
-        for _ in range(len(self._waiting)):
-            wanted, result = self._waiting.popleft()
-            if wanted <= id:
-                result.set(None)
-            else:
-                self._waiting.append((wanted, result))
+        while self._waiting and self._waiting[0][0] <= id:
+            heappop(self._waiting)[2].set(None)
 
     def wait_until_passed(self, id: int) -> None:
         """Wait until everything up to ``id`` has been delivered. Raises ``Unavailable``."""
         if self.id >= id:
             return
         result: AsyncResult[None] = AsyncResult()
-        self._waiting.append((id, result))
+        heappush(self._waiting, (id, next(self._count), result))
         self.request_marker()
         try:
             result.get(timeout=_PASS_S)
@@ -63,7 +61,9 @@ class Position:
 
     def request_marker(self) -> None:
         """Have a marker published soon, at most one at a time."""
-        if not self._is_marking:
+        if self._is_marking:
+            self._is_asked_again = True  # the clock of the one that is under way may be too low
+        else:
             self._is_marking = True
             gevent.spawn(self._publish_marker)
 
@@ -77,7 +77,10 @@ class Position:
     def _publish_marker(self) -> None:
         try:
             self.show()
+            while self._is_asked_again:
+                self._is_asked_again = False
+                self.show()
         except redis.RedisError as error:
             log.debug("no marker: %s", error)
         finally:
-            self._is_marking = False
+            self._is_marking = self._is_asked_again = False

@@ -14,73 +14,26 @@ import gevent
 import redis
 
 from chat.errors import Unavailable
-from chat.realtime.entry import Entry, decode_body, decode_offset, encode_offset, make_messages
+from chat.realtime.entry import Body, Entry, decode_body, decode_offset, encode_offset, make_messages
 from chat.realtime.held import Replay
 from chat.realtime.message import Message
 from chat.realtime.metrics import SESSIONS_ENDED, SESSIONS_NOT_RESUMED, SESSIONS_RESUMED
+from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.session import NotResumable, Session, Taken
+from chat.realtime.slices import Slices
 
 if TYPE_CHECKING:
     from chat.realtime.manager import RedisManager
-    from chat.realtime.rooms import Rooms
 
 _RENEWALS = 10  # in which the sessions of a node are renewed, one after the other
 _MAX_REPLAY = 10_000  # messages; who missed more begins anew
 _MAX_PID = 128
 _LEAVING_S = 5.0
+_RENEW_AGAIN_S = 0.5
 
 
 log = logging.getLogger(__name__)
-
-
-class NoRecovery:
-    """The clients of a process without Redis: nothing outlives a connection."""
-
-    def __init__(self, manager: "Rooms") -> None:
-        self._manager = manager
-
-    def split_auth(self, data: Any) -> tuple[Any, Any, Any]:
-        """Return the app's part of what a client sent with CONNECT, then its pid and offset, if it has any."""
-        return data, None, None
-
-    def begin(self, eio_sid: str, namespace: str, owner: str) -> str:
-        """Return the sid of a new client."""
-        sid = self._manager.pre_connect(eio_sid, namespace)
-        assert sid is not None  # it was asked before
-        return sid
-
-    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
-        """Return the sid of a client that came back, and what it missed; ``None`` if it is to begin anew."""
-        return None
-
-    def write(self, sid: str) -> Replay:
-        """The client is about to be told that it has joined; return what it is sent first."""
-        return Replay()
-
-    def describe(self, sid: str) -> dict[str, str]:
-        """Return what CONNECT is answered with."""
-        return {"sid": sid}
-
-    def is_recovered(self, sid: str) -> bool:
-        """Return whether the client came back to its session."""
-        return False
-
-    def enter_inbox(self, sid: str, namespace: str, room: str) -> None:
-        """Put a client that is connecting into a room whose messages wait for it."""
-        self._manager.basic_enter_room(sid, namespace, room)
-
-    def save(self, sid: str, data: Any) -> None:
-        """Keep what ``save_session`` was given."""
-
-    def close(self, sid: str) -> None:
-        """The client's connection was lost."""
-
-    def end(self, sid: str) -> None:
-        """The client is gone for good."""
-
-    def forget(self, eio_sid: str) -> None:
-        """The connection has ended."""
 
 
 class Recovery(NoRecovery):
@@ -94,6 +47,8 @@ class Recovery(NoRecovery):
         self._follower = manager.follower
         self._log = manager.log
         self._keys = manager.keys
+        # Thousands at once: others get their turn in between.
+        self._abandoned: Slices[str] = Slices(lambda eio_sid: manager.server.eio.disconnect(eio_sid or "none"))
 
     def start(self) -> None:
         """Keep the sessions alive from now on."""
@@ -108,6 +63,7 @@ class Recovery(NoRecovery):
     def begin(self, eio_sid: str, namespace: str, owner: str) -> str:
         sid = super().begin(eio_sid, namespace, owner)
         session = self._sessions.open(sid, namespace, owner)
+        session.eio_sid = eio_sid
         session.began_at = self._follower.position.id
         session.floors = {sid: session.began_at, None: session.began_at}
         return sid
@@ -117,9 +73,10 @@ class Recovery(NoRecovery):
         keys, namespace = self._keys, session.namespace
         self._follower.wait_until_following(*(keys.stream(namespace, room) for room in session.floors))
         newest, entries = self._sessions.write(session)
-        session.is_written = True
         if entries:
             self._follower.position.wait_until_passed(newest)
+        for entry in entries:
+            self._manager.inboxes.on_delivered(entry.room, entry.id)
         return Replay(self._make_messages(session, entries), newest)
 
     def describe(self, sid: str) -> dict[str, str]:
@@ -133,9 +90,10 @@ class Recovery(NoRecovery):
         session = self._sessions[sid]
         if not session.is_written:
             session.inboxes = (*session.inboxes, room)
-        eio_sid = self._manager.eio_sid_from_sid(sid, namespace) or ""
-        self._manager.inboxes.add(eio_sid, [self._keys.stream(namespace, room)])
+        elif room not in session.inboxes:
+            raise RuntimeError("an inbox is entered in a connect handler, and not with always_connect")
         self._manager.enter_room(sid, namespace, room)
+        self._manager.inboxes.add(session.eio_sid, self._keys.stream(namespace, room))
 
     def save(self, sid: str, data: Any) -> None:
         session = self._sessions.get(sid)
@@ -147,60 +105,66 @@ class Recovery(NoRecovery):
             self.drop(session)
 
     def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
+        epoch = self._log.epoch
         try:
             session = self._take(pid, owner, namespace)
         except NotResumable as error:
             SESSIONS_NOT_RESUMED.labels(str(error)).inc()
             return None
         manager, sid = self._manager, session.sid
+        session.eio_sid = eio_sid
+        own = manager.server.eio.sockets[eio_sid].session
         try:
-            self._wait_until_gone(sid, namespace)
+            self._wait_until_gone(session)
             manager.add_client(sid, eio_sid, namespace)
             for room in session.floors:
                 if room not in (None, sid):
                     manager.basic_enter_room(sid, namespace, room)
-            manager.inboxes.add(eio_sid, [self._keys.stream(namespace, room) for room in session.inboxes])
-            manager.server.eio.sockets[eio_sid].session[namespace] = session.data
-            replay = self._replay(session, offset)
+            for room in session.inboxes:
+                manager.inboxes.add(eio_sid, self._keys.stream(namespace, room))
+            own[namespace] = session.data
+            replay = self._replay(session, offset, epoch)
         except NotResumable as error:
             SESSIONS_NOT_RESUMED.labels(str(error)).inc()
-            self.end(sid)
-            manager.disconnect(sid, namespace, ignore_queue=True)
-            manager.inboxes.remove(eio_sid)
+            self.end(sid, eio_sid)
+            if manager.eio_sid_from_sid(sid, namespace) == eio_sid:
+                manager.disconnect(sid, namespace, ignore_queue=True)
+            own.pop(namespace, None)
             return None
         except BaseException:
-            self.close(sid)
+            self.close(sid, eio_sid)
             raise
         SESSIONS_RESUMED.inc()
         return sid, replay
 
-    def _wait_until_gone(self, sid: str, namespace: str) -> None:
+    def _wait_until_gone(self, session: Session) -> None:
         """Wait until the disconnect handler of the connection before has run, if that was on this node."""
         with gevent.Timeout(_LEAVING_S, Unavailable("the connection before has not ended yet")):
-            while self._manager.is_sid_room(namespace, sid):
+            while self._manager.is_sid_room(session.namespace, session.sid):
                 gevent.sleep(0.005)
+        if session.is_taken:
+            raise Unavailable("another connection has taken the session")
 
     def _take(self, pid: Any, owner: str, namespace: str) -> Session:
         """Take the session of a client that comes back; whoever had it before is dropped."""
-        if not isinstance(pid, str) or not 0 < len(pid) <= _MAX_PID:
+        if not isinstance(pid, str) or not pid.isascii() or not 0 < len(pid) <= _MAX_PID:
             raise NotResumable("unknown")
-        session = self._sessions.take(pid, owner)
+        before = self._sessions.get(pid.partition(".")[0])
+        connection = self._manager.server.eio.sockets.get(before.eio_sid) if before is not None else None
+        is_open_here = connection is not None and not connection.closed
+        session = self._sessions.take(pid, owner, namespace, is_open_here=is_open_here)
         before = self._sessions.get(session.sid)
         if before is not None:
             self.drop(before)
         self._sessions.adopt(session)
-        if session.namespace != namespace:
-            self.end(session.sid)
-            raise NotResumable("foreign")
         return session
 
-    def _replay(self, session: Session, offset: Any) -> Replay:
+    def _replay(self, session: Session, offset: Any, epoch: str) -> Replay:
         """Return what a client that comes back has missed. It is in its rooms already, and its messages are held."""
         keys, namespace, shard = self._keys, session.namespace, self._log
         received = decode_offset(offset, shard.epoch)
         starts = {keys.stream(namespace, room): max(floor, received) for room, floor in session.floors.items()}
         self._follower.wait_until_following(*starts)
-        epoch = shard.epoch
         with redis_errors_as_unavailable():
             reading = shard.read(starts, most=_MAX_REPLAY)
         if reading is None:
@@ -210,29 +174,33 @@ class Recovery(NoRecovery):
         if received > reading.newest:
             raise NotResumable("offset")
         self._follower.position.wait_until_passed(reading.newest)
-        if shard.epoch != epoch or session.is_taken:
+        if session.is_taken:
+            raise Unavailable("another connection has taken the session")
+        if shard.epoch != epoch:
             raise NotResumable("epoch")
-        return Replay(self._make_messages(session, reading.entries), reading.newest, is_whole=True)
+        for room in session.inboxes:
+            self._manager.inboxes.on_delivered(keys.stream(namespace, room), reading.newest)
+        return Replay(self._make_messages(session, reading.entries, received), reading.oldest, is_whole=True)
 
-    def close(self, sid: str) -> None:
+    def close(self, sid: str, eio_sid: str) -> None:
         session = self._sessions.get(sid)
-        if session is not None and session.is_written:
+        if session is None or session.eio_sid != eio_sid:
+            return
+        if session.is_written:
             self._sessions.close(session)
-        elif session is not None:
+        else:
             self._sessions.forget(session)
 
-    def end(self, sid: str) -> None:
+    def end(self, sid: str, eio_sid: str) -> None:
         session = self._sessions.get(sid)
-        if session is not None:
+        if session is not None and session.eio_sid == eio_sid:
             self._sessions.end(session)
-
-    def forget(self, eio_sid: str) -> None:
-        self._manager.inboxes.remove(eio_sid)
 
     def drop(self, session: Session) -> None:
         """The session belongs to another connection by now: nothing more is done for this one."""
-        self._sessions.forget(session)
-        self._manager.server.drop(session.sid, session.namespace)
+        if not session.is_taken:
+            self._sessions.forget(session)
+            self._manager.server.drop(session.sid, session.namespace, session.eio_sid)
 
     def on_taken(self, sid: str, generation: int) -> None:
         """Another node has taken a session."""
@@ -249,16 +217,14 @@ class Recovery(NoRecovery):
     def abandon(self, session: Session, why: str) -> None:
         """Not all can be delivered any more: the client comes back, and is told so."""
         SESSIONS_ENDED.labels(why).inc()
-        eio_sid = self._manager.eio_sid_from_sid(session.sid, session.namespace)
-        self.end(session.sid)
-        self._manager.server.eio.disconnect(eio_sid)
+        self._sessions.end(session)
+        self._abandoned.add(session.eio_sid)
 
-    def _make_messages(self, session: Session, entries: list[Entry]) -> list[Message]:
-        rooms = session.floors.keys()
+    def _make_messages(self, session: Session, entries: list[Entry], received: int = 0) -> list[Message]:
         messages: list[Message] = []
         for entry in entries:
             body = decode_body(entry.body)
-            if session.sid not in body.skip and not any(room in rooms for room in body.elsewhere):
+            if session.sid not in body.skip and not _has_copy(session, entry, body, received):
                 offset = encode_offset(self._log.epoch, entry.id) if self._manager.has_recovery else None
                 messages += make_messages(body, entry.id, offset)
         return messages
@@ -269,9 +235,30 @@ class Recovery(NoRecovery):
             sessions = self._sessions.get_all()
             size = max(1, -(-len(sessions) // _RENEWALS))
             for number in range(_RENEWALS):
-                try:
-                    for session in self._sessions.renew(sessions[number * size : (number + 1) * size]):
-                        self.drop(session)
-                except redis.RedisError as error:
-                    log.debug("sessions not renewed: %s", error)
+                while not self._renew(sessions[number * size : (number + 1) * size]):
+                    gevent.sleep(_RENEW_AGAIN_S)
                 gevent.sleep(self._sessions.renew_every_s / _RENEWALS)
+
+    def _renew(self, sessions: list[Session]) -> bool:
+        """Keep some sessions alive, and drop those that others have taken; return whether Redis took it."""
+        try:
+            for session in self._sessions.renew(sessions):
+                self.drop(session)
+        except redis.RedisError as error:
+            log.debug("sessions not renewed: %s", error)
+            return False
+        except (Exception, gevent.Timeout):
+            log.exception("sessions not renewed")
+        return True
+
+
+def _has_copy(session: Session, entry: Entry, body: Body, received: int) -> bool:
+    """Return whether a client gets, or has got, a copy of an emit to several rooms in one that was listed before.
+
+    The copies were stored together, so their ids follow each other.
+    """
+    first = entry.id - len(body.elsewhere)
+    floors = session.floors
+    return first <= received < entry.id or any(
+        room in floors and floors[room] < first + number for number, room in enumerate(body.elsewhere)
+    )

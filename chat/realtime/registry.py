@@ -52,4 +52,6 @@ class Registry:
                 had_begun = True
             except redis.RedisError as error:
                 log.debug("lease not renewed: %s", error)
+            except (Exception, gevent.Timeout):
+                log.exception("lease not renewed")
             gevent.sleep(_RENEW_S)

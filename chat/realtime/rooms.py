@@ -170,6 +170,13 @@ class Rooms(BaseManager):
         if callback is not None:
             callback(*data)
 
+    def drop_callback(self, sid: str, id: int) -> None:
+        """Nobody waits for this acknowledgement any more."""
+        callbacks = self.callbacks.get(sid, {})
+        callbacks.pop(id, None)
+        if not callbacks:
+            self.callbacks.pop(sid, None)
+
     def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
         id = next(self._callback_ids)
         self.callbacks.setdefault(sid, {})[id] = callback

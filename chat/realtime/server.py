@@ -172,15 +172,16 @@ class Server(Joining, Handling, Calls, Service):
             self._send_packet(eio_sid, self.packet_class(packet.DISCONNECT, namespace=namespace))
             connection = self.eio.sockets[eio_sid]
             connection.fail_calls(namespace)
-            self.manager.recovery.end(sid)
+            self.manager.recovery.end(sid, eio_sid)
             connection.enqueue(0, self._end, eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
 
-    def drop(self, sid: str, namespace: str) -> None:
+    def drop(self, sid: str, namespace: str, eio_sid: str) -> None:
         """Forget a client whose session another connection has taken: it is told so, and no handler runs for it."""
-        eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
-        if eio_sid is not None:
-            self._send_packet(eio_sid, self.packet_class(packet.DISCONNECT, namespace=namespace))
-            self.eio.sockets[eio_sid].fail_calls(namespace)
+        connection = self.eio.sockets.get(eio_sid)
+        if connection is not None and self.manager.eio_sid_from_sid(sid, namespace) == eio_sid:
+            for message in self.encode(self.packet_class(packet.DISCONNECT, namespace=namespace)):
+                connection.send(message)  # before what is held, if it is joining
+            connection.fail_calls(namespace)
             self.manager.disconnect(sid, namespace, ignore_queue=True)
             self._unjoined.add(eio_sid)
 
@@ -237,16 +238,15 @@ class Server(Joining, Handling, Calls, Service):
     def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
         if sid is not None:
-            self.manager.recovery.end(sid)
+            self.manager.recovery.end(sid, eio_sid)
             self._end(eio_sid, namespace or "/", sid, reason or self.reason.CLIENT_DISCONNECT)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for namespace in self.manager.get_namespaces_of(eio_sid):
             sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
             if sid is not None:
-                self.manager.recovery.close(sid)
+                self.manager.recovery.close(sid, eio_sid)
                 self._end(eio_sid, namespace, sid, reason)
-        self.manager.recovery.forget(eio_sid)
         self.environ.pop(eio_sid, None)
         self._assembler.drop(eio_sid)
 
@@ -257,9 +257,9 @@ class Server(Joining, Handling, Calls, Service):
         self.manager.pre_disconnect(sid, namespace)
         try:
             self._trigger_event("disconnect", namespace, sid, reason)
-        except (Exception, gevent.Timeout):
+        except BaseException:  # whatever it is, nothing of the client stays
             log.exception("the disconnect handler of %s failed", sid)
-        finally:
+        if self.manager.eio_sid_from_sid(sid, namespace) == eio_sid:
             self.manager.disconnect(sid, namespace, ignore_queue=True)
         if not self.eio.sockets[eio_sid].closed and not self._has_joined(eio_sid):
             self._unjoined.add(eio_sid)

@@ -15,6 +15,7 @@ class Session:
     __slots__ = (
         "began_at",
         "data",
+        "eio_sid",
         "floors",
         "generation",
         "inboxes",
@@ -38,6 +39,7 @@ class Session:
         self.began_at = 0  # the node's position when it was opened
         self.is_written = False
         self.is_taken = False
+        self.eio_sid = ""  # whose it is on this node
 
     def get_fields(self, node: str) -> dict[str, str | bytes | int]:
         """Return the hash that Redis keeps of it."""

@@ -8,7 +8,7 @@ takes it: what the one before still writes is refused. Each room has a *floor*: 
 import contextlib
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gevent
@@ -27,7 +27,6 @@ from chat.settings import LEASE_S
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
-_MAX_INBOX = 10_000  # messages
 
 
 class Sessions:
@@ -45,7 +44,8 @@ class Sessions:
         self._log = shard
         self._keys = shard.keys
         self.renew_every_s = max(window_s / 2, 1.0)
-        self._ttl_ms = int((window_s + LEASE_S + self.renew_every_s) * 1000)
+        # A session that was written when a round of renewals had just begun comes last in the next one.
+        self._ttl_ms = int((window_s + LEASE_S + 2 * self.renew_every_s) * 1000)
         self._sessions: dict[str, Session] = {}
         self._closing: list[Session] = []
         self._ending: list[Session] = []
@@ -89,22 +89,33 @@ class Sessions:
             inboxes += [stream, keys.room_of(stream), keys.pointer(stream)]
         fields = [part for field in session.get_fields(self._node).items() for part in field]
         epoch_before = shard.epoch
-        with redis_errors_as_unavailable():
+        session.is_written = True  # what joins from now on is written by itself, behind this
+        with self._unwritten_on_failure(session), redis_errors_as_unavailable():
             epoch, newest, found = self._commands.run(
                 "connect",
                 keys=[keys.clock, keys.session(session.sid), *inboxes],
                 arguments=[
                     *shard.clock_arguments,
                     self._ttl_ms,
-                    _MAX_INBOX,
+                    shard.limits.length,
                     *(get_field(room) for room in session.inboxes),
                     *fields,
                 ],
             )
         id = shard.see(epoch, newest)
         if shard.epoch != epoch_before:
+            session.is_written = False
             raise Unavailable("the log of messages began anew")
         return id, sorted(decode_entries(found, names))
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _unwritten_on_failure(session: Session) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            session.is_written = False
+            raise
 
     def join(self, session: Session, room: str) -> int:
         """Write that a client joined ``room``; return its floor. Raises ``Unavailable``, ``Taken``."""
@@ -192,8 +203,14 @@ class Sessions:
                     self._restore(session)
         return taken
 
-    def take(self, pid: str, owner: str) -> Session:
+    def take(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
         """Take the session ``pid`` for a connection of this node.
+
+        Args:
+            pid: what the client shows.
+            owner: who it is.
+            namespace: what it joins.
+            is_open_here: whether a connection of this node has the session, and is open.
 
         Raises:
             NotResumable: there is no such session, or not for this client.
@@ -213,6 +230,8 @@ class Sessions:
                     keys.leases,
                     keys.marks,
                     sid,
+                    namespace,
+                    int(is_open_here),
                 ],
             )
         if reason:
@@ -260,6 +279,6 @@ class Sessions:
         id = self._log.see(epoch, newest)
         if refusal == b"taken":
             raise Taken(session)
-        if refusal == b"missing" and verb in ("join", "set"):
+        if refusal == b"missing" and verb in ("join", "set") and self._sessions.get(session.sid) is session:
             self._restore(session, **{field: value or id})
         return id

@@ -39,11 +39,7 @@ class Subscription:
         self._is_sending = False
         self._sending = BoundedSemaphore()
         self._connection: Any = None
-
-    @property
-    def connection(self) -> Any:
-        """The connection, to be compared with another one; ``None`` without one."""
-        return self._connection
+        self.life = object()  #: another one whenever the connection was lost or made
 
     def add(self, name: str) -> None:
         """Listen to the channel ``name`` from now on."""
@@ -70,16 +66,20 @@ class Subscription:
     def open(self) -> None:
         """Connect, and subscribe to everything. Raises ``redis.RedisError``."""
         connection = self._pool.get_connection()
-        self._connection = connection
+        self._connection, self.life = connection, object()
         self._commands.clear()
+        for event in self._confirmed.values():
+            event.set()  # who waits looks again
+        self._confirmed.clear()
         self._unconfirmed = Counter(self._names)
         names = list(self._names)
         for first in range(0, len(names), _NAMES_AT_ONCE):
-            self._send(connection, "SUBSCRIBE", *names[first : first + _NAMES_AT_ONCE])
+            self._send(self.life, "SUBSCRIBE", *names[first : first + _NAMES_AT_ONCE])
 
     def close(self) -> None:
         """Give the connection up."""
         connection, self._connection = self._connection, None
+        self.life = object()
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
@@ -95,10 +95,12 @@ class Subscription:
         turn_ends = monotonic() + _SLICE_S
         while True:
             kind, name, data = connection.read_response(disable_decoding=True, timeout=_SILENT_S)
+            channel = name.decode()
             if kind == b"message":
-                yield name.decode(), data
+                if channel not in self._unconfirmed:  # else it is from before the channel was given up and added again
+                    yield channel, data
             elif kind == b"subscribe":
-                self._on_confirmed(name.decode())
+                self._on_confirmed(channel)
             if monotonic() > turn_ends:
                 wait_a_turn()
                 turn_ends = monotonic() + _SLICE_S
@@ -119,18 +121,21 @@ class Subscription:
 
     def _send_commands(self) -> None:
         """Send what is queued, in order: one command for neighbours of one kind."""
+        life = self.life
         try:
             while self._commands and self._connection is not None:
+                life = self.life
                 commands, self._commands = self._commands, []
                 for verb, group in groupby(commands, itemgetter(0)):
-                    self._send(self._connection, verb, *(name for _, name in group))
+                    self._send(life, verb, *(name for _, name in group))
         except (redis.RedisError, OSError) as error:
             log.debug("not sent, the next connection will be subscribed: %s", error)
-            self.interrupt()
+            if self.life is life:
+                self.interrupt()
         finally:
             self._is_sending = False
 
-    def _send(self, connection: Any, verb: str, *names: str) -> None:
+    def _send(self, life: object, verb: str, *names: str) -> None:
         with self._sending:
-            if connection is self._connection:
-                connection.send_command(verb, *names, check_health=False)
+            if self.life is life:
+                self._connection.send_command(verb, *names, check_health=False)

@@ -102,10 +102,12 @@ class EngineServer(EngineHTTP, Service):
                 gevent.sleep(min(early_s, 0.1))
             if count % 100 == 99:
                 wait_a_turn()
-            connection.close(self.reason.SERVER_DISCONNECT)
+            # After what it has sent so far, with its acknowledgements.
+            connection.enqueue(0, connection.close, self.reason.SERVER_DISCONNECT)
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.sockets:
                 gevent.sleep(0.02)
+        self.disconnect()  # who waits for a handler that does not end
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
         """Log one packet, for ``CHAT_LOG_LEVEL=debug``."""

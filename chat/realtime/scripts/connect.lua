@@ -1,6 +1,6 @@
 -- Writes a new session, and reads its inboxes from their pointers.
 -- KEYS: clock, session; then for each inbox: stream, room, pointer
--- ARGV: 4 for the clock; lifetime (ms); most entries; then for each inbox the session's field of its floor; then fields
+-- ARGV: 4 for the clock; lifetime (ms); most entries of an inbox; then for each inbox the session's field of its floor; then fields
 --       and values of the session
 -- Returns: epoch, newest id, and a list of index, id, prev, body for each entry. If the epoch is another than the
 -- caller's, nothing was written.
@@ -12,13 +12,12 @@ end
 local inboxes = (#KEYS - 2) / 3
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'epoch', epoch, unpack(ARGV, 7 + inboxes))
-local left, answer = tonumber(ARGV[6]), {}
+local answer = {}
 for i = 0, inboxes - 1 do
   local k = 3 + 3 * i
   local pointer = redis.call('GET', KEYS[k + 2]) or '0'
   redis.call('HSET', KEYS[2], ARGV[7 + i], pointer)
-  local entries = read(KEYS[k], KEYS[k + 1], pointer, left)
-  left = left - #entries
+  local entries = read(KEYS[k], KEYS[k + 1], pointer, ARGV[6])
   append(answer, i, entries)
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[5])

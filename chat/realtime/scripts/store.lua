@@ -23,8 +23,11 @@ end
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local number, length, max_bytes, lifetime = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local done = redis.call('GET', KEYS[2])
-if done and done:match('^%d+') == number then
+local last = done and tonumber(done:match('^%d+'))
+if last == tonumber(number) then
   return cjson.decode(done:match(' (.*)'))
+elseif last and last > tonumber(number) then
+  error('STALE') -- it was given up, or repeated, long ago
 end
 local time = now()
 
@@ -70,7 +73,9 @@ end
 local answer = {epoch}
 for i = 0, (#KEYS - 2) / 4 - 1 do
   local k, a = 3 + 4 * i, 9 + 4 * i
-  answer[i + 2] = store(KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
+  local is_stored, one = pcall(
+    store, KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
+  answer[i + 2] = is_stored and one or {'', type(one) == 'table' and one.err or tostring(one)}
 end
 redis.call('HSET', KEYS[1], 'id', text(newest))
 redis.call('SET', KEYS[2], number .. ' ' .. cjson.encode(answer), 'PX', 60000)

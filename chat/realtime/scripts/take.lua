@@ -1,7 +1,7 @@
 -- Takes a session for another connection.
 -- KEYS: clock, session
 -- ARGV: 4 for the clock; pid, owner, node, lifetime (ms), what a node's lease's key and its channel's name begin with,
---       the session's sid
+--       the session's sid, the namespace, 1 if a connection of the node has it and is open
 -- Returns: '' and the session's fields and values, or why not: 'unknown', 'foreign', 'epoch', 'twin'
 
 local epoch = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
@@ -13,7 +13,7 @@ end
 if not session.pid or session.pid ~= ARGV[5] then
   return {'unknown'}
 end
-if session.owner ~= ARGV[6] then
+if session.owner ~= ARGV[6] or session.namespace ~= ARGV[12] then
   return {'foreign'}
 end
 if session.epoch ~= epoch then
@@ -22,7 +22,11 @@ end
 local time = now()
 if session.is_open == '1' then
   -- two tabs that resume one session; the second gets one of its own
-  if time - tonumber(session.resumed or 0) < 1000000 and redis.call('EXISTS', ARGV[9] .. session.node) == 1 then
+  local is_open = ARGV[13] == '1'
+  if session.node ~= ARGV[7] then
+    is_open = redis.call('EXISTS', ARGV[9] .. session.node) == 1
+  end
+  if is_open and time - tonumber(session.resumed or 0) < 1000000 then
     return {'twin'}
   end
   redis.call('PUBLISH', ARGV[10] .. session.node, 'taken ' .. ARGV[11] .. ' ' .. session.generation)

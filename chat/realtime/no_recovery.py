@@ -1,0 +1,54 @@
+"""What a server asks of its clients' sessions, where there are none: nothing outlives a connection."""
+
+from typing import TYPE_CHECKING, Any
+
+from chat.realtime.held import Replay
+
+if TYPE_CHECKING:
+    from chat.realtime.rooms import Rooms
+
+
+class NoRecovery:
+    """The clients of a process without Redis: nothing outlives a connection."""
+
+    def __init__(self, manager: "Rooms") -> None:
+        self._manager = manager
+
+    def split_auth(self, data: Any) -> tuple[Any, Any, Any]:
+        """Return the app's part of what a client sent with CONNECT, then its pid and offset, if it has any."""
+        return data, None, None
+
+    def begin(self, eio_sid: str, namespace: str, owner: str) -> str:
+        """Return the sid of a new client."""
+        sid = self._manager.pre_connect(eio_sid, namespace)
+        assert sid is not None  # it was asked before
+        return sid
+
+    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
+        """Return the sid of a client that came back, and what it missed; ``None`` if it is to begin anew."""
+        return None
+
+    def write(self, sid: str) -> Replay:
+        """The client is about to be told that it has joined; return what it is sent first."""
+        return Replay()
+
+    def describe(self, sid: str) -> dict[str, str]:
+        """Return what CONNECT is answered with."""
+        return {"sid": sid}
+
+    def is_recovered(self, sid: str) -> bool:
+        """Return whether the client came back to its session."""
+        return False
+
+    def enter_inbox(self, sid: str, namespace: str, room: str) -> None:
+        """Put a client that is connecting into a room whose messages wait for it."""
+        self._manager.basic_enter_room(sid, namespace, room)
+
+    def save(self, sid: str, data: Any) -> None:
+        """Keep what ``save_session`` was given."""
+
+    def close(self, sid: str, eio_sid: str) -> None:
+        """The client's connection ``eio_sid`` was lost."""
+
+    def end(self, sid: str, eio_sid: str) -> None:
+        """The client, which has the connection ``eio_sid``, is gone for good."""
