@@ -132,9 +132,11 @@ def test_the_page_comes_back_by_itself_when_its_worker_is_killed(open_page, site
     port = site.workers.ports[int(page.inner_text("#worker")[-2:]) - 1]
     os.kill(site.workers.get_worker(port), signal.SIGKILL)
     expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
+    send(page, "written meanwhile")
+    expect(page.locator("#log li.message[data-state=sending]")).to_contain_text("written meanwhile")
     expect(page.locator("#state")).to_have_attribute("data-state", "connected", timeout=15_000)
-    send(page, "back again")
-    expect(page.locator("#log li.message[data-state=sent]")).to_contain_text("back again")
+    expect(page.locator("#log")).to_contain_text("Connected again; nothing was missed.")
+    expect(page.locator("#log li.message[data-state=sent]")).to_contain_text("written meanwhile")
 
 
 @pytest.mark.parametrize("path", ["/?userId=anna", "/demo"])
