@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -20,7 +21,7 @@ from chat.realtime.scripts import NAMES, get_source
 
 log = logging.getLogger(__name__)
 
-_ANSWER_S = 3.0
+_ANSWER_S = 2.5  # below the socket's own timeout
 
 
 class Commands:
@@ -34,25 +35,32 @@ class Commands:
         self._pool: Any = client.connection_pool
         self._connection: Any = None
         self._unsent: list[tuple[tuple[Any, ...], AsyncResult[Any]]] = []
-        self._unanswered: deque[AsyncResult[Any]] = deque()
+        # When each was asked, in order; another object whenever the connection is another one.
+        self._unanswered: deque[tuple[float, AsyncResult[Any]]] = deque()
         self._is_sending = False
-        self._is_reading = False
 
-    def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], *, at_once: bool = False) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""
+        command = ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
         try:
-            return self.execute("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
+            return self.execute(*command, at_once=at_once)
         except redis.exceptions.NoScriptError:  # somebody has flushed them
             self.execute("SCRIPT", "LOAD", get_source(name))
-            return self.execute("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
+            return self.execute(*command)
 
-    def execute(self, *command: Any) -> Any:
-        """Execute a command; return its answer, texts as bytes. Raises ``redis.RedisError``."""
+    def execute(self, *command: Any, at_once: bool = False) -> Any:
+        """Execute a command; return its answer, texts as bytes. Raises ``redis.RedisError``.
+
+        ``at_once``: it does not wait for what others ask in this turn of the loop.
+        """
         result: AsyncResult[Any] = AsyncResult()
         self._unsent.append((command, result))
         if not self._is_sending:
             self._is_sending = True
-            gevent.spawn(self._send)
+            if at_once:
+                self._send()
+            else:
+                gevent.spawn(self._send)
         return result.get()
 
     def _send(self) -> None:
@@ -60,13 +68,9 @@ class Commands:
             while self._unsent:
                 if self._connection is None:
                     self._connect()
-                connection, packed = self._connection, self._pack()
-                if not packed:
-                    continue
-                connection.send_packed_command(packed, check_health=False)
-                if not self._is_reading:
-                    self._is_reading = True
-                    gevent.spawn(self._read, connection)
+                packed = self._pack()
+                if packed:
+                    self._connection.send_packed_command(packed, check_health=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._fail(error)
         finally:
@@ -76,13 +80,14 @@ class Commands:
         """Return what is to be sent; what can't be is its asker's fault alone."""
         unsent, self._unsent = self._unsent, []
         packed: list[Any] = []
+        now = monotonic()
         for command, result in unsent:
             try:
                 packed += self._connection.pack_command(*command)
             except (ValueError, redis.DataError) as error:
                 result.set_exception(error)
             else:
-                self._unanswered.append(result)
+                self._unanswered.append((now, result))
         return packed
 
     def _connect(self) -> None:
@@ -96,36 +101,35 @@ class Commands:
             connection.disconnect()
             self._pool.release(connection)
             raise
-        self._connection = connection
+        self._connection, self._unanswered = connection, deque()
+        gevent.spawn(self._read, connection, self._unanswered)
 
-    def _read(self, connection: Any) -> None:
-        """Read answers until all have come."""
-        unanswered = self._unanswered  # of this connection's life; the object may be another life's by now
+    def _read(self, connection: Any, unanswered: "deque[tuple[float, AsyncResult[Any]]]") -> None:
+        """Hand out answers as long as the connection lives."""
         try:
-            while unanswered and self._unanswered is unanswered:
+            while self._unanswered is unanswered:
                 try:
-                    answer = connection.read_response(disable_decoding=True, timeout=_ANSWER_S)
+                    answer = connection.read_response(disable_decoding=True, disconnect_on_error=False)
                 except redis.ResponseError as error:
-                    unanswered.popleft().set_exception(error)
+                    unanswered.popleft()[1].set_exception(error)
+                except redis.TimeoutError:  # of the socket, which is quiet for hours if nothing is asked
+                    if unanswered and monotonic() - unanswered[0][0] > _ANSWER_S:
+                        raise
                 else:
-                    unanswered.popleft().set(answer)
+                    unanswered.popleft()[1].set(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             if self._unanswered is unanswered:
                 self._fail(error)
-        finally:
-            if self._unanswered is unanswered:
-                self._is_reading = False
 
     def _fail(self, error: Exception) -> None:
         """Give the connection up, and tell whoever waits."""
         connection, self._connection = self._connection, None
-        self._is_reading = False
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
         if not isinstance(error, redis.RedisError):
             error = redis.ConnectionError(str(error))
-        waiting = [*self._unanswered, *(result for _, result in self._unsent)]
+        waiting = [result for _, result in (*self._unanswered, *self._unsent)]
         self._unanswered, self._unsent = deque(), []
         for result in waiting:
             result.set_exception(error)

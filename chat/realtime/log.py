@@ -213,7 +213,7 @@ class Log:
                 raise Unavailable("Redis does not answer")
             head = [*self.clock_arguments, self._batch_number, *arguments]
             try:
-                epoch, *answers = self._commands.run("store", keys, head)
+                epoch, *answers = self._commands.run("store", keys, head, at_once=True)
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 if monotonic() > deadline:
                     raise Unavailable(f"Redis does not answer: {error}") from error
