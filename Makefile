@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
-.PHONY: run test lint bench setup
+.PHONY: run test lint bench faults setup
 run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
@@ -19,6 +19,9 @@ lint: .venv/developer
 
 bench: .venv/bench benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+faults: setup
+	@exec $(BIN)/python -m benchmarks.faults $(ARGS)
 
 setup: .venv/packages node_modules/.package-lock.json
 

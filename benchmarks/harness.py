@@ -265,9 +265,11 @@ def get_free_ports(count: int) -> int:
             return ports[0]
 
 
-def wait_until(condition: Callable[[], bool], what: str, *processes: Process) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, *processes: Process, timeout_s: float = _START_TIMEOUT_S
+) -> None:
     """Wait until ``condition`` holds; raise if it takes too long or one of ``processes`` ends."""
-    deadline = time.monotonic() + _START_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while not condition():
         for process in processes:
             process.check()

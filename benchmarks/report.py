@@ -58,9 +58,9 @@ def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: 
     rows = [_HEAD, ("---", "---", *["---:"] * 5), *_get_rows(modules, figures, has_ranges=True)]
     methods = [f"**{name}.** {' '.join((module.__doc__ or '').split())}" for name, module in modules.items()]
     return _TEXT.format(
-        machine=_describe_machine(),
+        machine=describe_machine(),
         date=datetime.now(UTC).date(),
-        commit=_get_commit(),
+        commit=get_commit(),
         rounds=f"{rounds} round{'s' if rounds > 1 else ''}",
         table="\n".join(f"| {' | '.join(row)} |" for row in rows),
         socketio=_get_package_version("socket.io"),
@@ -105,7 +105,8 @@ def _get_shares(figures: Figures) -> Iterator[str]:
         yield f"{script} {', '.join(f'{share:.0f}' for share in shares)}"
 
 
-def _describe_machine() -> str:
+def describe_machine() -> str:
+    """Return processor, system and programs in a sentence."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     cores = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
@@ -124,7 +125,8 @@ def _describe_redis() -> str:
     return f"{'Valkey' if 'alkey' in answer else 'Redis'} {found[1] if found else answer}"
 
 
-def _get_commit() -> str:
+def get_commit() -> str:
+    """Return what is checked out, and whether the server was changed since."""
     commit = _ask("git", "rev-parse", "--short", "HEAD")
     changed = _ask("git", "status", "--porcelain", "--", "chat", "gunicorn.conf.py")
     return f"{commit} with changes" if changed else commit

@@ -1,0 +1,83 @@
+"""``make faults``: each fault while stock clients talk, and one table.
+
+    make faults                             all of them
+    make faults ARGS="--only kill-worker"   one; may be given several times
+    make faults ARGS="--quick"              fewer users
+    make faults ARGS="--write"              puts the table into RESULTS.md
+
+Logs and events of each scenario's last run are in ``.run/faults``. Exit codes: 0 all as promised, 1 not, 2 wrong usage.
+"""
+
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+
+import click
+
+from benchmarks.faults.oracle import ZEROS
+from benchmarks.faults.run import Outcome, format_table, get_folder, run, write_table
+from benchmarks.faults.scenarios import SCENARIOS, Scenario
+from benchmarks.faults.site import WORKERS
+from benchmarks.harness import ROOT
+from benchmarks.report import describe_machine, get_commit
+
+_TEXT = """## Faults
+
+{machine}
+
+{date}, commit `{commit}`: what becomes of the messages of {users} stock JavaScript clients (a third each on websocket,
+on polling, on polling with upgrade) that talk while something breaks under them: {workers} workers behind HAProxy,
+Redis with its append-only file. All columns from *{first}* to *{last}* must be zero.
+
+{table}
+"""
+
+
+@click.command(help=(__doc__ or "").partition("\n")[0])
+@click.option("--only", multiple=True, type=click.Choice([scenario.name for scenario in SCENARIOS]))
+@click.option("--quick", is_flag=True, help="Fewer users.")
+@click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
+def main(only: tuple[str, ...], quick: bool, write: bool) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    chosen = [scenario for scenario in SCENARIOS if scenario.name in only or not only]
+    outcomes = [found for scenario in chosen if (found := _run(scenario, quick))]
+    click.echo(format_table(outcomes))
+    if write:
+        path = ROOT / "benchmarks/RESULTS.md"
+        write_table(path, _format(outcomes))
+        click.echo(f"written: {path.relative_to(ROOT)}", err=True)
+    sys.exit(len(outcomes) < len(chosen) or any(outcome.faults for outcome in outcomes))
+
+
+def _run(scenario: Scenario, quick: bool) -> Outcome | None:
+    """Run one, and say what came of it; ``None`` if it could not be run to its end."""
+    start = time.monotonic()
+    click.echo(f"faults: {scenario.name} … ", nl=False, err=True)
+    try:
+        outcome = run(scenario, quick=quick)
+    except (OSError, RuntimeError) as error:
+        click.echo(f"broken off: {error}; see {get_folder(scenario).relative_to(ROOT)}", err=True)
+        return None
+    click.echo(f"{'; '.join(outcome.faults) or 'as promised'}, {time.monotonic() - start:.0f} s", err=True)
+    for example in outcome.verdict.examples:
+        click.echo(f"    {example}", err=True)
+    return outcome
+
+
+def _format(outcomes: list[Outcome]) -> str:
+    labels = list(ZEROS.values())
+    return _TEXT.format(
+        machine=describe_machine(),
+        date=datetime.now(UTC).date(),
+        commit=get_commit(),
+        users=max((outcome.scenario.users.count for outcome in outcomes), default=0),
+        workers=WORKERS,
+        first=labels[0],
+        last=labels[-1],
+        table=format_table(outcomes),
+    ).strip()
+
+
+if __name__ == "__main__":
+    main(prog_name="make faults ARGS=...")

@@ -1,0 +1,172 @@
+// Users with the stock, unmodified client. The first argument says who they are (JSON); commands come as lines of
+// JSON on stdin, and all that happens to them goes to stdout, a line of JSON each.
+import { createInterface } from "node:readline";
+import { io } from "socket.io-client";
+
+const config = JSON.parse(process.argv[2]);
+const TRANSPORTS = [["websocket"], ["polling"], ["polling", "websocket"]];
+const COMMON = "common";
+const MAX_QUEUED = 50; // a user says no more while this much is unanswered
+
+const users = new Map();
+const filler = "x".repeat(config.pad);
+let lines = [];
+
+const say = (event, user, more) => lines.push(JSON.stringify({ event, client: user?.name, ...more }));
+const flush = () => {
+  if (lines.length) process.stdout.write(`${lines.join("\n")}\n`);
+  lines = [];
+};
+setInterval(flush, 20);
+
+class User {
+  constructor(id, name, before) {
+    Object.assign(this, { id, name, number: 0, waiting: 0, rooms: new Set(), isSilent: true, left: Infinity });
+    const options = {
+      query: { userId: id },
+      transports: TRANSPORTS[Number(id) % 3],
+      ackTimeout: config.ackTimeout,
+      retries: config.retries,
+      reconnectionDelay: 100,
+      reconnectionDelayMax: 500,
+      forceNew: true,
+      autoConnect: false,
+    };
+    const socket = (this.socket = io(config.urls[Number(id) % config.urls.length], options));
+    if (before) Object.assign(socket, { _pid: before._pid, _lastOffset: before._lastOffset });
+    socket.on("connect", () => this.onConnect());
+    socket.on("disconnect", (reason) => {
+      this.lostAt ??= Date.now();
+      say("disconnect", this, { reason });
+    });
+    socket.on("connect_error", (error) => {
+      if (!socket.active) say("refused", this, { reason: error.message });
+    });
+    socket.onAny((event, ...args) => this.onEvent(event, args));
+    socket.connect();
+  }
+
+  get server() {
+    return this.socket.io.engine.id.split(".")[0];
+  }
+
+  onConnect() {
+    const { socket } = this;
+    const ms = this.lostAt ? Date.now() - this.lostAt : null;
+    say("connect", this, { recovered: socket.recovered, ms, sid: socket.id, server: this.server });
+    this.lostAt = null;
+    this.isSilent = this.name !== this.id; // a second tab only listens
+    socket.io.reconnectionDelay(100);
+    socket.io.reconnectionDelayMax(500);
+    if (socket.recovered) return;
+    this.rooms.clear();
+    config.rooms.forEach((room) => this.join(room));
+  }
+
+  join(room) {
+    this.waiting++;
+    this.socket.timeout(config.ackTimeout).emit("join", { room }, (error, answer) => {
+      this.waiting--;
+      if (answer?.ok) this.rooms.add(room);
+    });
+  }
+
+  onEvent(event, args) {
+    // With recovery on, the last argument of what is in the log is its offset.
+    if (this.socket._pid && typeof args.at(-1) === "string") args.pop();
+    const [data, meta] = args;
+    const { sender, number } = data;
+    const room = getRoom(event, data);
+    say("got", this, { sender, number, id: meta?.id, room });
+    if (config.fresh && room.startsWith("fresh") && sender === this.id) this.socket.emit("leave", { room }, () => {});
+    if (--this.left === 0) this.cut({});
+  }
+
+  /** The next message, as its number decides: to the common room, to one that was joined, or to another user. */
+  talk() {
+    if (this.isSilent || this.waiting >= MAX_QUEUED) return;
+    const rooms = [COMMON, ...this.rooms];
+    if (config.fresh) {
+      const fresh = `fresh-${this.id}-${this.number}`;
+      this.socket.emit("join", { room: fresh }, () => {});
+      this.send("message", { room: fresh });
+    } else if (this.number % 5 === 4) {
+      this.send("privateMessage", { toUser: String((Number(this.id) + this.number + 1) % config.count) });
+    } else {
+      this.send("message", { room: rooms[this.number % rooms.length] });
+    }
+  }
+
+  send(event, target, last = false) {
+    const number = this.number++;
+    const data = { ...target, sender: this.id, number };
+    if (config.ids) data.id = `${this.id}-${number}`;
+    if (filler && !last) data.filler = filler;
+    say("sent", this, { number, room: getRoom(event, data), last });
+    for (let time = 0; time < config.times; time++) {
+      this.waiting++;
+      this.socket.emit(event, data, (error, answer) => {
+        this.waiting--;
+        if (answer?.ok) say("acknowledged", this, { number, id: answer.id });
+        else say("failed", this, { number, reason: error ? error.message : answer.error.code });
+      });
+    }
+  }
+
+  /** End the TCP connection as a network does that is gone; come back after `away` ms; again after `again` events. */
+  cut({ away, again }) {
+    const { engine } = this.socket.io;
+    if (away) {
+      this.socket.io.reconnectionDelay(away);
+      this.socket.io.reconnectionDelayMax(away);
+    }
+    this.left = again ?? Infinity;
+    const wire = engine?.transport?.ws?._socket;
+    if (wire) wire.resetAndDestroy();
+    else engine?.onClose("transport error");
+  }
+}
+
+const getRoom = (event, data) => (event === "privateMessage" ? `user ${data.toUser}` : data.room);
+
+let timers = [];
+const commands = {
+  start() {
+    timers = [...users.values()].map((user) => setInterval(() => user.talk(), (1000 / config.rate) * (0.8 + 0.4 * Math.random())));
+  },
+  stop() {
+    timers.forEach(clearInterval);
+  },
+  last() {
+    for (const user of users.values()) if (!user.isSilent && user.socket.connected) user.send("message", { room: COMMON }, true);
+  },
+  cut({ away, again, server, clients }) {
+    for (const user of users.values()) {
+      const isMeant = clients ? clients.includes(user.name) : !server || (user.socket.connected && user.server === server);
+      if (isMeant) user.cut({ away, again });
+    }
+  },
+  join({ room, clients }) {
+    clients.forEach((name) => users.get(name)?.join(room));
+  },
+  twin({ client }) {
+    const user = users.get(client);
+    if (user) users.set(`${client}'`, new User(user.id, `${client}'`, user.socket));
+  },
+  quit() {
+    for (const user of users.values()) say("end", user, { connected: user.socket.connected });
+    flush();
+    process.stdout.write("", () => process.exit(0));
+  },
+};
+
+setInterval(() => {
+  say("waiting", null, { count: [...users.values()].reduce((sum, user) => sum + user.waiting, 0) });
+}, 200);
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const command = JSON.parse(line);
+    commands[command.do](command);
+  })
+  .on("close", () => process.exit(0));
+for (const id of config.users) users.set(id, new User(id, id));

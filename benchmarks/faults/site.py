@@ -1,0 +1,218 @@
+"""A farm that faults happen to: Redis with its append-only file, workers under gunicorn, HAProxy; real processes.
+
+All are on 127.0.0.1; each ends with the site, by its process id. What they say is kept in the site's folder.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import redis
+
+from benchmarks.harness import Process, get_free_ports, wait_until
+from chat.haproxy import parse_ranges, render
+from chat.programs import find_haproxy, find_redis
+
+WORKERS = 3
+READY_S = 30.0
+_HEARTBEAT_S = 45.0
+
+
+class Site:
+    """A context manager; the workers are numbered from 0.
+
+    Args:
+        folder: for logs and Redis' data; emptied first.
+        env: settings of the workers.
+    """
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        self._folder = folder
+        first = get_free_ports(2 + WORKERS)
+        self._redis_port, haproxy_port = first, first + 1
+        self.ports = [first + 2 + number for number in range(WORKERS)]
+        self.url = f"http://127.0.0.1:{haproxy_port}"
+        self._env = {
+            "REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "CHAT_BASE_PORT": str(self.ports[0]),
+            "CHAT_WORKERS": str(WORKERS),
+            "CHAT_DRAIN_S": "3",
+        } | env
+        self._processes: dict[str, Process] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        (self._folder / "redis").mkdir(parents=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._end)
+            self.start_redis()
+            self._start("workers", sys.executable, "-m", "gunicorn", **self._env)
+            self.start_haproxy()
+            self.wait_until_ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
+        for process in reversed(self._processes.values()):
+            process.kill()
+
+    def _start(self, name: str, *argv: str, **env: str) -> None:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = Process(*argv, env=env, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        """What the workers have said."""
+        return (self._folder / "workers.log").read_text(errors="replace")
+
+    def wait_until_ready(self) -> None:
+        """Wait until each worker takes new clients, and HAProxy too."""
+        for url in [self.url, *(f"http://127.0.0.1:{port}" for port in self.ports)]:
+            wait_until(lambda url=url: _is_ready(url), f"{url}/readyz", self._processes["workers"], timeout_s=READY_S)
+
+    # Workers
+
+    def get_worker(self, number: int) -> int:
+        """Return the process id of a worker."""
+        port = self.ports[number]
+        found = [pid for pid in self._processes["workers"].get_children() if port in _get_listening_ports(pid)]
+        if not found:
+            raise RuntimeError(f"no worker on port {port}")
+        return found[-1]
+
+    def get_server(self, number: int) -> str:
+        """Return a worker's name at HAProxy."""
+        return f"webserver{number + 1:02}"
+
+    def signal_worker(self, number: int, signum: int) -> None:
+        os.kill(self.get_worker(number), signum)
+
+    def replace_worker(self, number: int, signum: int) -> None:
+        """End a worker, and wait until gunicorn's master has another one ready."""
+        pid = self.get_worker(number)
+        os.kill(pid, signum)
+        wait_until(lambda: not _is_alive(pid), f"the end of worker {number}", timeout_s=READY_S)
+        self.wait_until_ready()
+
+    def kill_all_workers(self) -> None:
+        for pid in self._processes["workers"].get_children():
+            os.kill(pid, signal.SIGKILL)
+
+    def reload_workers(self) -> None:
+        """HUP: new workers take over, the old ones leave."""
+        old = set(self._processes["workers"].get_children())
+        os.kill(self._processes["workers"].pid, signal.SIGHUP)
+        wait_until(lambda: not any(map(_is_alive, old)), "the end of the old workers", timeout_s=READY_S)
+        self.wait_until_ready()
+
+    @contextlib.contextmanager
+    def stopped(self, number: int) -> Iterator[None]:
+        """A worker that does nothing for the block's time."""
+        pid = self.get_worker(number)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    # Redis
+
+    @property
+    def redis(self) -> redis.Redis:
+        """A client, for one command."""
+        return redis.Redis(port=self._redis_port, socket_timeout=5)
+
+    def start_redis(self) -> None:
+        options = ["--port", str(self._redis_port), "--bind", "127.0.0.1", "--dir", str(self._folder / "redis")]
+        options += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
+        self._start("redis", find_redis(), *options)
+        wait_until(self._redis_answers, "Redis", self._processes["redis"])
+
+    def _redis_answers(self) -> bool:
+        try:
+            return bool(self.redis.ping())
+        except redis.RedisError:
+            return False
+
+    def kill_redis(self) -> None:
+        self._processes["redis"].kill()
+
+    def signal_redis(self, signum: int) -> None:
+        os.kill(self._processes["redis"].pid, signum)
+
+    def cut_aof_tail(self, size: int) -> None:
+        """Take the last ``size`` bytes off the append-only file of a Redis that was killed."""
+        path = max((self._folder / "redis/appendonlydir").glob("*.incr.aof"), key=os.path.getmtime)
+        os.truncate(path, path.stat().st_size - size)
+
+    def cut_redis_connections(self, worker: int | None = None) -> None:
+        """Close the connections of one worker, or of all, at Redis' end."""
+        ports = _get_ports_to(self._redis_port, self.get_worker(worker)) if worker is not None else set()
+        with contextlib.closing(self.redis) as client:
+            for row in client.client_list():
+                if row["cmd"] != "client|list" and (not ports or int(row["addr"].rpartition(":")[2]) in ports):
+                    with contextlib.suppress(redis.ResponseError):  # it has gone by itself
+                        client.client_kill(row["addr"])
+
+    # HAProxy
+
+    def start_haproxy(self) -> None:
+        config = self._folder / "haproxy.cfg"
+        servers = parse_ranges([f"127.0.0.1:{self.ports[0]}-{self.ports[-1]}"])
+        bind = self.url.removeprefix("http://")
+        config.write_text(render(servers, bind=bind, heartbeat_s=_HEARTBEAT_S, source_rate=0))
+        self._start("haproxy", find_haproxy(), "-W", "-db", "-f", str(config))
+
+    def reload_haproxy(self) -> None:
+        os.kill(self._processes["haproxy"].pid, signal.SIGUSR2)
+
+    def kill_haproxy(self) -> None:
+        self._processes["haproxy"].kill()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=3) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _get_listening_ports(pid: int) -> set[int]:
+    return {local for local, _, state in _get_sockets(pid) if state == "0A"}
+
+
+def _get_ports_to(port: int, pid: int) -> set[int]:
+    """Return the local ports of a process's connections to ``port``."""
+    return {local for local, remote, _ in _get_sockets(pid) if remote == port}
+
+
+def _get_sockets(pid: int) -> Iterator[tuple[int, int, str]]:
+    """Yield local port, remote port and state of a process's TCP sockets, by Linux' /proc."""
+    inodes = set()
+    with contextlib.suppress(FileNotFoundError):  # it has ended
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(entry))
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        row = line.split()
+        if f"socket:[{row[9]}]" in inodes:
+            yield int(row[1].split(":")[1], 16), int(row[2].split(":")[1], 16), row[3]
