@@ -146,7 +146,7 @@ def judge(events: Iterable[Event]) -> Verdict:
     run = _Run(events)
     gaps = sorted(set(_find_gaps(run)))
     lost = (run.acknowledged - run.received) | {message for _, message in gaps if message in run.acknowledged}
-    found = {
+    found: dict[str, list[Any]] = {
         "lost": sorted(lost),
         "duplicates": list(_find_duplicates(run)),
         "stored_twice": [f"{m}: {sorted(ids)}" for m, ids in run.ids.items() if len(ids) > 1],
@@ -207,7 +207,7 @@ def _find_unordered(run: _Run) -> Iterator[str]:
                 if (what := (event["id"] or get_message(event), scope)) in seen:
                     continue
                 seen.add(what)
-                orders = [((event["sender"], scope), event["number"])]
+                orders: list[tuple[Any, int]] = [((event["sender"], scope), event["number"])]
                 if event["id"]:
                     orders.append((scope, int(event["id"])))
                 if any(newest.get(order, -1) > position for order, position in orders):
@@ -229,7 +229,9 @@ def _find_differing(run: _Run) -> Iterator[str]:
             for event in segment:
                 rooms[event["room"]][name].setdefault(get_message(event))
     for room, receivers in rooms.items():
-        places = {message: place for place, message in enumerate(max(receivers.values(), key=len))}
+        most = max(len(messages) for messages in receivers.values())
+        longest = next(messages for messages in receivers.values() if len(messages) == most)
+        places = {message: place for place, message in enumerate(longest)}
         for name, messages in receivers.items():
             newest = -1
             for message in messages:

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -79,7 +80,7 @@ class Site:
     def wait_until_ready(self) -> None:
         """Wait until each worker takes new clients, and HAProxy too."""
         for url in [self.url, *(f"http://127.0.0.1:{port}" for port in self.ports)]:
-            wait_until(lambda url=url: _is_ready(url), f"{url}/readyz", self._processes["workers"], timeout_s=READY_S)
+            wait_until(partial(_is_ready, url), f"{url}/readyz", self._processes["workers"], timeout_s=READY_S)
 
     # Workers
 

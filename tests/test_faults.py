@@ -1,0 +1,185 @@
+"""What becomes of messages when something breaks under stock clients; and the oracle that judges it."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.faults.oracle import judge
+from benchmarks.faults.run import run, write_table
+from benchmarks.faults.scenarios import SCENARIOS
+
+SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush")
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", SHORT)
+def test_what_is_promised_holds_under_faults(name):
+    outcome = run(BY_NAME[name], quick=True)
+    assert outcome.faults == [], "\n".join(outcome.verdict.examples)
+
+
+# The oracle
+
+
+def make_run(names="abc", count=9):
+    """Return the events of a run without a fault: each says ``count`` messages in turn, everybody receives all."""
+    events = [{"event": "connect", "client": name, "recovered": False, "ms": None} for name in names]
+    for number in range(count):
+        for name in names:
+            is_last = number == count - 1
+            message = {"number": number, "room": "common"}
+            answer = {"number": number, "id": f"{1700000000000000 + len(events)}"}
+            events.append({"event": "sent", "client": name, "last": is_last} | message)
+            events.append({"event": "acknowledged", "client": name} | answer)
+            events += [{"event": "got", "client": other, "sender": name} | message | answer for other in names]
+    return events + [{"event": "end", "client": name, "connected": True} for name in names]
+
+
+def find(events, client, number, sender="a", event="got"):
+    """Return where an event stands in a run."""
+    wanted = {"event": event, "client": client, "number": number} | ({"sender": sender} if event == "got" else {})
+    return next(index for index, one in enumerate(events) if wanted.items() <= one.items())
+
+
+def find_end(events, client):
+    return next(index for index, one in enumerate(events) if one["event"] == "end" and one["client"] == client)
+
+
+def reconnect(events, client, index, *, recovered):
+    """Insert a lost connection, and a new one, before an event."""
+    events[index:index] = [
+        {"event": "disconnect", "client": client, "reason": "transport close"},
+        {"event": "connect", "client": client, "recovered": recovered, "ms": 120},
+    ]
+
+
+def make_private(events, room="user b"):
+    """Make all of a run's messages but the last ones go to one user."""
+    last = max(event["number"] for event in events if event["event"] == "sent")
+    events[:] = [
+        event | ({"room": room} if "room" in event and event["number"] < last else {})
+        for event in events
+        if event["event"] != "got" or event["client"] == "b" or event["number"] == last
+    ]
+
+
+def test_a_run_without_a_fault_passes():
+    verdict = judge(make_run())
+    assert verdict.faults == {}
+    assert (verdict.sent, verdict.acknowledged, verdict.failed) == (27, 27, 0)
+    assert (verdict.recovered, verdict.not_recovered, verdict.p50) == (0, 0, None)
+
+
+@pytest.mark.parametrize("number", [4, 8])  # in the middle, and at the end
+def test_a_dropped_message_is_found(number):
+    events = make_run()
+    del events[find(events, "b", number)]
+    assert judge(events).faults == {"acknowledged, lost": 1, "silent gaps": 1}
+
+
+def test_a_message_that_is_dropped_before_it_was_acknowledged_is_a_gap_alone():
+    events = make_run()
+    del events[find(events, "a", 4, event="acknowledged")]
+    del events[find(events, "b", 4)]
+    assert judge(events).faults == {"silent gaps": 1}
+
+
+def test_a_message_that_nobody_got_is_lost():
+    events = make_run(names="a")
+    del events[find(events, "a", 0)]
+    assert judge(events).faults == {"acknowledged, lost": 1}
+
+
+def test_a_doubled_message_is_found():
+    events = make_run()
+    events.insert(find(events, "b", 6), events[find(events, "b", 5)])
+    assert judge(events).faults == {"duplicates": 1}
+
+
+def test_swapped_messages_are_found():
+    events = make_run()
+    first, second = find(events, "b", 5, "a"), find(events, "b", 5, "c")
+    events[first], events[second] = events[second], events[first]
+    faults = judge(events).faults
+    assert faults.keys() == {"out of order", "orders differ"}
+
+
+def test_differing_orders_are_found_without_ids_too():
+    events = make_run()
+    first, second = find(events, "b", 5, "a"), find(events, "b", 5, "c")
+    events[first], events[second] = events[second], events[first]
+    faults = judge([event | ({"id": None} if "id" in event else {}) for event in events]).faults
+    assert faults.keys() == {"orders differ"}
+
+
+def test_a_message_that_is_stored_twice_is_found():
+    events = make_run()
+    index = find(events, "b", 5, "c")
+    again = {"event": "got", "sender": "a", "number": 5, "room": "common", "id": str(int(events[index]["id"]) + 1)}
+    events[index + 2 : index + 2] = [again | {"client": name} for name in "abc"]
+    assert judge(events).faults["stored twice"] == 1
+
+
+def test_a_gap_is_silent_only_on_a_recovered_connection():
+    for recovered in (True, False):
+        events = make_run()
+        reconnect(events, "b", find(events, "b", 4), recovered=recovered)
+        del events[find(events, "b", 4)]
+        verdict = judge(events)
+        assert bool(verdict.faults) == recovered
+        assert (verdict.recovered, verdict.not_recovered) == (recovered, not recovered)
+        assert verdict.p50 == verdict.p99 == 120
+
+
+def test_what_is_missing_at_the_end_is_no_gap_for_a_client_that_has_gone():
+    events = make_run()
+    del events[find(events, "b", 8, "c")]
+    events[find_end(events, "b")]["connected"] = False
+    assert judge(events).faults == {}
+
+
+def test_a_client_that_hears_nothing_after_coming_back_is_found():
+    events = make_run()
+    index = find(events, "b", 4)
+    reconnect(events, "b", index, recovered=False)
+    events = [
+        event
+        for place, event in enumerate(events)
+        if place < index or (event["event"], event["client"]) != ("got", "b")
+    ]
+    assert judge(events).faults == {"acknowledged, lost": 3, "silent gaps": 3}  # everybody's last word
+
+
+def test_a_message_to_a_user_may_be_repeated_on_a_new_connection_alone():
+    for recovered in (True, False):
+        events = make_run()
+        make_private(events)
+        index = find(events, "b", 5)
+        again = events[find(events, "b", 4, "c")]
+        reconnect(events, "b", index, recovered=recovered)
+        events.insert(index + 2, again)
+        assert judge(events).faults == ({"duplicates": 1} if recovered else {})
+
+
+def test_ids_are_ordered_as_numbers():
+    events = make_run()
+    shorter = [event | ({"id": str(int(event["id"]) - 1700000000000000)} if "id" in event else {}) for event in events]
+    assert judge(shorter).faults == {}
+
+
+def test_the_table_takes_its_place_between_two_markers(tmp_path):
+    path = tmp_path / "RESULTS.md"
+    path.write_text("# Results\n\ntext\n")
+    write_table(path, "one")
+    write_table(path, "two")
+    assert path.read_text() == "# Results\n\ntext\n\n<!-- faults -->\ntwo\n<!-- end of faults -->\n"
+
+
+def test_a_scenario_says_what_does_not_hold():
+    events = make_run()
+    reconnect(events, "b", find(events, "b", 4), recovered=False)
+    verdict = judge(events)
+    assert BY_NAME["cut"].find_faults(None, events, verdict) == ["only 0 of 1 recovered"]
+    assert BY_NAME["flush"].find_faults(None, events, verdict) == []
+    assert BY_NAME["flush"].find_faults(None, events, replace(verdict, recovered=1)) == ["1 of 2 recovered"]
