@@ -20,7 +20,7 @@ lint: .venv/developer
 bench: .venv/bench benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-faults: setup
+faults: setup benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks.faults $(ARGS)
 
 setup: .venv/packages node_modules/.package-lock.json

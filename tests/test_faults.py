@@ -171,9 +171,9 @@ def test_ids_are_ordered_as_numbers():
 def test_the_table_takes_its_place_between_two_markers(tmp_path):
     path = tmp_path / "RESULTS.md"
     path.write_text("# Results\n\ntext\n")
-    write_table(path, "one")
-    write_table(path, "two")
-    assert path.read_text() == "# Results\n\ntext\n\n<!-- faults -->\ntwo\n<!-- end of faults -->\n"
+    write_table(path, "webfarm", "one")
+    write_table(path, "webfarm", "two")
+    assert path.read_text() == "# Results\n\ntext\n\n<!-- faults: webfarm -->\ntwo\n<!-- end of faults: webfarm -->\n"
 
 
 def test_a_scenario_says_what_does_not_hold():

@@ -3,6 +3,7 @@
     make faults                             all of them
     make faults ARGS="--only kill-worker"   one; may be given several times
     make faults ARGS="--quick"              fewer users
+    make faults ARGS="--peer node"          Node with its Redis Streams adapter, or stock python-socketio (stock)
     make faults ARGS="--write"              puts the table into RESULTS.md
 
 Logs and events of each scenario's last run are in ``.run/faults``. Exit codes: 0 all as promised, 1 not, 2 wrong usage.
@@ -19,10 +20,16 @@ from benchmarks.faults.oracle import ZEROS
 from benchmarks.faults.run import Outcome, format_table, get_folder, run, write_table
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
 from benchmarks.faults.site import WORKERS
-from benchmarks.harness import ROOT
+from benchmarks.harness import PEERS, ROOT
 from benchmarks.report import describe_machine, get_commit
 
-_TEXT = """## Faults
+_NAMES = {
+    "webfarm": "webfarm",
+    "node": "Node with the Redis Streams adapter and connection state recovery",
+    "stock": "stock python-socketio",
+}
+_NO_HUP = "hup"  # gunicorn's own; Node has nothing like it
+_TEXT = """## Faults: {name}
 
 {machine}
 
@@ -36,28 +43,31 @@ Redis with its append-only file. All columns from *{first}* to *{last}* must be 
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
 @click.option("--only", multiple=True, type=click.Choice([scenario.name for scenario in SCENARIOS]))
+@click.option("--peer", default="webfarm", type=click.Choice(PEERS), help="Whose servers (default webfarm).")
 @click.option("--quick", is_flag=True, help="Fewer users.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
-def main(only: tuple[str, ...], quick: bool, write: bool) -> None:
+def main(only: tuple[str, ...], peer: str, quick: bool, write: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     chosen = [scenario for scenario in SCENARIOS if scenario.name in only or not only]
-    outcomes = [found for scenario in chosen if (found := _run(scenario, quick))]
+    if peer == "node":
+        chosen = [scenario for scenario in chosen if scenario.name != _NO_HUP]
+    outcomes = [found for scenario in chosen if (found := _run(scenario, peer, quick))]
     click.echo(format_table(outcomes))
     if write:
         path = ROOT / "benchmarks/RESULTS.md"
-        write_table(path, _format(outcomes))
+        write_table(path, peer, _format(peer, outcomes))
         click.echo(f"written: {path.relative_to(ROOT)}", err=True)
     sys.exit(len(outcomes) < len(chosen) or any(outcome.faults for outcome in outcomes))
 
 
-def _run(scenario: Scenario, quick: bool) -> Outcome | None:
+def _run(scenario: Scenario, peer: str, quick: bool) -> Outcome | None:
     """Run one, and say what came of it; ``None`` if it could not be run to its end."""
     start = time.monotonic()
-    click.echo(f"faults: {scenario.name} … ", nl=False, err=True)
+    click.echo(f"faults: {peer} · {scenario.name} … ", nl=False, err=True)
     try:
-        outcome = run(scenario, quick=quick)
+        outcome = run(scenario, peer, quick=quick)
     except (OSError, RuntimeError) as error:
-        click.echo(f"broken off: {error}; see {get_folder(scenario).relative_to(ROOT)}", err=True)
+        click.echo(f"broken off: {error}; see {get_folder(scenario, peer).relative_to(ROOT)}", err=True)
         return None
     click.echo(f"{'; '.join(outcome.faults) or 'as promised'}, {time.monotonic() - start:.0f} s", err=True)
     for example in outcome.verdict.examples:
@@ -65,9 +75,10 @@ def _run(scenario: Scenario, quick: bool) -> Outcome | None:
     return outcome
 
 
-def _format(outcomes: list[Outcome]) -> str:
+def _format(peer: str, outcomes: list[Outcome]) -> str:
     labels = list(ZEROS.values())
     return _TEXT.format(
+        name=_NAMES[peer],
         machine=describe_machine(),
         date=datetime.now(UTC).date(),
         commit=get_commit(),

@@ -1,5 +1,6 @@
 // Users with the stock, unmodified client. The first argument says who they are (JSON); commands come as lines of
 // JSON on stdin, and all that happens to them goes to stdout, a line of JSON each.
+import { Agent } from "node:http";
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -30,6 +31,7 @@ class User {
       reconnectionDelay: 100,
       reconnectionDelayMax: 500,
       forceNew: true,
+      agent: (this.agent = new Agent()),
       autoConnect: false,
     };
     const socket = (this.socket = io(config.urls[Number(id) % config.urls.length], options));
@@ -77,7 +79,7 @@ class User {
     const [data, meta] = args;
     const { sender, number } = data;
     const room = getRoom(event, data);
-    say("got", this, { sender, number, id: meta?.id, room });
+    say("got", this, { sender, number, id: meta?.id ?? null, room });
     if (config.fresh && room.startsWith("fresh") && sender === this.id) this.socket.emit("leave", { room }, () => {});
     if (--this.left === 0) this.cut({});
   }
@@ -107,7 +109,7 @@ class User {
       this.waiting++;
       this.socket.emit(event, data, (error, answer) => {
         this.waiting--;
-        if (answer?.ok) say("acknowledged", this, { number, id: answer.id });
+        if (answer?.ok) say("acknowledged", this, { number, id: answer.id ?? null });
         else say("failed", this, { number, reason: error ? error.message : answer.error.code });
       });
     }
@@ -115,15 +117,14 @@ class User {
 
   /** End the TCP connection as a network does that is gone; come back after `away` ms; again after `again` events. */
   cut({ away, again }) {
-    const { engine } = this.socket.io;
     if (away) {
       this.socket.io.reconnectionDelay(away);
       this.socket.io.reconnectionDelayMax(away);
     }
     this.left = again ?? Infinity;
-    const wire = engine?.transport?.ws?._socket;
-    if (wire) wire.resetAndDestroy();
-    else engine?.onClose("transport error");
+    const polls = Object.values(this.agent.sockets).flat();
+    const wires = [this.socket.io.engine?.transport.ws?._socket, ...polls];
+    wires.forEach((wire) => wire?.resetAndDestroy());
   }
 }
 

@@ -13,7 +13,7 @@ from benchmarks.harness import ROOT
 
 _WARM_S, _AFTER_S = 2.0, 3.0  # of talk before and after the fault
 _FEW = 12  # users, when it has to be quick
-_BEGIN, _END = "<!-- faults -->", "<!-- end of faults -->"
+_BEGIN, _END = "<!-- faults: {} -->", "<!-- end of faults: {} -->"
 _HEAD = ("fault", "sent", "acknowledged", *ZEROS.values(), "recovered", "not", "reconnect p50, p99 (ms)", "")
 
 
@@ -26,16 +26,16 @@ class Outcome:
     faults: Sequence[str]
 
 
-def get_folder(scenario: Scenario) -> Path:
+def get_folder(scenario: Scenario, peer: str) -> Path:
     """Return where the logs and the events of its last run are."""
-    return ROOT / ".run/faults" / scenario.name
+    return ROOT / ".run/faults" / peer / scenario.name
 
 
-def run(scenario: Scenario, *, quick: bool = False) -> Outcome:
+def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Outcome:
     """Start a farm and its users, let the fault happen while they talk, and judge."""
-    folder = get_folder(scenario)
+    folder = get_folder(scenario, peer)
     users = replace(scenario.users, count=_FEW) if quick else scenario.users
-    with Site(folder, **scenario.env) as site:
+    with Site(peer, folder, **scenario.env) as site:
         with Crowd(users, [site.url], folder / "events.jsonl") as crowd:
             crowd.tell("start")
             time.sleep(_WARM_S)
@@ -65,8 +65,9 @@ def _get_row(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def write_table(path: Path, text: str) -> None:
-    """Put a text between the markers in a file, or behind all else if it has none."""
-    before, _, rest = path.read_text().partition(_BEGIN)
-    after = rest.partition(_END)[2] if rest else "\n"
-    path.write_text(f"{before.rstrip()}\n\n{_BEGIN}\n{text}\n{_END}{after}")
+def write_table(path: Path, peer: str, text: str) -> None:
+    """Put a text between the peer's markers in a file, or behind all else if it has none."""
+    begin, end = _BEGIN.format(peer), _END.format(peer)
+    before, _, rest = path.read_text().partition(begin)
+    after = rest.partition(end)[2] if rest else "\n"
+    path.write_text(f"{before.rstrip()}\n\n{begin}\n{text}\n{end}{after}")

@@ -1,17 +1,13 @@
-"""The faults: what happens to a farm while its users talk, and what must hold beside the oracle's zeros."""
+"""The rows of the table: a fault, whom it happens to, and what must hold beside the oracle's zeros."""
 
-import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks.faults import faults
 from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import Event, Verdict
-from benchmarks.faults.site import WORKERS, Site
-
-LEASE_S = 6
-ROUNDS = 3  # of a fault that happens again and again
+from benchmarks.faults.site import Site
 
 Check = Callable[[Site, list[Event], Verdict], str]
 
@@ -38,235 +34,17 @@ class Scenario:
 
     def find_faults(self, site: Site, events: list[Event], verdict: Verdict) -> list[str]:
         """Return what should have been and wasn't."""
-        faults = [f"{count} {label}" for label, count in verdict.faults.items()]
+        found = [f"{count} {label}" for label, count in verdict.faults.items()]
         back, anew = verdict.recovered, verdict.not_recovered
         if self.recovered and not back + anew:
-            faults.append("nobody lost a connection")
+            found.append("nobody lost a connection")
         if self.recovered == "all" and anew:
-            faults.append(f"only {back} of {back + anew} recovered")
+            found.append(f"only {back} of {back + anew} recovered")
         if self.recovered == "none" and back:
-            faults.append(f"{back} of {back + anew} recovered")
+            found.append(f"{back} of {back + anew} recovered")
         if not verdict.acknowledged:
-            faults.append("nothing was acknowledged")
-        return [*faults, *filter(None, [self.check(site, events, verdict)])]
-
-
-# Workers
-
-
-def kill_worker(site: Site, crowd: Crowd) -> None:
-    """`kill -9` of a worker, again and again."""
-    for number in range(ROUNDS):
-        site.replace_worker(number % WORKERS, signal.SIGKILL)
-        crowd.wait_until_connected()
-        time.sleep(1)
-
-
-def drain(site: Site, crowd: Crowd) -> None:
-    """SIGTERM of each worker in turn."""
-    for number in range(WORKERS):
-        site.replace_worker(number, signal.SIGTERM)
-        crowd.wait_until_connected()
-
-
-def hup(site: Site, crowd: Crowd) -> None:
-    """HUP of gunicorn's master."""
-    site.reload_workers()
-    crowd.wait_until_connected()
-
-
-def kill_all_workers(site: Site, crowd: Crowd) -> None:
-    """Every worker killed at once."""
-    site.kill_all_workers()
-    site.wait_until_ready()
-    crowd.wait_until_connected()
-
-
-def stop_worker(site: Site, crowd: Crowd) -> None:
-    """SIGSTOP of a worker for 8 s."""
-    with site.stopped(0):
-        time.sleep(8)
-
-
-def kill_worker_of_old_connections(site: Site, crowd: Crowd) -> None:
-    """`kill -9` of a worker whose connections are older than the window (3 s)."""
-    time.sleep(5)
-    site.replace_worker(0, signal.SIGKILL)
-    crowd.wait_until_connected()
-
-
-def wake_worker(site: Site, crowd: Crowd) -> None:
-    """A worker stopped until its lease ended, which then wakes; its users resumed elsewhere and joined another room."""
-    names = crowd.get_users_of(site.get_server(0))
-    with site.stopped(0):
-        crowd.tell("cut", clients=names)
-        crowd.wait_for("connect", len(names))
-        crowd.tell("join", clients=names, room="green")
-        time.sleep(LEASE_S)
-
-
-def trim(site: Site, crowd: Crowd) -> None:
-    """A worker stopped, and off its subscriptions, past the trimming of the streams (20 messages kept)."""
-    with site.stopped(0):
-        site.cut_redis_connections(0)
-        time.sleep(4)
-
-
-# Connections
-
-
-def cut(site: Site, crowd: Crowd) -> None:
-    """Every client's TCP connection reset."""
-    for _ in range(ROUNDS):
-        crowd.tell("cut")
-        crowd.wait_for("connect", len(crowd.names))
-        time.sleep(1)
-
-
-def cut_replay(site: Site, crowd: Crowd) -> None:
-    """Half of the connections cut for 4 s, and again in the middle of the replay of the rooms."""
-    names = crowd.names[::2]
-    for again in (1, 7, 30, 90):
-        crowd.tell("cut", away=4000, again=again, clients=names)
-        crowd.wait_for("connect", 2 * len(names))
-
-
-def two_tabs(site: Site, crowd: Crowd) -> None:
-    """A second tab resumes the session of one that is connected."""
-    time.sleep(1)
-    for name in crowd.names[:6]:
-        crowd.tell("twin", client=name)
-    crowd.wait_for("connect", 6)
-
-
-def two_tabs_at_once(site: Site, crowd: Crowd) -> None:
-    """Two tabs resume one session at once."""
-    names = crowd.names[:6]
-    crowd.tell("cut", clients=names)
-    for name in names:
-        crowd.tell("twin", client=name)
-    crowd.wait_for("connect", 2 * len(names))
-
-
-def stop_readers(site: Site, crowd: Crowd) -> None:
-    """Half of the readers stopped for 10 s."""
-    with crowd.half_stopped():
-        time.sleep(10)
-    crowd.wait_until_connected()
-
-
-def reload_haproxy(site: Site, crowd: Crowd) -> None:
-    """Reload of HAProxy."""
-    site.reload_haproxy()
-    time.sleep(2)
-
-
-def kill_haproxy(site: Site, crowd: Crowd) -> None:
-    """`kill -9` of HAProxy, and its restart."""
-    site.kill_haproxy()
-    site.start_haproxy()
-    crowd.wait_until_connected()
-
-
-# Redis
-
-
-def restart_redis(site: Site, crowd: Crowd) -> None:
-    """`kill -9` of Redis, and its restart with the append-only file."""
-    for _ in range(2):
-        _take_redis_away(site, 0.5)
-
-
-def restart_redis_and_cut(site: Site, crowd: Crowd) -> None:
-    """`kill -9` of Redis, and its restart; every client's TCP connection reset meanwhile."""
-    site.kill_redis()
-    crowd.tell("cut")
-    time.sleep(0.5)
-    site.start_redis()
-    crowd.wait_until_connected()
-
-
-def redis_away_10_s(site: Site, crowd: Crowd) -> None:
-    """Redis away for 10 s."""
-    _take_redis_away(site, 10)
-
-
-def redis_away_40_s(site: Site, crowd: Crowd) -> None:
-    """Redis away for 40 s."""
-    _take_redis_away(site, 40)
-
-
-def _take_redis_away(site: Site, seconds: float) -> None:
-    site.kill_redis()
-    time.sleep(seconds)
-    site.start_redis()
-    site.wait_until_ready()
-
-
-def stop_redis(site: Site, crowd: Crowd) -> None:
-    """SIGSTOP of Redis for 4 s."""
-    site.signal_redis(signal.SIGSTOP)
-    time.sleep(4)
-    site.signal_redis(signal.SIGCONT)
-    site.wait_until_ready()
-
-
-def cut_redis(site: Site, crowd: Crowd) -> None:
-    """Redis' connections cut every 2 s."""
-    for _ in range(ROUNDS):
-        site.cut_redis_connections()
-        time.sleep(2)
-
-
-def cut_redis_without_ids(site: Site, crowd: Crowd) -> None:
-    """Redis' connections cut every 2 s; messages without an `id`, each sent once."""
-    cut_redis(site, crowd)
-
-
-def cut_aof(site: Site, crowd: Crowd) -> None:
-    """Redis back without the last entries of its append-only file; first back is a client that had seen less."""
-    crowd.tell("cut", away=4000, clients=crowd.names[::2])
-    time.sleep(2)
-    site.kill_redis()
-    site.cut_aof_tail(32 * 1024)
-    site.start_redis()
-    site.wait_until_ready()
-    crowd.wait_until_connected()
-
-
-def flush(site: Site, crowd: Crowd) -> None:
-    """FLUSHALL."""
-    site.redis.flushall()
-    crowd.wait_for("connect", len(crowd.names))
-
-
-def fill_redis(site: Site, crowd: Crowd) -> None:
-    """Redis full for 5 s."""
-    site.redis.config_set("maxmemory", 1)
-    time.sleep(5)
-    site.redis.config_set("maxmemory", 0)
-    site.wait_until_ready()
-
-
-def redis_read_only(site: Site, crowd: Crowd) -> None:
-    """Redis read-only for 5 s."""
-    site.redis.replicaof("127.0.0.1", "1")
-    time.sleep(5)
-    site.redis.replicaof("NO", "ONE")
-    site.wait_until_ready()
-
-
-# No fault
-
-
-def send_twice(site: Site, crowd: Crowd) -> None:
-    """No fault, but each message sent twice."""
-    time.sleep(3)
-
-
-def join_and_send(site: Site, crowd: Crowd) -> None:
-    """No fault, but each message goes to a room that was joined just before."""
-    time.sleep(3)
+            found.append("nothing was acknowledged")
+        return [*found, *filter(None, [self.check(site, events, verdict)])]
 
 
 # What else must hold
@@ -299,32 +77,32 @@ def _sessions_differ(site: Site, events: list[Event], verdict: Verdict) -> str:
 
 
 SCENARIOS = (
-    Scenario(kill_worker, "all", check=_is_back_within_2_s),
-    Scenario(drain, "all", check=_runs_disconnect_handlers_once),
-    Scenario(hup, "all", check=_runs_disconnect_handlers_once),
-    Scenario(kill_all_workers, "all"),
-    Scenario(stop_worker),
-    Scenario(wake_worker, "all"),
-    Scenario(kill_worker_of_old_connections, "all", env={"CHAT_RECOVERY_WINDOW_S": "3"}),
-    Scenario(trim, env={"CHAT_HISTORY_LENGTH": "20"}),
-    Scenario(cut, "all"),
-    Scenario(cut_replay, "all", Users(pad=2000)),
-    Scenario(two_tabs, check=_only_one_tab_stays),
-    Scenario(two_tabs_at_once, check=_sessions_differ),
-    Scenario(stop_readers, "", Users(pad=8000), {"CHAT_MAX_OUTBOX_BYTES": "65536"}),
-    Scenario(reload_haproxy),
-    Scenario(kill_haproxy, "all"),
-    Scenario(restart_redis),
-    Scenario(restart_redis_and_cut, "all"),
-    Scenario(redis_away_10_s, users=Users(retries=40)),
-    Scenario(redis_away_40_s, users=Users(retries=60)),
-    Scenario(stop_redis),
-    Scenario(cut_redis),
-    Scenario(cut_redis_without_ids, users=Users(ids=False, retries=0, ackTimeout=20_000)),
-    Scenario(cut_aof, "none"),
-    Scenario(flush, "none"),
-    Scenario(fill_redis),
-    Scenario(redis_read_only),
-    Scenario(send_twice, users=Users(times=2)),
-    Scenario(join_and_send, users=Users(fresh=True, retries=0, ackTimeout=10_000)),
+    Scenario(faults.kill_worker, "all", check=_is_back_within_2_s),
+    Scenario(faults.drain, "all", check=_runs_disconnect_handlers_once),
+    Scenario(faults.hup, "all", check=_runs_disconnect_handlers_once),
+    Scenario(faults.kill_all_workers, "all"),
+    Scenario(faults.stop_worker),
+    Scenario(faults.wake_worker, "all"),
+    Scenario(faults.kill_worker_of_old_connections, "all", env={"CHAT_RECOVERY_WINDOW_S": "3"}),
+    Scenario(faults.trim, env={"CHAT_HISTORY_LENGTH": "20"}),
+    Scenario(faults.cut, "all"),
+    Scenario(faults.cut_replay, "all", Users(pad=2000)),
+    Scenario(faults.two_tabs, check=_only_one_tab_stays),
+    Scenario(faults.two_tabs_at_once, check=_sessions_differ),
+    Scenario(faults.stop_readers, "", Users(pad=8000), {"CHAT_MAX_OUTBOX_BYTES": "65536"}),
+    Scenario(faults.reload_haproxy),
+    Scenario(faults.kill_haproxy, "all"),
+    Scenario(faults.restart_redis),
+    Scenario(faults.restart_redis_and_cut, "all"),
+    Scenario(faults.redis_away_10_s, users=Users(retries=40)),
+    Scenario(faults.redis_away_40_s, users=Users(retries=60)),
+    Scenario(faults.stop_redis),
+    Scenario(faults.cut_redis),
+    Scenario(faults.cut_redis_without_ids, users=Users(ids=False, retries=0, ackTimeout=20_000)),
+    Scenario(faults.cut_aof, "none"),
+    Scenario(faults.flush, "none"),
+    Scenario(faults.fill_redis),
+    Scenario(faults.redis_read_only),
+    Scenario(faults.send_twice, users=Users(times=2)),
+    Scenario(faults.join_and_send, users=Users(fresh=True, retries=0, ackTimeout=10_000)),
 )

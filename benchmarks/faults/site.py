@@ -1,4 +1,6 @@
-"""A farm that faults happen to: Redis with its append-only file, workers under gunicorn, HAProxy; real processes.
+"""A farm that faults happen to: Redis with its append-only file, workers, HAProxy; real processes.
+
+webfarm's workers are gunicorn's; those of the other peers are a process (Node) or a gunicorn (stock) each.
 
 All are on 127.0.0.1; each ends with the site, by its process id. What they say is kept in the site's folder.
 """
@@ -17,7 +19,7 @@ from typing import Self
 
 import redis
 
-from benchmarks.harness import Process, get_free_ports, wait_until
+from benchmarks.harness import Process, find_node, get_free_ports, wait_until
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy, find_redis
 
@@ -30,12 +32,13 @@ class Site:
     """A context manager; the workers are numbered from 0.
 
     Args:
+        peer: one of ``harness.PEERS``.
         folder: for logs and Redis' data; emptied first.
         env: settings of the workers.
     """
 
-    def __init__(self, folder: Path, **env: str) -> None:
-        self._folder = folder
+    def __init__(self, peer: str, folder: Path, **env: str) -> None:
+        self._peer, self._folder = peer, folder
         first = get_free_ports(2 + WORKERS)
         self._redis_port, haproxy_port = first, first + 1
         self.ports = [first + 2 + number for number in range(WORKERS)]
@@ -55,7 +58,7 @@ class Site:
         with contextlib.ExitStack() as stack:
             stack.callback(self._end)
             self.start_redis()
-            self._start("workers", sys.executable, "-m", "gunicorn", **self._env)
+            self._start_workers()
             self.start_haproxy()
             self.wait_until_ready()
             self._stack = stack.pop_all()
@@ -68,6 +71,24 @@ class Site:
         for process in reversed(self._processes.values()):
             process.kill()
 
+    def _start_workers(self) -> None:
+        """Start those that are not running."""
+        gunicorn = [sys.executable, "-m", "gunicorn"]
+        stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "benchmarks.faults.stock:app"]
+        argv = {"webfarm": gunicorn, "node": [find_node(), "benchmarks/faults/node.mjs"], "stock": stock}[self._peer]
+        for number, port in enumerate([0] if self._peer == "webfarm" else self.ports):
+            if (name := f"workers-{number}") not in self._masters or not _is_alive(self._masters[name].pid):
+                self._start(name, *argv, **self._env, **({"PORT": str(port)} if port else {}))
+
+    @property
+    def _masters(self) -> dict[str, Process]:
+        """Who started the workers, or is one."""
+        return {name: process for name, process in self._processes.items() if name.startswith("workers")}
+
+    def _get_workers(self) -> list[int]:
+        masters = self._masters.values()
+        return [pid for master in masters for pid in (_get_children(master.pid) or [master.pid])]
+
     def _start(self, name: str, *argv: str, **env: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
             self._processes[name] = Process(*argv, env=env, stdout=log, stderr=log)
@@ -75,19 +96,19 @@ class Site:
     @property
     def log(self) -> str:
         """What the workers have said."""
-        return (self._folder / "workers.log").read_text(errors="replace")
+        return (self._folder / "workers-0.log").read_text(errors="replace")
 
     def wait_until_ready(self) -> None:
         """Wait until each worker takes new clients, and HAProxy too."""
         for url in [self.url, *(f"http://127.0.0.1:{port}" for port in self.ports)]:
-            wait_until(partial(_is_ready, url), f"{url}/readyz", self._processes["workers"], timeout_s=READY_S)
+            wait_until(partial(_is_ready, url), f"{url}/readyz", *self._masters.values(), timeout_s=READY_S)
 
     # Workers
 
     def get_worker(self, number: int) -> int:
         """Return the process id of a worker."""
         port = self.ports[number]
-        found = [pid for pid in self._processes["workers"].get_children() if port in _get_listening_ports(pid)]
+        found = [pid for pid in self._get_workers() if port in _get_listening_ports(pid)]
         if not found:
             raise RuntimeError(f"no worker on port {port}")
         return found[-1]
@@ -100,20 +121,27 @@ class Site:
         os.kill(self.get_worker(number), signum)
 
     def replace_worker(self, number: int, signum: int) -> None:
-        """End a worker, and wait until gunicorn's master has another one ready."""
+        """End a worker, and wait until another one is ready in its place."""
         pid = self.get_worker(number)
         os.kill(pid, signum)
         wait_until(lambda: not _is_alive(pid), f"the end of worker {number}", timeout_s=READY_S)
+        self._start_workers()
         self.wait_until_ready()
 
     def kill_all_workers(self) -> None:
-        for pid in self._processes["workers"].get_children():
+        """End all workers at once, and wait until others are ready in their place."""
+        old = self._get_workers()
+        for pid in old:
             os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(_is_alive, old)), "the end of all workers")
+        self._start_workers()
+        self.wait_until_ready()
 
     def reload_workers(self) -> None:
         """HUP: new workers take over, the old ones leave."""
-        old = set(self._processes["workers"].get_children())
-        os.kill(self._processes["workers"].pid, signal.SIGHUP)
+        old = self._get_workers()
+        for master in self._masters.values():
+            os.kill(master.pid, signal.SIGHUP)
         wait_until(lambda: not any(map(_is_alive, old)), "the end of the old workers", timeout_s=READY_S)
         self.wait_until_ready()
 
@@ -188,6 +216,12 @@ def _is_ready(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def _get_children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def _is_alive(pid: int) -> bool:
