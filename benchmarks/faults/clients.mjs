@@ -39,6 +39,7 @@ class User {
     socket.on("connect", () => this.onConnect());
     socket.on("disconnect", (reason) => {
       this.lostAt ??= Date.now();
+      if (!socket.active) Object.assign(this, { waiting: 0, isSilent: true }); // sent away for good
       say("disconnect", this, { reason });
     });
     socket.on("connect_error", (error) => {
