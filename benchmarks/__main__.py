@@ -19,7 +19,7 @@ from importlib import import_module
 import click
 
 from benchmarks.harness import PEERS, ROOT, Farm
-from benchmarks.report import Figures, format_results, format_table
+from benchmarks.report import Figures, format_results, format_table, write_results
 
 SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private", "deaf")
 
@@ -42,7 +42,7 @@ def main(scripts: tuple[str, ...], rounds: int | None, quick: bool) -> None:
     click.echo(format_table(modules, figures))
     if not quick and len(chosen) == len(SCRIPTS):
         path = ROOT / "benchmarks/RESULTS.md"
-        path.write_text(format_results(modules, figures, rounds))
+        write_results(path, format_results(modules, figures, rounds))
         click.echo(f"written: {path.relative_to(ROOT)}", err=True)
 
 

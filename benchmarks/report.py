@@ -16,6 +16,9 @@ from chat.programs import find_redis
 #: script -> peer -> one dictionary of figures per round
 Figures = Mapping[str, Mapping[str, list[dict[str, float]]]]
 
+#: What a table of ``make faults`` begins with in RESULTS.md.
+FAULTS = "<!-- faults: "
+
 _HEAD = ("", "", "Node", "stock", "webfarm", "to Node", "to stock")
 _TEXT = """# Results
 
@@ -69,6 +72,20 @@ def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: 
         shares="; ".join(_get_shares(figures)),
         methods="\n\n".join(methods),
     )
+
+
+def write_results(path: Path, text: str) -> None:
+    """Write RESULTS.md, but for the tables of ``make faults`` at its end, which stay."""
+    _, begin, faults = path.read_text().partition(FAULTS) if path.exists() else ("", "", "")
+    path.write_text(f"{text.rstrip()}\n" + (f"\n{begin}{faults}" if begin else ""))
+
+
+def write_faults(path: Path, peer: str, text: str) -> None:
+    """Put a table of ``make faults`` between the peer's markers in RESULTS.md, or at its end if it has none."""
+    begin, end = f"{FAULTS}{peer} -->", f"<!-- end of faults: {peer} -->"
+    before, _, rest = path.read_text().partition(begin)
+    after = rest.partition(end)[2] if rest else "\n"
+    path.write_text(f"{before.rstrip()}\n\n{begin}\n{text}\n{end}{after}")
 
 
 def _get_rows(modules: Mapping[str, ModuleType], figures: Figures, *, has_ranges: bool) -> Iterator[tuple[str, ...]]:

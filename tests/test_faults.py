@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.faults.oracle import judge
-from benchmarks.faults.run import run, write_table
+from benchmarks.faults.run import run
 from benchmarks.faults.scenarios import SCENARIOS
+from benchmarks.report import write_faults, write_results
 
 SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -168,12 +169,17 @@ def test_ids_are_ordered_as_numbers():
     assert judge(shorter).faults == {}
 
 
-def test_the_table_takes_its_place_between_two_markers(tmp_path):
+def test_each_table_has_its_place_in_results_md(tmp_path):
     path = tmp_path / "RESULTS.md"
-    path.write_text("# Results\n\ntext\n")
-    write_table(path, "webfarm", "one")
-    write_table(path, "webfarm", "two")
-    assert path.read_text() == "# Results\n\ntext\n\n<!-- faults: webfarm -->\ntwo\n<!-- end of faults: webfarm -->\n"
+    path.write_text("# Results\n\nold\n")
+    for peer, text in (("webfarm", "old"), ("node", "two"), ("webfarm", "one")):
+        write_faults(path, peer, text)
+    write_results(path, "# Results\n\nnew\n")
+    tables = [
+        f"<!-- faults: {peer} -->\n{text}\n<!-- end of faults: {peer} -->"
+        for peer, text in (("webfarm", "one"), ("node", "two"))
+    ]
+    assert path.read_text() == "\n\n".join(["# Results\n\nnew", *tables]) + "\n"
 
 
 def test_a_scenario_says_what_does_not_hold():

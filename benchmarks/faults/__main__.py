@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 import click
 
 from benchmarks.faults.oracle import ZEROS
-from benchmarks.faults.run import Outcome, format_table, get_folder, run, write_table
+from benchmarks.faults.run import Outcome, format_table, get_folder, run
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
 from benchmarks.faults.site import WORKERS
 from benchmarks.harness import PEERS, ROOT
-from benchmarks.report import describe_machine, get_commit
+from benchmarks.report import describe_machine, get_commit, write_faults
 
 _NAMES = {
     "webfarm": "webfarm",
@@ -55,7 +55,7 @@ def main(only: tuple[str, ...], peer: str, quick: bool, write: bool) -> None:
     click.echo(format_table(outcomes))
     if write:
         path = ROOT / "benchmarks/RESULTS.md"
-        write_table(path, peer, _format(peer, outcomes))
+        write_faults(path, peer, _format(peer, outcomes))
         click.echo(f"written: {path.relative_to(ROOT)}", err=True)
     sys.exit(len(outcomes) < len(chosen) or any(outcome.faults for outcome in outcomes))
 

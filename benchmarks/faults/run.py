@@ -13,7 +13,6 @@ from benchmarks.harness import ROOT
 
 _WARM_S, _AFTER_S = 2.0, 3.0  # of talk before and after the fault
 _FEW = 12  # users, when it has to be quick
-_BEGIN, _END = "<!-- faults: {} -->", "<!-- end of faults: {} -->"
 _HEAD = ("fault", "sent", "acknowledged", *ZEROS.values(), "recovered", "not", "reconnect p50, p99 (ms)", "")
 
 
@@ -63,11 +62,3 @@ def _get_row(outcome: Outcome) -> tuple[str, ...]:
         times,
         "; ".join(outcome.faults) or "as promised",
     )
-
-
-def write_table(path: Path, peer: str, text: str) -> None:
-    """Put a text between the peer's markers in a file, or behind all else if it has none."""
-    begin, end = _BEGIN.format(peer), _END.format(peer)
-    before, _, rest = path.read_text().partition(begin)
-    after = rest.partition(end)[2] if rest else "\n"
-    path.write_text(f"{before.rstrip()}\n\n{begin}\n{text}\n{end}{after}")
