@@ -182,10 +182,21 @@ def test_each_table_has_its_place_in_results_md(tmp_path):
     assert path.read_text() == "\n\n".join(["# Results\n\nnew", *tables]) + "\n"
 
 
+class SiteWithoutLog:
+    peer = "webfarm"
+
+    def get_stored(self):
+        return set()
+
+
 def test_a_scenario_says_what_does_not_hold():
+    site = SiteWithoutLog()
     events = make_run()
     reconnect(events, "b", find(events, "b", 4), recovered=False)
     verdict = judge(events)
-    assert BY_NAME["cut"].find_faults(None, events, verdict) == ["only 0 of 1 recovered"]
-    assert BY_NAME["flush"].find_faults(None, events, verdict) == []
-    assert BY_NAME["flush"].find_faults(None, events, replace(verdict, recovered=1)) == ["1 of 2 recovered"]
+    assert BY_NAME["cut"].find_faults(site, events, verdict) == [
+        "only 0 of 1 recovered",
+        "27 of what was acknowledged are not in the log",
+    ]
+    assert BY_NAME["flush"].find_faults(site, events, verdict) == []
+    assert BY_NAME["flush"].find_faults(site, events, replace(verdict, recovered=1)) == ["1 of 2 recovered"]

@@ -93,7 +93,7 @@ class User {
       const fresh = `fresh-${this.id}-${this.number}`;
       this.socket.emit("join", { room: fresh }, () => {});
       this.send("message", { room: fresh });
-    } else if (this.number % 5 === 4) {
+    } else if (this.number % 5 === 4 && config.privates) {
       this.send("privateMessage", { toUser: String((Number(this.id) + this.number + 1) % config.count) });
     } else {
       this.send("message", { room: rooms[this.number % rooms.length] });

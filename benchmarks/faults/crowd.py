@@ -33,6 +33,7 @@ class Users:
     ids: bool = True
     times: int = 1  # each message is sent so often
     pad: int = 0  # bytes
+    privates: bool = True  # each fifth message goes to another user
     fresh: bool = False  # each message goes to a room that was joined just before
 
 

@@ -79,6 +79,7 @@ class _Run:
     def __init__(self, events: Iterable[Event]) -> None:
         self.clients: dict[str, _Client] = defaultdict(_Client)
         self.rooms: dict[Message, str] = {}
+        self.origins: dict[Message, list[Event]] = {}  # the segment of its sender
         self.ids: dict[Message, set[str]] = defaultdict(set)
         self.last: set[Message] = set()
         self.acknowledged: set[Message] = set()
@@ -104,6 +105,7 @@ class _Run:
     def _take_sent(self, event: Event, client: _Client) -> None:
         message = event["client"], event["number"]
         self.rooms[message] = event["room"]
+        self.origins[message] = client.segments[-1]
         if event["last"]:
             self.last.add(message)
 
@@ -145,7 +147,8 @@ def judge(events: Iterable[Event]) -> Verdict:
     """Return what a run came to."""
     run = _Run(events)
     gaps = sorted(set(_find_gaps(run)))
-    lost = (run.acknowledged - run.received) | {message for _, message in gaps if message in run.acknowledged}
+    unheard = {message for message in run.acknowledged - run.received if _must_be_heard(run, message)}
+    lost = unheard | {message for _, message in gaps if message in run.acknowledged}
     found: dict[str, list[Any]] = {
         "lost": sorted(lost),
         "duplicates": list(_find_duplicates(run)),
@@ -165,6 +168,11 @@ def judge(events: Iterable[Event]) -> Verdict:
         examples=[f"{ZEROS[name]}: {one}" for name, all_ in found.items() for one in all_[:_EXAMPLES]],
         **{name: len(all_) for name, all_ in found.items()},
     )
+
+
+def _must_be_heard(run: _Run, message: Message) -> bool:
+    """Whether somebody must have got it: the user it was for, or its sender, unless that one lost its session."""
+    return run.rooms[message].startswith("user ") or run.clients[message[0]].segments[-1] is run.origins[message]
 
 
 def _find_gaps(run: _Run) -> Iterator[tuple[str, Message]]:

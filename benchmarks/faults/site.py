@@ -38,7 +38,7 @@ class Site:
     """
 
     def __init__(self, peer: str, folder: Path, **env: str) -> None:
-        self._peer, self._folder = peer, folder
+        self.peer, self._folder = peer, folder
         first = get_free_ports(2 + WORKERS)
         self._redis_port, haproxy_port = first, first + 1
         self.ports = [first + 2 + number for number in range(WORKERS)]
@@ -75,8 +75,8 @@ class Site:
         """Start those that are not running."""
         gunicorn = [sys.executable, "-m", "gunicorn"]
         stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "benchmarks.faults.stock:app"]
-        argv = {"webfarm": gunicorn, "node": [find_node(), "benchmarks/faults/node.mjs"], "stock": stock}[self._peer]
-        for number, port in enumerate([0] if self._peer == "webfarm" else self.ports):
+        argv = {"webfarm": gunicorn, "node": [find_node(), "benchmarks/faults/node.mjs"], "stock": stock}[self.peer]
+        for number, port in enumerate([0] if self.peer == "webfarm" else self.ports):
             if (name := f"workers-{number}") not in self._masters or not _is_alive(self._masters[name].pid):
                 self._start(name, *argv, **self._env, **({"PORT": str(port)} if port else {}))
 
@@ -160,7 +160,7 @@ class Site:
     @property
     def redis(self) -> redis.Redis:
         """A client, for one command."""
-        return redis.Redis(port=self._redis_port, socket_timeout=5)
+        return redis.Redis(port=self._redis_port, socket_timeout=5, decode_responses=True)
 
     def start_redis(self) -> None:
         options = ["--port", str(self._redis_port), "--bind", "127.0.0.1", "--dir", str(self._folder / "redis")]
@@ -173,6 +173,12 @@ class Site:
             return bool(self.redis.ping())
         except redis.RedisError:
             return False
+
+    def get_stored(self) -> set[str]:
+        """Return the ids of all messages in webfarm's log."""
+        with contextlib.closing(self.redis) as client:
+            streams = [key for key in client.scan_iter("*:log:*", _type="stream")]
+            return {str(entry[0]).partition("-")[0] for key in streams for entry in client.xrange(key) or ()}
 
     def kill_redis(self) -> None:
         self._processes["redis"].kill()
