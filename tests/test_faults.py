@@ -184,6 +184,7 @@ def test_each_table_has_its_place_in_results_md(tmp_path):
 
 class SiteWithoutLog:
     peer = "webfarm"
+    log = ""
 
     def get_stored(self):
         return set()

@@ -9,7 +9,6 @@ from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import Event, Verdict
 from benchmarks.faults.site import Site
 
-STAY: Literal["nobody loses one"] = "nobody loses one"
 Check = Callable[[Site, list[Event], Verdict], str]
 
 
@@ -47,6 +46,8 @@ class Scenario:
             found.append(f"{back} of {back + anew} recovered")
         if not verdict.acknowledged:
             found.append("nothing was acknowledged")
+        if "Traceback" in site.log:
+            found.append("a worker's log has a traceback")
         if site.peer == "webfarm":
             missing = {e["id"] for e in events if e["event"] == "acknowledged"} - site.get_stored()
             if bool(missing) == self.keeps_all:
