@@ -186,6 +186,9 @@ class SiteWithoutLog:
     peer = "webfarm"
     log = ""
 
+    def get_reasons(self):
+        return {"twin": 1}
+
     def get_stored(self):
         return set()
 
@@ -196,7 +199,7 @@ def test_a_scenario_says_what_does_not_hold():
     reconnect(events, "b", find(events, "b", 4), recovered=False)
     verdict = judge(events)
     assert BY_NAME["cut"].find_faults(site, events, verdict) == [
-        "only 0 of 1 recovered",
+        "only 0 of 1 recovered {'twin': 1}",
         "27 of what was acknowledged are not in the log",
     ]
     assert BY_NAME["flush"].find_faults(site, events, verdict) == []

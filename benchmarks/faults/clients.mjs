@@ -122,10 +122,11 @@ class User {
       this.socket.io.reconnectionDelay(away);
       this.socket.io.reconnectionDelayMax(away);
     }
-    this.left = again ?? Infinity;
     const polls = Object.values(this.agent.sockets).flat();
-    const wires = [this.socket.io.engine?.transport.ws?._socket, ...polls];
-    wires.forEach((wire) => wire?.resetAndDestroy());
+    const wires = [this.socket.io.engine?.transport.ws?._socket, ...polls].filter(Boolean);
+    if (!wires.length) return void setTimeout(() => this.cut({ away, again }), 1); // between two polls
+    this.left = again ?? Infinity;
+    wires.forEach((wire) => wire.resetAndDestroy());
   }
 }
 

@@ -213,6 +213,27 @@ def redis_read_only(site: Site, crowd: Crowd) -> None:
     site.wait_until_ready()
 
 
+# All of it
+
+
+def storm(site: Site, crowd: Crowd) -> None:
+    """Connections, workers, HAProxy, Redis' connections and Redis itself, one after the other."""
+    for number in range(2):
+        site.signal_worker(number, signal.SIGKILL)
+        crowd.tell("cut")
+        site.cut_redis_connections()
+        time.sleep(1)
+        site.kill_haproxy()
+        site.start_haproxy()
+        site.cut_redis_connections()
+        time.sleep(1)
+        site.kill_redis()
+        crowd.tell("cut")
+        site.start_redis()
+        site.wait_until_ready()
+    crowd.wait_until_connected()
+
+
 # No fault
 
 

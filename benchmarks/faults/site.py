@@ -7,11 +7,13 @@ All are on 127.0.0.1; each ends with the site, by its process id. What they say 
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from chat.programs import find_haproxy, find_redis
 WORKERS = 3
 READY_S = 30.0
 _HEARTBEAT_S = 45.0
+_NOT_RESUMED = re.compile(r'^webfarm_sessions_not_resumed_total{reason="(\w+)"} (\S+)$', re.MULTILINE)
 
 
 class Site:
@@ -102,6 +105,15 @@ class Site:
         """Wait until each worker takes new clients, and HAProxy too."""
         for url in [self.url, *(f"http://127.0.0.1:{port}" for port in self.ports)]:
             wait_until(partial(_is_ready, url), f"{url}/readyz", *self._masters.values(), timeout_s=READY_S)
+
+    def get_reasons(self) -> dict[str, int]:
+        """Return why clients were not recovered, by the counters of webfarm's workers that live now."""
+        reasons = Counter[str]()
+        for port in self.ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:
+                for reason, count in _NOT_RESUMED.findall(answer.read().decode()):
+                    reasons[reason] += int(float(count))
+        return dict(reasons)
 
     # Workers
 
