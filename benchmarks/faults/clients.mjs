@@ -56,7 +56,7 @@ class User {
   onConnect() {
     const { socket } = this;
     const ms = this.lostAt ? Date.now() - this.lostAt : null;
-    say("connect", this, { recovered: socket.recovered, ms, sid: socket.id, server: this.server });
+    say("connect", this, { recovered: Boolean(socket.recovered), ms, sid: socket.id, server: this.server });
     this.lostAt = null;
     this.isSilent = this.name !== this.id; // a second tab only listens
     socket.io.reconnectionDelay(100);
