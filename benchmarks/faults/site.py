@@ -26,7 +26,7 @@ from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy, find_redis
 
 WORKERS = 3
-READY_S = 30.0
+READY_S = 60.0
 _HEARTBEAT_S = 45.0
 _NOT_RESUMED = re.compile(r'^webfarm_sessions_not_resumed_total{reason="(\w+)"} (\S+)$', re.MULTILINE)
 

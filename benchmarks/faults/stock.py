@@ -9,7 +9,7 @@ import socketio
 OK = {"ok": True}
 
 manager = socketio.RedisManager(os.environ["REDIS_URL"])
-sio = socketio.Server(async_mode="gevent", client_manager=manager)
+sio: Any = socketio.Server(async_mode="gevent", client_manager=manager)
 
 
 @sio.event
