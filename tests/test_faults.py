@@ -122,6 +122,16 @@ def test_a_message_that_is_stored_twice_is_found():
     assert judge(events).faults["stored twice"] == 1
 
 
+def test_a_message_that_was_stored_again_is_no_gap_between_its_two_places():
+    events = make_run()
+    index = find(events, "b", 5, "a")
+    again = events[index] | {"id": str(int(events[find(events, "b", 6, "a")]["id"]) - 1)}
+    later = find(events, "b", 6, "a")
+    events.insert(later, again)
+    reconnect(events, "b", later, recovered=False)
+    assert judge(events).faults.keys() == {"stored twice"}
+
+
 def test_a_gap_is_silent_only_on_a_recovered_connection():
     for recovered in (True, False):
         events = make_run()

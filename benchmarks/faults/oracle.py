@@ -182,8 +182,9 @@ def _find_gaps(run: _Run) -> Iterator[tuple[str, Message]]:
             is_open = client.is_connected and segment is client.segments[-1]
             received = {get_message(event) for event in segment}
             by_stream: dict[Stream, list[int]] = defaultdict(list)
-            for message in received:
-                by_stream[run.get_stream(message)].append(run.get_position(message))
+            for event in segment:
+                position = int(event["id"]) if run.has_ids else event["number"]
+                by_stream[run.get_stream(get_message(event))].append(position)
             for stream, positions in by_stream.items():
                 end = math.inf if is_open else max(positions)
                 for message, position in run.streams[stream].items():
