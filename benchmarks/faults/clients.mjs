@@ -58,6 +58,8 @@ class User {
     const ms = this.lostAt ? Date.now() - this.lostAt : null;
     say("connect", this, { recovered: Boolean(socket.recovered), ms, sid: socket.id, server: this.server });
     this.lostAt = null;
+    this.left = this.again ?? Infinity; // events until it is cut again
+    this.again = undefined;
     this.isSilent = this.name !== this.id; // a second tab only listens
     socket.io.reconnectionDelay(100);
     socket.io.reconnectionDelayMax(500);
@@ -122,11 +124,13 @@ class User {
       this.socket.io.reconnectionDelay(away);
       this.socket.io.reconnectionDelayMax(away);
     }
+    Object.assign(this, { again, left: Infinity });
+    const { engine } = this.socket.io;
     const polls = Object.values(this.agent.sockets).flat();
-    const wires = [this.socket.io.engine?.transport.ws?._socket, ...polls].filter(Boolean);
-    if (!wires.length) return void setTimeout(() => this.cut({ away, again }), 1); // between two polls
-    this.left = again ?? Infinity;
-    wires.forEach((wire) => wire.resetAndDestroy());
+    [engine?.transport.ws?._socket, ...polls].forEach((wire) => wire?.resetAndDestroy());
+    setTimeout(() => {
+      if (engine === this.socket.io.engine && engine.readyState === "open") this.cut({ away, again }); // between two polls
+    }, 20);
   }
 }
 
