@@ -43,7 +43,7 @@ function call({ number, name, event, args, binary, timeout }) {
 function cut(engine) {
   const { transport } = engine;
   if (transport.ws?._socket) transport.ws._socket.destroy();
-  else engine.onClose("transport error");
+  else engine._onClose("transport error");
 }
 
 const commands = {

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -244,9 +245,13 @@ def test_the_second_tab_that_resumes_a_session_gets_one_of_its_own(two_workers, 
     a = client(two_workers.urls[0], user)
     a.cut()
     first = client(two_workers.urls[0], user, pid=a.pid)
-    second = client(two_workers.urls[1], user, pid=a.pid)
     assert first.sid == a.sid
-    assert second.sid != a.sid
+    with ThreadPoolExecutor(1) as pool:
+        living = pool.submit(first.get, 1)  # it answers when it is asked whether it lives
+        second = client(two_workers.urls[1], user, pid=a.pid)
+        assert second.sid != a.sid
+        second.call("message", "hello")
+        living.result(20)
     assert first.call("message", "still there")["ok"]
 
 
@@ -509,3 +514,14 @@ def test_a_room_that_is_left_and_joined_again_and_again_holds_up_nobody(two_work
     assert [args[0]["n"] for args in b.get(100)] == list(range(100))
     assert a.call("message", {"room": room, "n": "end"})["ok"]
     a.wait(lambda: any(args[0]["n"] == "end" for event, *args in a.events if event == "message"))
+
+
+def test_a_client_that_is_cut_right_after_it_was_resumed_is_resumed_again(two_workers, client):
+    """Its worker has not noticed yet: it asks the connection whether it lives, and it does not."""
+    user = name()
+    a = client(two_workers.urls[0], user)
+    a.cut()
+    deaf = client(two_workers.urls[0], user, pid=a.pid)
+    assert deaf.sid == a.sid  # from now on it reads nothing, and answers no heartbeat
+    again = client(two_workers.urls[1], user, pid=a.pid)
+    assert again.sid == a.sid

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent.event import AsyncResult
 from socketio.exceptions import DisconnectedError
 
@@ -44,6 +45,8 @@ class Connection(Jobs):
         "is_finished",
         "pinged_at",
         "polling",
+        "ponged_at",
+        "probed_at",
         "server",
         "sid",
         "upgrading",
@@ -60,6 +63,8 @@ class Connection(Jobs):
         self.closed: str | None = None  # why, once it is
         self.is_finished = False  # once its disconnect handler has run
         self.pinged_at: float | None = None  # until the pong comes
+        self.ponged_at = 0.0
+        self.probed_at: float | None = None
         self._held: Held | None = None  # what is not to be sent yet
         self._session: dict[str, Any] | None = None
         self._calls: dict[AsyncResult[Any], str] | None = None  # what waits for the client, and in which namespace
@@ -152,6 +157,19 @@ class Connection(Jobs):
             self.send_at_once(_PING)
             self.server.ping_timeouts.add(self)
 
+    def probe(self, timeout_s: float) -> None:
+        """Close the connection if the client does not answer a heartbeat within ``timeout_s``."""
+        if self.closed or self.probed_at is not None:
+            return
+        self.probed_at = monotonic()
+        self.send_at_once(_PING)
+        gevent.spawn_later(timeout_s, self._check_probe)
+
+    def _check_probe(self) -> None:
+        probed_at, self.probed_at = self.probed_at, None
+        if probed_at is not None and self.ponged_at < probed_at:
+            self.close(self.server.reason.PING_TIMEOUT)
+
     def check_pong(self) -> None:
         """Close the connection if its last heartbeat is not answered in time."""
         waits_s = self.server.ping_timeout - 2 * TICK_S
@@ -175,6 +193,7 @@ class Connection(Jobs):
         elif data[:1] == MESSAGE:
             self.server.deliver(self, data[1:])
         elif data == PONG:
+            self.ponged_at = monotonic()
             if self.pinged_at is not None:
                 self.pinged_at = None
                 self.server.on_pong(self)

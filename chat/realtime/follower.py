@@ -159,7 +159,10 @@ class Follower:
     def _read(self) -> Iterator[bytes]:
         for name, data in self._subscription.read():
             if name == self.position.channel:
-                self._on_own(data)
+                try:
+                    self._on_own(data)
+                except (ValueError, LookupError):
+                    log.warning("a message that is none was dropped from the channel %s", name)
             elif name == self._channel:
                 yield data
             elif data.startswith(_VOLATILE):
@@ -169,8 +172,9 @@ class Follower:
 
     def _on_own(self, data: bytes) -> None:
         kind, *rest = data.split()
-        if kind == b"taken":
-            self._receiver.on_taken(rest[0].decode(), int(rest[1]))
+        if kind in (b"taken", b"probe"):
+            tell = self._receiver.on_taken if kind == b"taken" else self._receiver.on_probe
+            tell(rest[0].decode(), int(rest[1]))
             return
         self._marked = self._log.see(rest[1], rest[0])
         self._heard = float(rest[2])

@@ -262,6 +262,10 @@ class RedisManager(Rooms, Channel):
         """A session of this node belongs to another connection by now."""
         self.recovery.on_taken(sid, generation)
 
+    def on_probe(self, sid: str, generation: int) -> None:
+        """Another connection wants a session that was resumed just now."""
+        self.recovery.on_probe(sid, generation)
+
     def on_return(self) -> None:
         """Redis is back, and nothing has been delivered yet."""
         self.recovery.confirm()

@@ -17,6 +17,9 @@ class Receiver(Protocol):
     def on_taken(self, sid: str, generation: int) -> None:
         """A session of this node was taken by another connection."""
 
+    def on_probe(self, sid: str, generation: int) -> None:
+        """Another connection wants a session of this node: is its own one alive?"""
+
     def on_return(self) -> None:
         """Redis is back, nothing has been delivered yet. Raises ``redis.RedisError``."""
 

@@ -8,6 +8,7 @@ nothing is missing; the client is then a new one, and knows it.
 """
 
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -31,6 +32,8 @@ _MAX_REPLAY = 10_000  # messages; who missed more begins anew
 _MAX_PID = 128
 _LEAVING_S = 5.0
 _RENEW_AGAIN_S = 0.5
+_PROBE_S = 0.4  # for a client that lives to answer
+_PROBE_ANSWER_S = 0.2  # for its node to say that it does not
 
 
 log = logging.getLogger(__name__)
@@ -145,6 +148,24 @@ class Recovery(NoRecovery):
         if session.is_taken:
             raise Unavailable("another connection has taken the session")
 
+    def _take_when_free(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
+        """Take a session; if it was resumed just now, see first whether that connection has gone already."""
+        until = monotonic() + _PROBE_S + _PROBE_ANSWER_S
+        while True:
+            try:
+                return self._sessions.take(pid, owner, namespace, is_open_here=is_open_here)
+            except NotResumable as error:
+                if str(error) != "twin" or monotonic() > until:
+                    raise
+            gevent.sleep(_PROBE_ANSWER_S / 2)
+
+    def on_probe(self, sid: str, generation: int) -> None:
+        """Close the connection of a session if it does not answer a heartbeat quickly."""
+        session = self._sessions.get(sid)
+        connection = self._manager.server.eio.sockets.get(session.eio_sid) if session is not None else None
+        if connection is not None and session is not None and session.generation == generation:
+            connection.probe(_PROBE_S)
+
     def _take(self, pid: Any, owner: str, namespace: str) -> Session:
         """Take the session of a client that comes back; whoever had it before is dropped."""
         if not isinstance(pid, str) or not pid.isascii() or not 0 < len(pid) <= _MAX_PID:
@@ -152,7 +173,7 @@ class Recovery(NoRecovery):
         before = self._sessions.get(pid.partition(".")[0])
         connection = self._manager.server.eio.sockets.get(before.eio_sid) if before is not None else None
         is_open_here = connection is not None and not connection.closed
-        session = self._sessions.take(pid, owner, namespace, is_open_here=is_open_here)
+        session = self._take_when_free(pid, owner, namespace, is_open_here=is_open_here)
         before = self._sessions.get(session.sid)
         if before is not None:
             self.drop(before)

@@ -30,6 +30,7 @@ from chat.realtime.http import Handler, HTTPServer
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
 _GRACE_S = 1.0  # a connection accepted just now has sent its request by then
+_SUCCESSOR_S = 10.0  # to start
 _MAX_SLOTS = 1024
 
 
@@ -38,8 +39,8 @@ class Worker(GeventWebSocketWorker):
 
     slot: int
     sockets: list[Any]
-    #: How many workers have taken each slot so far: shared by the master and its workers.
-    taken = mmap.mmap(-1, 4 * _MAX_SLOTS)
+    #: For each slot the number of the worker that has taken it last, and of the one that serves it: shared by all.
+    _numbers = mmap.mmap(-1, 8 * _MAX_SLOTS)
     wsgi_handler = Handler
     _http: HTTPServer | None = None
     _leaving: "gevent.Greenlet[[], None] | None" = None
@@ -92,13 +93,12 @@ class Worker(GeventWebSocketWorker):
         taken_by_new = [worker.slot for worker in others if worker.cfg is self.cfg]  # HUP makes a new cfg
         slots = range(len(self.sockets))
         self.slot = min(slots, key=lambda slot: (taken_by_new.count(slot), taken.count(slot), slot))
-        self._number = self._get_newest() + 1
-        struct.pack_into("I", self.taken, 4 * self.slot, self._number)
+        self._number = self._get_numbers()[0] + 1
+        struct.pack_into("I", self._numbers, 8 * self.slot, self._number)
 
-    def _get_newest(self) -> int:
-        """Return the number of the worker that has taken this slot last."""
-        (number,) = struct.unpack_from("I", self.taken, 4 * self.slot)
-        return int(number)
+    def _get_numbers(self) -> tuple[int, int]:
+        """Return the numbers of the worker that has taken this slot last, and of the one that serves it."""
+        return struct.unpack_from("II", self._numbers, 8 * self.slot)
 
     def keep_own_listener(self) -> None:
         """Close the listeners of all other slots. Called in the worker, right after the fork."""
@@ -144,11 +144,14 @@ class Worker(GeventWebSocketWorker):
     def _leave(self, *, at_once: bool = False) -> None:
         """Send the clients away, then stop accepting: until then new ones are told to go elsewhere.
 
-        After HUP the port is a new worker's: then accepting stops at once.
+        After HUP the port is a new worker's: then accepting stops as soon as that one serves.
         """
         from chat.realtime.service import Service
 
-        if self._http and self._get_newest() != self._number:
+        if self._http and self._get_numbers()[0] != self._number:
+            with gevent.Timeout(_SUCCESSOR_S, False):  # type: ignore[arg-type]
+                while self._get_numbers()[1] == self._number:
+                    gevent.sleep(0.05)
             self._http.close()
             gevent.sleep(_GRACE_S)
         for service in reversed(Service.get_all()):
@@ -162,6 +165,7 @@ class Worker(GeventWebSocketWorker):
     def server_class(self, *args: Any, **kwargs: Any) -> HTTPServer:
         """Make the HTTP server of this worker's listener."""
         self._http = HTTPServer(*args, has_access_log=bool(self.cfg.accesslog), **kwargs)
+        struct.pack_into("I", self._numbers, 8 * self.slot + 4, self._number)
         return self._http
 
 

@@ -2,7 +2,8 @@
 -- KEYS: clock, session
 -- ARGV: 4 for the clock; pid, owner, node, lifetime (ms), what a node's lease's key and its channel's name begin with,
 --       the session's sid, the namespace, 1 if a connection of the node has it and is open
--- Returns: '' and the session's fields and values, or why not: 'unknown', 'foreign', 'epoch', 'twin'
+-- Returns: '' and the session's fields and values, or why not: 'unknown', 'foreign', 'epoch', 'twin' (then the node
+-- that has the session is asked whether its connection lives)
 
 local epoch = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local session = {}
@@ -27,6 +28,7 @@ if session.is_open == '1' then
     is_open = redis.call('EXISTS', ARGV[9] .. session.node) == 1
   end
   if is_open and time - tonumber(session.resumed or 0) < 1000000 then
+    redis.call('PUBLISH', ARGV[10] .. session.node, 'probe ' .. ARGV[11] .. ' ' .. session.generation)
     return {'twin'}
   end
   redis.call('PUBLISH', ARGV[10] .. session.node, 'taken ' .. ARGV[11] .. ' ' .. session.generation)
