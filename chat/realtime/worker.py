@@ -30,7 +30,7 @@ from chat.realtime.http import Handler, HTTPServer
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
 _GRACE_S = 1.0  # a connection accepted just now has sent its request by then
-_SUCCESSOR_S = 10.0  # to start
+_START_S = 10.0
 _MAX_SLOTS = 1024
 
 
@@ -148,8 +148,11 @@ class Worker(GeventWebSocketWorker):
         """
         from chat.realtime.service import Service
 
+        with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]
+            while self._http is None or not self._http.started:  # the signal came while this worker was starting
+                gevent.sleep(0.05)
         if self._http and self._get_numbers()[0] != self._number:
-            with gevent.Timeout(_SUCCESSOR_S, False):  # type: ignore[arg-type]
+            with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]
                 while self._get_numbers()[1] == self._number:
                     gevent.sleep(0.05)
             self._http.close()
