@@ -1,7 +1,7 @@
 """webfarm's chat server. The map of the package:
 
 - ``settings``, ``errors``: the leaves; everything may import them.
-- ``realtime/``: the engine (workers, transport, manager). It knows nothing of the chat.
+- ``realtime/``: the engine (workers, transport, log, recovery). It knows nothing of the chat.
 - ``auth``, ``haproxy``: who a client is; what HAProxy is told.
 - ``events``, ``views``: the chat's own handlers, and its pages. ``events`` is the file to edit.
 - ``app``: where the parts meet, as a WSGI application.

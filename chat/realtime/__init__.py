@@ -21,6 +21,12 @@ and run by gunicorn with ``worker_class = "chat.realtime.Worker"`` and the hooks
 Handlers run in greenlets: they may wait, for Redis, a database, or their client's acknowledgement (``sio.call``). One
 client's events are handled one after the other. ``Server()`` without a manager is one process without Redis.
 
+With a ``RedisManager`` an emit is stored before it returns (it raises ``Unavailable`` if Redis can't take it), and all
+members of a room see one order. A client that comes back within ``recovery_window_s`` has its id, its rooms and its
+saved session again, and gets what it missed (``Server.is_recovered``); ``identify`` says to whom a session belongs.
+``Server.enter_inbox`` makes a room's messages wait for its members, ``emit(volatile=True)`` stores nothing,
+``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
+
 Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
 (``examples/echo_engineio.py``), and ``WebSockets``, plain websockets (``examples/echo_websocket.py``), whose receivers
 are called by the event loop and must not wait.

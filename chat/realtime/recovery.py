@@ -22,7 +22,6 @@ from chat.realtime.metrics import SESSIONS_ENDED, SESSIONS_NOT_RESUMED, SESSIONS
 from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.session import NotResumable, Session, Taken
-from chat.realtime.slices import Slices
 
 if TYPE_CHECKING:
     from chat.realtime.manager import RedisManager
@@ -50,8 +49,6 @@ class Recovery(NoRecovery):
         self._follower = manager.follower
         self._log = manager.log
         self._keys = manager.keys
-        # Thousands at once: others get their turn in between.
-        self._abandoned: Slices[str] = Slices(lambda eio_sid: manager.server.eio.disconnect(eio_sid or "none"))
 
     def start(self) -> None:
         """Keep the sessions alive from now on."""
@@ -236,10 +233,11 @@ class Recovery(NoRecovery):
             self.drop(session)
 
     def abandon(self, session: Session, why: str) -> None:
-        """Not all can be delivered any more: the client comes back, and is told so."""
+        """Not all can be delivered any more: the client gets nothing from beyond the hole, comes back, and is told."""
         SESSIONS_ENDED.labels(why).inc()
         self._sessions.end(session)
-        self._abandoned.add(session.eio_sid)
+        if session.eio_sid:
+            self._manager.server.eio.disconnect(session.eio_sid)
 
     def _make_messages(self, session: Session, entries: list[Entry], received: int = 0) -> list[Message]:
         messages: list[Message] = []
