@@ -10,8 +10,9 @@ import gevent
 import pytest
 import requests
 
+from chat.realtime import polling as polling_half
 from chat.realtime.connection import Connection
-from chat.realtime.message import Message
+from chat.realtime.message import CLOSE, Message
 from chat.realtime.transport import EngineServer
 from tests.conftest import Example, starting_processes, wait_until
 
@@ -174,7 +175,9 @@ def test_a_connect_handler_may_disconnect_its_polling_client(engine, waits):
     url = f"{engine.url}/engine.io/?EIO=4&transport=polling&do=send&do=disconnect{waits}"
     opened, *packets = requests.get(url, timeout=10).text.split("\x1e")
     assert opened[0] == "0"
-    assert packets == ["4hello", "1"]
+    assert packets == ["4hello"]
+    sid = json.loads(opened[1:])["sid"]
+    assert requests.get(f"{url}&sid={sid}", timeout=10).text == "1"
     wait_until(lambda: not engine.report()["open"], "the end of the session", 5)
 
 
@@ -231,7 +234,8 @@ def test_nothing_is_left_of_a_polling_session_when_its_last_messages_were_polled
     assert polling.post("41 1\x1e4leave") == 200
     wait_until(lambda: polling.sid in engine.report()["ended"], "the end of the session")
     assert polling.sid in engine.report()["open"]
-    assert polling.get().text == "4€\x1e1"
+    assert polling.get().text == "4€"
+    assert polling.get().text == "1"
     assert polling.sid not in engine.report()["open"]
     assert polling.get().status_code == 400
 
@@ -250,3 +254,13 @@ def test_a_message_is_encoded_once():
         assert message.payload == payload
         assert message.payload is message.payload
         assert message.frame is message.frame
+
+
+def test_a_close_is_polled_by_itself():
+    """With messages in one answer, the stock client keeps them for its next connection and gets them twice."""
+    polling = polling_half.Polling()
+    for packet in ("4first", "4second", CLOSE):
+        polling.add(Message(packet))
+    assert [message.packet for message in polling.take()] == ["4first", "4second"]
+    assert [message.packet for message in polling.take()] == [CLOSE]
+    assert polling.take() == []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gevent.event import Event
 
-from chat.realtime.message import Message
+from chat.realtime.message import CLOSE, Message
 
 #: The WSGI environment's key for what tells whether the request's connection still stands (``chat.realtime.http``).
 IS_CONNECTED = "webfarm.is_connected"
@@ -55,8 +55,14 @@ class Polling:
             self._poll.set()
 
     def take(self) -> list[Message]:
-        """Return what waits, which waits no longer."""
+        """Return what waits, which waits no longer.
+
+        A close is left for the next poll: the stock client, which looks at messages a moment later, would take those
+        that come with it for messages of its next connection, and not know that it has them.
+        """
         messages, self.messages = self.messages, []
+        if len(messages) > 1 and messages[-1].packet == CLOSE:
+            self.messages = [messages.pop()]
         self.unsent = self._allowed = 0
         return messages
 
