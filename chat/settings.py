@@ -167,7 +167,7 @@ class Settings:
 
     redis_url: str = _setting("REDIS_URL", _redis_url, "redis://localhost:6379/0")
     shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1, pending=True)
-    wait_replicas: int = _setting("CHAT_WAIT_REPLICAS", _int(0, 100), 0, pending=True)
+    wait_replicas: int = _setting("CHAT_WAIT_REPLICAS", _int(0, 100), 0)
     host: str = _setting("CHAT_HOST", _host, "127.0.0.1")
     base_port: int = _setting("CHAT_BASE_PORT", _int(1, 65535), 3001)
     workers: int = _setting("CHAT_WORKERS", _int(1, 1024), 2)
@@ -209,6 +209,8 @@ class Settings:
         values: dict[str, Any] = {f.name: _parse(f, env, environ[env]) for env, f in known.items() if env in environ}
         if "WEB_CONCURRENCY" in environ and "CHAT_WORKERS" not in environ:
             values["workers"] = _parse(known["CHAT_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
+        if "CHAT_WAIT_REPLICAS" not in environ and values.get("redis_url", "").startswith("redis+sentinel:"):
+            values["wait_replicas"] = 1
         values["warnings"] = (
             *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
             *(

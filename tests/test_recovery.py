@@ -525,3 +525,11 @@ def test_a_client_that_is_cut_right_after_it_was_resumed_is_resumed_again(two_wo
     assert deaf.sid == a.sid  # from now on it reads nothing, and answers no heartbeat
     again = client(two_workers.urls[1], user, pid=a.pid)
     assert again.sid == a.sid
+
+
+def test_what_a_farm_of_another_version_has_stored_is_left_alone_and_named(redis_server, workers):
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.hset("{otherversion:0}:clock", mapping={"format": "99", "epoch": "e", "id": "5"})
+    site = workers(1, ready=False, CHAT_PREFIX="otherversion")
+    site.wait_for_line("Redis holds what a farm of format 99 has stored, which this version can't share")
+    assert get_status(f"{site.urls[0]}/readyz") == 503

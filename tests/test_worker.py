@@ -256,13 +256,22 @@ def test_debug_logs_every_packet(workers, node):
 
 
 def test_redis_by_sentinel(own_redis, tmp_path, start, workers, node):
+    """Without a replica that has it nothing is acknowledged; what is sent again then is stored once all the same."""
     own_redis.start()
-    port = get_free_ports()
+    port, replica_port = get_free_ports(2), get_free_ports()
     config = tmp_path / "sentinel.conf"
     config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor farm 127.0.0.1 {own_redis.port} 1\n")
     start(find_redis(), str(config), "--sentinel")
     process = workers(2, url=f"redis+sentinel://127.0.0.1:{port}/0/farm")
     for name, url in zip("ab", process.urls, strict=True):
         node.connect(name, url, query={"userId": name})
-    assert node.call("a", "privateMessage", {"toUser": "b"})["ok"]
-    node.wait_for("b", "privateMessage")
+    assert node.call("a", "privateMessage", {"toUser": "b", "id": "1"}, timeout_s=2) is None
+    replica = ("--port", str(replica_port), "--dir", str(tmp_path), "--save", "", "--appendonly", "no")
+    start(find_redis(), *replica, "--replicaof", f"127.0.0.1 {own_redis.port}")
+
+    def is_acknowledged():
+        return (node.call("a", "privateMessage", {"toUser": "b", "id": "1"}, timeout_s=2) or {}).get("ok")
+
+    wait_until(is_acknowledged, "the replica")
+    assert node.call("a", "privateMessage", {"toUser": "b", "id": "2"})["ok"]
+    assert [args[0]["id"] for args in node.wait_for("b", "privateMessage", 2)] == ["1", "2"]

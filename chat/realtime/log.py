@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 _STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
 _RETRY_S = 0.05
+_REPLICAS_MS = 1_000
 _BATCH_MESSAGES, _BATCH_BYTES = 200, 1_000_000
 _ROOMS_AT_ONCE = 250
 _MAX_READ_BYTES = 16_777_216
@@ -74,6 +75,7 @@ class Log:
         keys: the shard's keys.
         limits: what is kept of each room.
         wait_until_ready: waits until messages may be stored, for some seconds; returns whether they may.
+        wait_replicas: how many replicas must have a message before ``store`` returns.
         on_new_epoch: called when the log's life was found to be broken.
     """
 
@@ -84,6 +86,7 @@ class Log:
         limits: Limits,
         wait_until_ready: Callable[[float], bool],
         on_new_epoch: Callable[[], None],
+        wait_replicas: int = 0,
     ) -> None:
         self.epoch = ""
         self.newest = 0
@@ -92,6 +95,7 @@ class Log:
         self.limits = limits
         self._wait_until_ready = wait_until_ready
         self._on_new_epoch = on_new_epoch
+        self._wait_replicas = wait_replicas
         self._past_epochs: set[str] = set()
         self._batch_key = ""
         self._batch_number = 0
@@ -214,6 +218,8 @@ class Log:
             head = [*self.clock_arguments, self._batch_number, *arguments]
             try:
                 epoch, *answers = self._commands.run("store", keys, head, at_once=True)
+                if self._wait_replicas:
+                    self._wait_for_replicas()
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 if monotonic() > deadline:
                     raise Unavailable(f"Redis does not answer: {error}") from error
@@ -222,6 +228,12 @@ class Log:
                 MESSAGES_STORED.inc(len(answers))
                 self.see(epoch, max((int(id) for id, _ in answers if id), default=0))
                 return list(answers)
+
+    def _wait_for_replicas(self) -> None:
+        """Wait until enough replicas have what this connection has written. Raises ``Unavailable``."""
+        reached = self._commands.execute("WAIT", self._wait_replicas, _REPLICAS_MS)
+        if reached < self._wait_replicas:
+            raise Unavailable(f"{reached} replicas have it, not {self._wait_replicas}")
 
     def _describe(self, messages: list[Outgoing]) -> tuple[list[str], list[Any]]:
         keys, limits = self.keys, self.limits

@@ -40,6 +40,7 @@ class RedisManager(Rooms, Channel):
         prefix: what every key in Redis begins with.
         recovery_window_s: how long a lost connection can be resumed at least; 0: never.
         history: what is kept of each room.
+        wait_replicas: how many replicas of Redis must have a message before an emit returns.
     """
 
     def __init__(
@@ -50,12 +51,20 @@ class RedisManager(Rooms, Channel):
         *,
         recovery_window_s: float = 120.0,
         history: Limits | None = None,
+        wait_replicas: int = 0,
     ) -> None:
         super().__init__(url, channel=channel)
         client = connect(url)
         self.commands = Commands(client)
         self.keys = Keys(prefix)
-        self.log = Log(self.commands, self.keys, history or Limits(), self.wait_until_ready, self._on_new_epoch)
+        self.log = Log(
+            Commands(client) if wait_replicas else self.commands,  # others need not wait for replicas
+            self.keys,
+            history or Limits(),
+            self.wait_until_ready,
+            self._on_new_epoch,
+            wait_replicas,
+        )
         self.sessions = Sessions(self.commands, self.log, recovery_window_s)
         self.follower = Follower(client, self.commands, self.log, channel, self)
         self.registry = Registry(self.commands, self.keys, self.on_return)
