@@ -3,12 +3,14 @@
     make bench                              everything, three rounds; writes RESULTS.md
     make bench ARGS="fanout idle"           these scripts alone; RESULTS.md is left as it is
     make bench ARGS="--quick"               one round, shorter and smaller; RESULTS.md is left as it is
+    make bench ARGS="--streams private"     Node with its Redis Streams adapter; RESULTS.md is left as it is
 
 The peers take turns within each round, and each run has fresh servers and a fresh Redis. The figures are medians over
 the rounds. Exit codes: 0 good, 1 a fault, 2 wrong usage.
 """
 
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -28,7 +30,10 @@ SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "priva
 @click.argument("scripts", nargs=-1, type=click.Choice(SCRIPTS))
 @click.option("--rounds", type=click.IntRange(min=1), help="How often everything is run (default 3; 1 with --quick).")
 @click.option("--quick", is_flag=True, help="Shorter and smaller, to see that it works; leaves RESULTS.md as it is.")
-def main(scripts: tuple[str, ...], rounds: int | None, quick: bool) -> None:
+@click.option("--streams", is_flag=True, help="Node with its Redis Streams adapter and connection state recovery.")
+def main(scripts: tuple[str, ...], rounds: int | None, quick: bool, streams: bool) -> None:
+    if streams:
+        os.environ["NODE_ADAPTER"] = "streams"
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
@@ -40,7 +45,7 @@ def main(scripts: tuple[str, ...], rounds: int | None, quick: bool) -> None:
             figures[script][peer].append(_run(script, peer, quick))
     modules = {script: import_module(f"benchmarks.{script}") for script in chosen}
     click.echo(format_table(modules, figures))
-    if not quick and len(chosen) == len(SCRIPTS):
+    if not quick and not streams and len(chosen) == len(SCRIPTS):
         path = ROOT / "benchmarks/RESULTS.md"
         write_results(path, format_results(modules, figures, rounds))
         click.echo(f"written: {path.relative_to(ROOT)}", err=True)

@@ -1,20 +1,24 @@
-// Node: socket.io with the Redis adapter, one process on one port.
+// Node: socket.io with the Redis adapter, one process on one port; or, with NODE_ADAPTER=streams, with the Redis Streams
+// adapter and connection state recovery.
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
 const COMMON = "common";
 const OK = { ok: true };
 
+const hasStreams = process.env.NODE_ADAPTER === "streams";
 const publisher = createClient({ url: process.env.REDIS_URL });
 const subscriber = publisher.duplicate();
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
 const http = createServer();
 const io = new Server(http, {
-  adapter: createAdapter(publisher, subscriber),
+  adapter: hasStreams ? createStreamsAdapter(publisher) : createAdapter(publisher, subscriber),
+  ...(hasStreams && { connectionStateRecovery: {} }),
   serveClient: false,
   perMessageDeflate: false,
   pingInterval: 25000,
