@@ -27,7 +27,7 @@ class Client(_Client):
             self.events.append(json.loads(data[2:]))
         elif data == "2":
             self.socket.send("3")
-        elif data.startswith("40"):
+        elif data.startswith("40{"):
             self.answer = json.loads(data[2:])
         elif data.startswith("41"):
             self.events.append(["disconnect"])

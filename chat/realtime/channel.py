@@ -21,7 +21,7 @@ from socketio import packet
 
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
-from chat.realtime.entry import encode_body
+from chat.realtime.entry import decode_body, encode_body
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.redis_client import redis_errors_as_unavailable
@@ -87,6 +87,14 @@ class Channel(socketio.RedisManager):
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         encoded = self.server.packet_class(packet.EVENT, [event, *arguments], namespace).encode()
         return encoded if isinstance(encoded, list) else [encoded]
+
+    def decode_event(self, body: bytes) -> list[Any]:
+        """Return the name and the arguments of a stored event."""
+        taken_apart = decode_body(body)
+        pkt = self.server.packet_class(encoded_packet=taken_apart.text)
+        for attachment in taken_apart.attachments:
+            pkt.add_attachment(attachment)
+        return pkt.data  # type: ignore[no-any-return]
 
     def ask_owner(self, method: str, sid: str, namespace: str, room: str) -> None:
         """Have the node of a client change its rooms, and wait until that is done.

@@ -163,13 +163,6 @@ class RedisManager(Rooms, Channel):
         ]
         return self.log.store(messages)[0]
 
-    def _decode(self, body: bytes) -> list[Any]:
-        taken_apart = decode_body(body)
-        pkt = self.server.packet_class(encoded_packet=taken_apart.text)
-        for attachment in taken_apart.attachments:
-            pkt.add_attachment(attachment)
-        return pkt.data  # type: ignore[no-any-return]
-
     # Rooms
 
     def on_room_opened(self, namespace: str, room: str | None) -> None:
@@ -233,7 +226,7 @@ class RedisManager(Rooms, Channel):
         """
         with redis_errors_as_unavailable():
             found = self.log.read_history(namespace, room, before=before or _LAST_ID, most=most, most_bytes=most_bytes)
-        return [(id, self._decode(body)) for id, body in reversed(found)]
+        return [(id, self.decode_event(body)) for id, body in reversed(found)]
 
     def has_client(self, sid: str) -> bool:
         """Return whether a client of any node has this sid, connected or away. Raises ``Unavailable``."""
