@@ -247,11 +247,12 @@ def test_the_second_tab_that_resumes_a_session_gets_one_of_its_own(two_workers, 
     first = client(two_workers.urls[0], user, pid=a.pid)
     assert first.sid == a.sid
     with ThreadPoolExecutor(1) as pool:
-        living = pool.submit(first.get, 1)  # it answers when it is asked whether it lives
+        # It answers when it is asked whether it lives, until it has heard the second one.
+        living = pool.submit(first.wait, lambda: any(args[0] == user for _, *args in first.events))
         second = client(two_workers.urls[1], user, pid=a.pid)
-        assert second.sid != a.sid
-        second.call("message", "hello")
+        second.call("message", user)
         living.result(20)
+    assert second.sid != a.sid
     assert first.call("message", "still there")["ok"]
 
 
