@@ -60,7 +60,7 @@ class ChatNamespace(socketio.Namespace):
         """A client is new, or is back: then it is in its rooms already, and its session has its user."""
         is_recovered = self.server.is_recovered(sid)
         if not is_recovered:
-            user = authenticate(environ, auth, self._settings.secret) or create_guest()
+            user = self._manager.get_owner(sid) or create_guest()
             self.save_session(sid, {"user": user})
             self.server.enter_inbox(sid, get_user_room(user))
             for room in (COMMON_ROOM, EVERYBODY):

@@ -13,34 +13,16 @@ from tests.test_recovery import Client as _Client
 class Client(_Client):
     """Answers questions as well."""
 
-    def read(self, timeout_s=10):
-        data = self.socket.recv(timeout_s)
-        if isinstance(data, bytes):
-            self.events[-1].append(data)
-            return
-        if match := re.match(r"42(\d+)(.*)", data):
+    def take(self, text):
+        if isinstance(text, bytes):
+            self.events[-1].append(text)
+        elif match := re.match(r"42(\d+)(.*)", text):
             self.events.append(json.loads(match[2]))
             self.socket.send(f"43{match[1]}" + json.dumps([self.events[-1][1] + "!"]))
-        elif data.startswith("451-"):
-            self.events.append(json.loads(data[4:]))
-        elif data.startswith("42"):
-            self.events.append(json.loads(data[2:]))
-        elif data == "2":
-            self.socket.send("3")
-        elif data.startswith("40{"):
-            self.answer = json.loads(data[2:])
-        elif data.startswith("41"):
-            self.events.append(["disconnect"])
-        elif match := re.match(r"43(\d+)(.*)", data):
-            self.acks[int(match[1])] = json.loads(match[2])
-
-    def call(self, event, *args):
-        self.number += 1
-        number = self.number
-        self.socket.send(f"42{number}" + json.dumps([event, *args]))
-        self.wait(lambda: number in self.acks)
-        answer = self.acks[number]
-        return answer[0] if answer else None
+        elif text.startswith("451-"):
+            self.events.append(json.loads(text[4:]))
+        else:
+            super().take(text)
 
     def names(self):
         return [event[0] for event in self.events]

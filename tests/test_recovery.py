@@ -47,24 +47,27 @@ class Client:
             self.read(timeout_s)
 
     def read(self, timeout_s=10):
-        text = str(self.socket.recv(timeout_s))
+        self.take(self.socket.recv(timeout_s))
+
+    def take(self, text):
         if text == "2":
             self.socket.send("3")
-        elif text.startswith("40"):
+        elif text.startswith("40{"):
             self.answer = json.loads(text[2:])
         elif text.startswith("42"):
             self.events.append(json.loads(text[2:]))
         elif match := re.match(r"43(\d+)(.*)", text):
-            self.acks[int(match[1])] = json.loads(match[2])[0]
+            self.acks[int(match[1])] = json.loads(match[2])
         elif text.startswith("41"):
             self.events.append(["disconnect"])
 
-    def call(self, event, data):
+    def call(self, event, *args):
         self.number += 1
         number = self.number
-        self.socket.send(f"42{number}" + json.dumps([event, data]))
+        self.socket.send(f"42{number}" + json.dumps([event, *args]))
         self.wait(lambda: number in self.acks)
-        return self.acks[number]
+        answer = self.acks[number]
+        return answer[0] if answer else None
 
     def get(self, count, event="message"):
         self.wait(lambda: sum(e[0] == event for e in self.events) >= count)

@@ -11,7 +11,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 """
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -21,11 +21,11 @@ from socketio import packet
 
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
-from chat.realtime.entry import decode_body, encode_body
+from chat.realtime.entry import VOLATILE, decode_body, encode_body
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.rooms import list_rooms
+from chat.realtime.rooms import list_rooms, list_sids
 
 _TRIES, _CONFIRM_S = 3, 1.0  # for another node to change a client's rooms
 
@@ -74,19 +74,13 @@ class Channel(socketio.RedisManager):
         gevent.spawn(super()._handle_callback, message)
 
     def publish_volatile(self, event: str, data: Any, namespace: str, room: Any, skip_sid: Any) -> None:
-        parts = self.encode_event(event, self.without_offset(data), namespace)
-        skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
-        rooms = list_rooms(room)
+        """Send an event to the members of a room on all nodes, without storing it. Raises ``Unavailable``."""
+        parts = self.make_event(event, self.without_offset(data), namespace).encode_parts()
+        skipped, rooms = list_sids(skip_sid), list_rooms(room)
         with redis_errors_as_unavailable():
             for index, one in enumerate(rooms):
                 body = b"".join(encode_body(parts, skipped, rooms[:index]))
-                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), b"volatile " + body)
-
-    def encode_event(self, event: str, data: Any, namespace: str) -> Sequence[str | bytes]:
-        """Return an event as packets: a text, then attachments."""
-        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        encoded = self.server.packet_class(packet.EVENT, [event, *arguments], namespace).encode()
-        return encoded if isinstance(encoded, list) else [encoded]
+                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), VOLATILE + body)
 
     def decode_event(self, body: bytes) -> list[Any]:
         """Return the name and the arguments of a stored event."""

@@ -6,7 +6,6 @@ another one.
 """
 
 import hashlib
-import logging
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
@@ -18,8 +17,6 @@ import redis
 from gevent.event import AsyncResult
 
 from chat.realtime.scripts import NAMES, get_source
-
-log = logging.getLogger(__name__)
 
 _ANSWER_S = 2.5  # below the socket's own timeout
 

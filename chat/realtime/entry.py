@@ -14,6 +14,9 @@ from chat.realtime.message import MESSAGE, Message
 #: Stands in an event's data for the id that the log gives to the message.
 MESSAGE_ID = uuid.uuid4().hex  # as long as the process lives, nobody else writes it
 
+#: In front of a body on a room's channel that is not in the log.
+VOLATILE = b"volatile "
+
 _MESSAGE_ID = MESSAGE_ID.encode()
 
 

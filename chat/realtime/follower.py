@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
-from chat.realtime.entry import Entry
+from chat.realtime.entry import VOLATILE, Entry
 from chat.realtime.log import Log
 from chat.realtime.metrics import MESSAGES_FOLLOWED
 from chat.realtime.position import Position
@@ -39,7 +39,6 @@ _OTHER_FORMAT = (
     " its own, or another Redis."
 )
 _MAX_CATCH_UP = 100_000  # messages
-_VOLATILE = b"volatile "  # in front of a body that is not in the log
 
 
 class _Room:
@@ -165,8 +164,8 @@ class Follower:
                     log.warning("a message that is none was dropped from the channel %s", name)
             elif name == self._channel:
                 yield data
-            elif data.startswith(_VOLATILE):
-                self._receiver.on_volatile(name, data.removeprefix(_VOLATILE))
+            elif data.startswith(VOLATILE):
+                self._receiver.on_volatile(name, data.removeprefix(VOLATILE))
             else:
                 self._on_message(name, data)
 

@@ -11,6 +11,7 @@ Overridden of ``socketio.Server`` (5.18), and why:
 import inspect
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import gevent
@@ -21,7 +22,7 @@ from socketio.exceptions import DisconnectedError
 from chat.errors import BadRequest, ClientError, Internal, Unavailable
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
-from chat.realtime.packet import is_too_deep
+from chat.realtime.packet import is_too_deep, list_arguments
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
 
@@ -87,16 +88,22 @@ class Handling(socketio.Server):
             self._acknowledge(eio_sid, namespace, id, {"ok": False, "error": error.to_dict()})
 
     def _acknowledge(self, eio_sid: str, namespace: str, id: int, answer: Any) -> None:
-        arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
-        self._send_packet(eio_sid, self.packet_class(packet.ACK, namespace=namespace, id=id, data=arguments))
+        pkt = self.packet_class(packet.ACK, namespace=namespace, id=id, data=list_arguments(answer))
+        self._send_packet(eio_sid, pkt)
 
 
 def _fit(handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments that a connect or disconnect handler takes: all, or all but the last."""
+    return arguments if _takes(handler, len(arguments)) else arguments[:-1]
+
+
+@cache
+def _takes(handler: Callable[..., object], count: int) -> bool:
+    """Return whether ``handler`` can be called with ``count`` arguments."""
     try:
-        inspect.signature(handler).bind(*arguments)
+        inspect.signature(handler).bind(*range(count))
     except TypeError:
-        return arguments[:-1]
+        return False
     except ValueError:  # it has no signature
         pass
-    return arguments
+    return True

@@ -24,7 +24,7 @@ from chat.realtime.log import Limits, Log, Outgoing, Stored
 from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
-from chat.realtime.rooms import Rooms, list_rooms
+from chat.realtime.rooms import Rooms, list_rooms, list_sids
 from chat.realtime.session import Taken
 from chat.realtime.sessions import Sessions
 
@@ -68,7 +68,7 @@ class RedisManager(Rooms, Channel):
         self.sessions = Sessions(self.commands, self.log, recovery_window_s)
         self.follower = Follower(client, self.commands, self.log, channel, self)
         self.registry = Registry(self.commands, self.keys, self.on_return)
-        self.inboxes = Inboxes(self.commands, self.keys, (history or Limits()).ttl_s)
+        self.inboxes = Inboxes(self.commands, self.keys, self.log.limits.ttl_s)
         self.recovery = Recovery(self)
         self.has_recovery = recovery_window_s > 0
 
@@ -154,9 +154,8 @@ class RedisManager(Rooms, Channel):
             Unavailable: Redis could not take it just now.
             NoRecipient: there is no such client.
         """
-        parts = self.encode_event(event, data, namespace)
-        skipped = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
-        rooms = list_rooms(room)
+        parts = self.make_event(event, data, namespace).encode_parts()
+        skipped, rooms = list_sids(skip_sid), list_rooms(room)
         messages = [
             Outgoing(namespace, one, encode_body(parts, skipped, rooms[:index]), once, known_s, recipient)
             for index, one in enumerate(rooms)
@@ -189,7 +188,7 @@ class RedisManager(Rooms, Channel):
             if session is not None and session.is_written:
                 self.follower.begin_at(stream, self.sessions.join(session, room))
             elif session is not None:
-                session.floors.setdefault(room, session.began_at)
+                session.floors.setdefault(room, session.floors[sid])  # as of its beginning
         except Taken as error:
             self.recovery.drop(error.session)
         except BaseException:
@@ -202,6 +201,8 @@ class RedisManager(Rooms, Channel):
             if self.has_client(sid):
                 self.ask_owner("leave_room", sid, namespace, room)
             return
+        if room == sid:
+            return  # a client is in its own room as long as it lives
         self.basic_leave_room(sid, namespace, room)
         session = self.sessions.get(sid)
         if session is not None and session.is_written:
@@ -227,6 +228,10 @@ class RedisManager(Rooms, Channel):
         with redis_errors_as_unavailable():
             found = self.log.read_history(namespace, room, before=before or _LAST_ID, most=most, most_bytes=most_bytes)
         return [(id, self.decode_event(body)) for id, body in reversed(found)]
+
+    def get_owner(self, sid: str) -> str:
+        """Return who owns a client of this node, as ``identify`` had it; an empty text if nobody does."""
+        return self.sessions[sid].owner
 
     def has_client(self, sid: str) -> bool:
         """Return whether a client of any node has this sid, connected or away. Raises ``Unavailable``."""

@@ -67,6 +67,11 @@ class Packet(packet.Packet):
         self._check(count)
         return count
 
+    def encode_parts(self) -> list[str | bytes]:
+        """Return the packet's text, then its attachments."""
+        encoded: Any = self.encode()
+        return encoded if isinstance(encoded, list) else [encoded]
+
     def add_attachment(self, attachment: str | bytes) -> bool:
         """Take the next attachment; return whether it was the last."""
         if not isinstance(attachment, bytes | bytearray):
@@ -105,6 +110,11 @@ class Packet(packet.Packet):
 
 
 _TYPES = tuple(str(kind) for kind in (CONNECT, DISCONNECT, EVENT, ACK, BINARY_EVENT, BINARY_ACK))
+
+
+def list_arguments(data: Any) -> list[Any]:
+    """Return what an emit or an acknowledgement is given as arguments: a tuple is several, ``None`` none."""
+    return list(data) if isinstance(data, tuple) else [] if data is None else [data]
 
 
 def is_too_deep(value: Any) -> bool:

@@ -64,8 +64,7 @@ class Recovery(NoRecovery):
         sid = super().begin(eio_sid, namespace, owner)
         session = self._sessions.open(sid, namespace, owner)
         session.eio_sid = eio_sid
-        session.began_at = self._follower.position.id
-        session.floors = {sid: session.began_at, None: session.began_at}
+        session.floors = dict.fromkeys((sid, None), self._follower.position.id)
         return sid
 
     def write(self, sid: str) -> Replay:

@@ -19,6 +19,7 @@ from socketio import packet
 from socketio.base_manager import BaseManager
 
 from chat.realtime.message import Message
+from chat.realtime.packet import Packet, list_arguments
 
 _MANY = 16  # recipients of this process, from which on sending in fewer calls is worth a few milliseconds
 _NOBODY: dict[str, str] = {}
@@ -163,19 +164,17 @@ class Rooms(BaseManager):
         return id in self.callbacks.get(sid, ())
 
     def trigger_callback(self, sid: str, id: int, data: Any) -> None:
-        callbacks = self.callbacks.get(sid, {})
-        callback = callbacks.pop(id, None)
-        if not callbacks:
-            self.callbacks.pop(sid, None)
+        callback = self.drop_callback(sid, id)
         if callback is not None:
             callback(*data)
 
-    def drop_callback(self, sid: str, id: int) -> None:
-        """Nobody waits for this acknowledgement any more."""
+    def drop_callback(self, sid: str, id: int) -> Callable[..., object] | None:
+        """Return what waits for an acknowledgement, if anything does; it waits no longer."""
         callbacks = self.callbacks.get(sid, {})
-        callbacks.pop(id, None)
+        callback: Callable[..., object] | None = callbacks.pop(id, None)
         if not callbacks:
             self.callbacks.pop(sid, None)
+        return callback
 
     def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
         id = next(self._callback_ids)
@@ -198,9 +197,13 @@ class Rooms(BaseManager):
         recipients = self._get_recipients(namespace, room)
         if not recipients:
             return
-        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        messages = self.server.encode(self.server.packet_class(packet.EVENT, [event, *arguments], namespace))
-        self.send_to(recipients, namespace, messages, {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ()))
+        messages = self.server.encode(self.make_event(event, data, namespace))
+        self.send_to(recipients, namespace, messages, set(list_sids(skip_sid)))
+
+    def make_event(self, event: str, data: Any, namespace: str) -> Packet:
+        """Return the packet of an event, whose ``data`` is one argument, a tuple of several, or ``None`` for none."""
+        pkt: Packet = self.server.packet_class(packet.EVENT, [event, *list_arguments(data)], namespace)
+        return pkt
 
     def send_to(
         self, recipients: dict[str, str], namespace: str, messages: Sequence[Message], skipped: set[str]
@@ -246,6 +249,11 @@ def _discard(pending: dict[str, set[str]], namespace: str, sid: str) -> None:
         sids.discard(sid)
         if not sids:
             del pending[namespace]
+
+
+def list_sids(skip_sid: Any) -> list[str]:
+    """Return the clients that an emit skips: a sid, several, or ``None``."""
+    return [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
 
 
 def list_rooms(room: Any) -> list[str | None]:

@@ -41,7 +41,6 @@ log = Throttled(logging.getLogger(__name__))
 
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
-_READY_S = 0.5  # for Redis to be heard of again, if the whole worker stood still
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
@@ -106,11 +105,9 @@ class Server(Joining, Handling, Calls, Service):
         eio_sid = self.manager.eio_sid_from_sid(sid, namespace or "/")
         return self.environ.get(eio_sid) if eio_sid else None
 
-    def encode(self, pkt: packet.Packet) -> list[Message]:
+    def encode(self, pkt: Packet) -> list[Message]:
         """Return a Socket.IO packet and its attachments, to be sent to any number of clients."""
-        encoded = pkt.encode()
-        parts = encoded if isinstance(encoded, list) else [encoded]
-        return [Message(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in parts]
+        return [Message(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in pkt.encode_parts()]
 
     def emit(
         self,
@@ -185,7 +182,7 @@ class Server(Joining, Handling, Calls, Service):
             self.manager.disconnect(sid, namespace, ignore_queue=True)
             self._unjoined.add(eio_sid)
 
-    def _send_packet(self, eio_sid: str, pkt: packet.Packet) -> None:
+    def _send_packet(self, eio_sid: str, pkt: Packet) -> None:
         connection = self.eio.sockets.get(eio_sid)
         if connection is not None:
             namespace = None if pkt.packet_type in _CONNECT_ANSWERS else pkt.namespace or "/"

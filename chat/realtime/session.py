@@ -13,7 +13,6 @@ class Session:
     """One client's session, as its node has it."""
 
     __slots__ = (
-        "began_at",
         "data",
         "eio_sid",
         "floors",
@@ -36,7 +35,6 @@ class Session:
         self.floors: dict[str | None, int] = {}  # by room, the socket's own among them; None: all clients
         self.inboxes: tuple[str, ...] = ()
         self.data: Any = None  # what save_session was given
-        self.began_at = 0  # the node's position when it was opened
         self.is_written = False
         self.is_taken = False
         self.eio_sid = ""  # whose it is on this node

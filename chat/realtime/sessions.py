@@ -8,7 +8,7 @@ takes it: what the one before still writes is refused. Each room has a *floor*: 
 import contextlib
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -90,32 +90,26 @@ class Sessions:
         fields = [part for field in session.get_fields(self._node).items() for part in field]
         epoch_before = shard.epoch
         session.is_written = True  # what joins from now on is written by itself, behind this
-        with self._unwritten_on_failure(session), redis_errors_as_unavailable():
-            epoch, newest, found = self._commands.run(
-                "connect",
-                keys=[keys.clock, keys.session(session.sid), *inboxes],
-                arguments=[
-                    *shard.clock_arguments,
-                    self._ttl_ms,
-                    shard.limits.length,
-                    *(get_field(room) for room in session.inboxes),
-                    *fields,
-                ],
-            )
-        id = shard.see(epoch, newest)
-        if shard.epoch != epoch_before:
-            session.is_written = False
-            raise Unavailable("the log of messages began anew")
-        return id, sorted(decode_entries(found, names))
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _unwritten_on_failure(session: Session) -> Iterator[None]:
         try:
-            yield
+            with redis_errors_as_unavailable():
+                epoch, newest, found = self._commands.run(
+                    "connect",
+                    keys=[keys.clock, keys.session(session.sid), *inboxes],
+                    arguments=[
+                        *shard.clock_arguments,
+                        self._ttl_ms,
+                        shard.limits.length,
+                        *(get_field(room) for room in session.inboxes),
+                        *fields,
+                    ],
+                )
+            id = shard.see(epoch, newest)
+            if shard.epoch != epoch_before:
+                raise Unavailable("the log of messages began anew")
         except BaseException:
             session.is_written = False
             raise
+        return id, sorted(decode_entries(found, names))
 
     def join(self, session: Session, room: str) -> int:
         """Write that a client joined ``room``; return its floor. Raises ``Unavailable``, ``Taken``."""
