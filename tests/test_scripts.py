@@ -106,6 +106,13 @@ def test_a_batch_whose_answer_was_lost_is_stored_once(shard):
     assert shard.store(("a", "1"), number=7, node="other")[1] != first[1][:1]
 
 
+def test_a_repeated_batch_writes_so_that_replicas_can_be_waited_for(shard):
+    shard.store(("a", "1"), number=7)
+    shard.client.pexpire(shard.keys.batch("n"), 1000)
+    shard.store(("a", "1"), number=7)
+    assert shard.client.pttl(shard.keys.batch("n")) > 50_000
+
+
 def test_a_batch_that_comes_late_is_not_stored_again(shard):
     shard.store(("a", "1"), number=7)
     shard.store(("a", "2"), number=8)

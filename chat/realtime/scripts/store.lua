@@ -25,6 +25,7 @@ local number, length, max_bytes, lifetime = ARGV[5], ARGV[6], tonumber(ARGV[7]),
 local done = redis.call('GET', KEYS[2])
 local last = done and tonumber(done:match('^%d+'))
 if last == tonumber(number) then
+  redis.call('PEXPIRE', KEYS[2], 60000) -- a write, or WAIT on a new connection would have nothing to wait for
   return cjson.decode(done:match(' (.*)'))
 elseif last and last > tonumber(number) then
   error('STALE') -- it was given up, or repeated, long ago
