@@ -1,28 +1,34 @@
 """One connection to Redis for all commands of a worker.
 
-What greenlets ask within a turn of the loop leaves together, and is answered in order; nobody holds a connection for
+What is asked within a turn of the loop leaves together, and is answered in order; nobody holds a connection for
 himself. A command is never repeated: if the connection breaks, whoever waits is told, and what is asked next opens
 another one.
 """
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from time import monotonic
 from typing import Any
 
 import gevent
+import hiredis
 import redis
-from gevent.event import AsyncResult
+from gevent.hub import Waiter
 
 from chat.realtime.scripts import NAMES, get_source
+from chat.realtime.wire import Wire
 
-_ANSWER_S = 2.5  # below the socket's own timeout
+_ANSWER_S = 2.5  # without an answer, the connection is given up
+_CHECK_S = 0.5
+
+Command = tuple[Any, ...]
+Answer = Callable[[Any], object]
 
 
 class Commands:
-    """Commands and scripts, each asked by a greenlet that waits for its answer.
+    """Commands and scripts, each asked by a greenlet that waits for its answer, or with a callback.
 
     Args:
         client: says which Redis; its pool gives the connection.
@@ -30,106 +36,104 @@ class Commands:
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool: Any = client.connection_pool
-        self._connection: Any = None
-        self._unsent: list[tuple[tuple[Any, ...], AsyncResult[Any]]] = []
-        # When each was asked, in order; another object whenever the connection is another one.
-        self._unanswered: deque[tuple[float, AsyncResult[Any]]] = deque()
-        self._is_sending = False
+        self._wire: Wire | None = None
+        self._unsent: list[tuple[Command, Answer]] = []
+        self._unanswered: deque[tuple[float, Answer]] = deque()  # when each was asked, in order
+        self._is_sending = False  # or about to, or connecting
+        self._timer: Any = None
 
-    def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], *, at_once: bool = False) -> Any:
+    def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""
-        command = ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
+        command = describe_script(name, keys, arguments)
         try:
-            return self.execute(*command, at_once=at_once)
+            return self.execute(*command)
         except redis.exceptions.NoScriptError:  # somebody has flushed them
             self.execute("SCRIPT", "LOAD", get_source(name))
             return self.execute(*command)
 
-    def execute(self, *command: Any, at_once: bool = False) -> Any:
-        """Execute a command; return its answer, texts as bytes. Raises ``redis.RedisError``.
+    def execute(self, *command: Any) -> Any:
+        """Execute a command; return its answer, texts as bytes. Raises ``redis.RedisError``."""
+        waiter: Any = Waiter()
+        self.ask(command, waiter.switch)
+        answer = waiter.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-        ``at_once``: it does not wait for what others ask in this turn of the loop.
-        """
-        result: AsyncResult[Any] = AsyncResult()
-        self._unsent.append((command, result))
+    def ask(self, command: Command, on_answer: Answer) -> None:
+        """Execute a command; ``on_answer`` is called in the hub with its answer, or with a ``redis.RedisError``."""
+        self._unsent.append((command, on_answer))
         if not self._is_sending:
             self._is_sending = True
-            if at_once:
-                self._send()
-            else:
-                gevent.spawn(self._send)
-        return result.get()
+            gevent.get_hub().loop.run_callback(self._send)
 
     def _send(self) -> None:
-        try:
-            while self._unsent:
-                if self._connection is None:
-                    self._connect()
-                packed = self._pack()
-                if packed:
-                    self._connection.send_packed_command(packed, check_health=False)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            self._fail(error)
-        finally:
-            self._is_sending = False
-
-    def _pack(self) -> list[Any]:
-        """Return what is to be sent; what can't be is its asker's fault alone."""
+        if self._wire is None:
+            gevent.spawn(self._connect)
+            return
+        self._is_sending = False
         unsent, self._unsent = self._unsent, []
-        packed: list[Any] = []
-        now = monotonic()
-        for command, result in unsent:
+        now, packed = monotonic(), []
+        for command, on_answer in unsent:
             try:
-                packed += self._connection.pack_command(*command)
-            except (ValueError, redis.DataError) as error:
-                result.set_exception(error)
+                packed.append(hiredis.pack_command(command))
+            except (TypeError, ValueError) as error:  # it is its asker's fault alone
+                gevent.get_hub().loop.run_callback(on_answer, redis.DataError(str(error)))
             else:
-                self._unanswered.append((now, result))
-        return packed
+                self._unanswered.append((now, on_answer))
+        if packed:
+            self._wire.send(b"".join(packed))
 
     def _connect(self) -> None:
-        connection = self._pool.get_connection()
+        connection = None
         try:
+            connection = self._pool.get_connection()
             for name in NAMES:
                 connection.send_command("SCRIPT", "LOAD", get_source(name), check_health=False)
             for _ in NAMES:
                 connection.read_response()
-        except BaseException:
-            connection.disconnect()
-            self._pool.release(connection)
-            raise
-        self._connection, self._unanswered = connection, deque()
-        gevent.spawn(self._read, connection, self._unanswered)
+            self._wire = Wire(connection, self._on_reply, partial(self._fail, connection))
+        except BaseException as error:  # whatever it is, those who wait are told
+            gevent.get_hub().loop.run_callback(self._fail, connection, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._timer = gevent.get_hub().loop.timer(_CHECK_S, _CHECK_S)
+            self._timer.start(self._check)
+            gevent.get_hub().loop.run_callback(self._send)
 
-    def _read(self, connection: Any, unanswered: "deque[tuple[float, AsyncResult[Any]]]") -> None:
-        """Hand out answers as long as the connection lives."""
-        try:
-            while self._unanswered is unanswered:
-                try:
-                    answer = connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                except redis.ResponseError as error:
-                    unanswered.popleft()[1].set_exception(error)
-                except redis.TimeoutError:  # of the socket, which is quiet for hours if nothing is asked
-                    if unanswered and monotonic() - unanswered[0][0] > _ANSWER_S:
-                        raise
-                else:
-                    unanswered.popleft()[1].set(answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            if self._unanswered is unanswered:
-                self._fail(error)
+    def _on_reply(self, reply: Any) -> None:
+        self._unanswered.popleft()[1](reply)
 
-    def _fail(self, error: Exception) -> None:
+    def _check(self) -> None:
+        """Give the connection up if an answer is overdue that has not come, either, while this process stood still."""
+        if self._wire is not None and self._is_overdue():
+            self._wire.read()
+        if self._wire is not None and self._is_overdue():
+            self._wire.lose(redis.TimeoutError(f"no answer for {_ANSWER_S} s"))
+
+    def _is_overdue(self) -> bool:
+        return bool(self._unanswered) and monotonic() - self._unanswered[0][0] > _ANSWER_S
+
+    def _fail(self, connection: Any, error: BaseException) -> None:
         """Give the connection up, and tell whoever waits."""
-        connection, self._connection = self._connection, None
+        if self._timer is not None:
+            self._timer.close()
+        self._wire = self._timer = None
+        self._is_sending = False
+        waiting = [on_answer for _, on_answer in (*self._unanswered, *self._unsent)]
+        self._unanswered, self._unsent = deque(), []
         if connection is not None:
             connection.disconnect()
-            self._pool.release(connection)
-        if not isinstance(error, redis.RedisError):
-            error = redis.ConnectionError(str(error))
-        waiting = [result for _, result in (*self._unanswered, *self._unsent)]
-        self._unanswered, self._unsent = deque(), []
-        for result in waiting:
-            result.set_exception(error)
+            gevent.spawn(self._pool.release, connection)
+        reason = error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error))
+        for on_answer in waiting:
+            on_answer(reason)
+
+
+def describe_script(name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Command:
+    """Return the command that runs the script ``name``; ``redis.exceptions.NoScriptError`` if Redis lost it."""
+    return ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
 
 
 @cache

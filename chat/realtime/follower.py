@@ -19,7 +19,7 @@ from chat.errors import Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import VOLATILE, Entry
 from chat.realtime.log import Log
-from chat.realtime.metrics import MESSAGES_FOLLOWED
+from chat.realtime.metrics import counts
 from chat.realtime.position import Position
 from chat.realtime.receiver import Receiver
 from chat.realtime.slices import wait_a_turn
@@ -196,7 +196,7 @@ class Follower:
             self._held.append(entry)
 
     def _deliver(self, entry: Entry) -> None:
-        MESSAGES_FOLLOWED.inc()
+        counts.followed += 1
         room = self._rooms.get(entry.room)
         if room is None or (room.last is not None and entry.id <= room.last):
             return  # nobody is left, or they have it

@@ -8,18 +8,20 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from time import monotonic
 from typing import Any, NamedTuple
 
 import gevent
 import redis
-from gevent.event import AsyncResult
+from gevent.hub import Waiter
 
 from chat.errors import NoRecipient, Unavailable
-from chat.realtime.commands import Commands
+from chat.realtime.commands import Commands, describe_script
 from chat.realtime.entry import Entry
 from chat.realtime.keys import Keys
-from chat.realtime.metrics import MESSAGES_STORED
+from chat.realtime.metrics import counts
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,14 @@ class Reading(NamedTuple):
     incomplete: list[str]  # keys of the streams of which something is missing
 
 
+class _Waiting(NamedTuple):
+    """A message, and who waits until it is stored."""
+
+    message: Outgoing
+    waiter: Any
+    deadline: float
+
+
 class Log:
     """One shard of the log.
 
@@ -74,6 +84,7 @@ class Log:
         commands: the connection to the Redis that it is in.
         keys: the shard's keys.
         limits: what is kept of each room.
+        is_ready: whether messages may be stored just now.
         wait_until_ready: waits until messages may be stored, for some seconds; returns whether they may.
         wait_replicas: how many replicas must have a message before ``store`` returns.
         on_new_epoch: called when the log's life was found to be broken.
@@ -84,6 +95,7 @@ class Log:
         commands: Commands,
         keys: Keys,
         limits: Limits,
+        is_ready: Callable[[], bool],
         wait_until_ready: Callable[[float], bool],
         on_new_epoch: Callable[[], None],
         wait_replicas: int = 0,
@@ -93,14 +105,16 @@ class Log:
         self.keys = keys
         self._commands = commands
         self.limits = limits
+        self._is_ready = is_ready
         self._wait_until_ready = wait_until_ready
         self._on_new_epoch = on_new_epoch
         self._wait_replicas = wait_replicas
         self._past_epochs: set[str] = set()
         self._batch_key = ""
         self._batch_number = 0
-        self._pending: deque[tuple[Outgoing, AsyncResult[Stored], float]] = deque()
+        self._pending: deque[_Waiting] = deque()
         self._is_writing = False
+        self._names = (secrets.token_urlsafe(6), count())  # for epochs to come
 
     def start(self, node: str) -> None:
         """Store in the name of ``node``."""
@@ -109,7 +123,8 @@ class Log:
     @property
     def clock_arguments(self) -> tuple[str, str, str, str]:
         """What each script that opens the clock is told."""
-        return _FORMAT, secrets.token_urlsafe(6), self.epoch, str(self.newest)
+        prefix, numbers = self._names
+        return _FORMAT, f"{prefix}{next(numbers)}", self.epoch, str(self.newest)
 
     def see(self, epoch: bytes, newest: int | bytes) -> int:
         """Take note of the clock that a script returned; return its id."""
@@ -132,13 +147,18 @@ class Log:
                 ``once`` can be stored again.
             NoRecipient: there is no such session.
         """
-        waiting: list[AsyncResult[Stored]] = [AsyncResult() for _ in messages]
         deadline = monotonic() + _STORE_S
-        self._pending.extend((message, result, deadline) for message, result in zip(messages, waiting, strict=True))
+        waiting = [_Waiting(message, Waiter(), deadline) for message in messages]
+        self._pending += waiting
         if not self._is_writing:
             self._is_writing = True
-            gevent.spawn(self._write)
-        stored: list[Any] = [result.get() for result in waiting]
+            gevent.get_hub().loop.run_callback(self._write)
+        answers: list[Stored | Exception] = [one.waiter.get() for one in waiting]
+        stored = []
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+            stored.append(answer)
         return stored
 
     def find(self, namespace: str, room: str | None, once: str) -> Stored | None:
@@ -181,43 +201,59 @@ class Log:
         found: Any = self._commands.run("history", [self.keys.stream(namespace, room)], [before, most, most_bytes])
         return [(int(found[i]), found[i + 1]) for i in range(0, len(found), 2)]
 
-    def _write(self) -> None:
-        try:
-            while self._pending:
-                batch = self._take_batch()
-                try:
-                    answers = self._execute([message for message, _, _ in batch], batch[0][2])
-                    for (_, result, _), (id, nodes) in zip(batch, answers, strict=True):
-                        _resolve(result, id, nodes)
-                except (Exception, gevent.Timeout) as error:
-                    if not isinstance(error, Unavailable | redis.RedisError):
-                        log.exception("storing failed")
-                    for _, result, _ in batch:
-                        if not result.ready():
-                            result.set_exception(Unavailable(f"Redis could not store it: {error}"))
-        finally:
-            self._is_writing = False
+    # Writing: one batch at a time, in the hub as long as nothing is to be waited for but its answer
 
-    def _take_batch(self) -> "list[tuple[Outgoing, AsyncResult[Stored], float]]":
+    def _write(self) -> None:
+        batch = self._take_batch()
+        self._batch_number += 1
+        keys, arguments = self._describe([waiting.message for waiting in batch])
+        if self._wait_replicas or not self._is_ready():
+            gevent.spawn(self._insist, batch, keys, arguments)
+        else:
+            command = describe_script("store", keys, self._add_head(arguments))
+            self._commands.ask(command, partial(self._on_answer, batch, keys, arguments))
+
+    def _on_answer(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], answer: Any) -> None:
+        if isinstance(answer, redis.RedisError):  # whether it is stored is not known
+            gevent.spawn(self._insist, batch, keys, arguments)
+        else:
+            self._finish(batch, self._take_note(answer))
+
+    def _insist(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any]) -> None:
+        """Run the script, again and again while its answer is lost."""
+        try:
+            answers = self._execute(keys, arguments, batch[0].deadline)
+        except Exception as error:
+            if not isinstance(error, Unavailable | redis.RedisError):
+                log.exception("storing failed")
+            answers = [Unavailable(f"Redis could not store it: {error}")] * len(batch)
+        self._finish(batch, answers)
+
+    def _finish(self, batch: "list[_Waiting]", answers: "Sequence[Stored | Exception]") -> None:
+        """Hand each message's answer to who waits for it; go on with the next batch."""
+        run_callback = gevent.get_hub().loop.run_callback
+        for waiting, answer in zip(batch, answers, strict=True):
+            run_callback(waiting.waiter.switch, answer)
+        self._is_writing = bool(self._pending)
+        if self._pending:
+            run_callback(self._write)
+
+    def _take_batch(self) -> "list[_Waiting]":
         batch = [self._pending.popleft()]
-        size = sum(map(len, batch[0][0].body))
+        size = sum(map(len, batch[0].message.body))
         while self._pending and len(batch) < _BATCH_MESSAGES:
-            size += sum(map(len, self._pending[0][0].body))
+            size += sum(map(len, self._pending[0].message.body))
             if size > _BATCH_BYTES:
                 break
             batch.append(self._pending.popleft())
         return batch
 
-    def _execute(self, messages: list[Outgoing], deadline: float) -> list[Any]:
-        """Run the script, again and again while its answer is lost."""
-        self._batch_number += 1
-        keys, arguments = self._describe(messages)
+    def _execute(self, keys: list[str], arguments: list[Any], deadline: float) -> "list[Stored | Exception]":
         while True:
             if not self._wait_until_ready(max(deadline - monotonic(), 0.0)):
                 raise Unavailable("Redis does not answer")
-            head = [*self.clock_arguments, self._batch_number, *arguments]
             try:
-                epoch, *answers = self._commands.run("store", keys, head, at_once=True)
+                answer = self._commands.run("store", keys, self._add_head(arguments))
                 if self._wait_replicas:
                     self._wait_for_replicas()
             except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -225,9 +261,17 @@ class Log:
                     raise Unavailable(f"Redis does not answer: {error}") from error
                 gevent.sleep(_RETRY_S)
             else:
-                MESSAGES_STORED.inc(len(answers))
-                self.see(epoch, max((int(id) for id, _ in answers if id), default=0))
-                return list(answers)
+                return self._take_note(answer)
+
+    def _add_head(self, arguments: list[Any]) -> list[Any]:
+        return [*self.clock_arguments, self._batch_number, *arguments]
+
+    def _take_note(self, answer: list[Any]) -> "list[Stored | Exception]":
+        """Return what the store script says of each message."""
+        epoch, *answers = answer
+        counts.stored += len(answers)
+        self.see(epoch, max((int(id) for id, _ in answers if id), default=0))
+        return [_decode_answer(id, nodes) for id, nodes in answers]
 
     def _wait_for_replicas(self) -> None:
         """Wait until enough replicas have what this connection has written. Raises ``Unavailable``."""
@@ -250,14 +294,13 @@ class Log:
         return names, arguments
 
 
-def _resolve(result: "AsyncResult[Stored]", id: bytes, nodes: Any) -> None:
-    """Hand one message's answer of the store script to who waits for it."""
+def _decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
+    """Return what the store script's answer to one message means."""
     if id:
-        result.set(Stored(int(id), nodes))
-    elif nodes == b"recipient":
-        result.set_exception(NoRecipient("Nobody by that id is connected."))
-    else:
-        result.set_exception(Unavailable(f"Redis could not store it: {nodes.decode()}"))
+        return Stored(int(id), nodes)
+    if nodes == b"recipient":
+        return NoRecipient("Nobody by that id is connected.")
+    return Unavailable(f"Redis could not store it: {nodes.decode()}")
 
 
 def decode_entries(found: list[Any], names: Sequence[str]) -> list[Entry]:

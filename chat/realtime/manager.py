@@ -61,6 +61,7 @@ class RedisManager(Rooms, Channel):
             Commands(client) if wait_replicas else self.commands,  # others need not wait for replicas
             self.keys,
             history or Limits(),
+            lambda: self.follower.is_ready,
             self.wait_until_ready,
             self._on_new_epoch,
             wait_replicas,

@@ -19,7 +19,6 @@ from chat.realtime.slices import wait_a_turn
 log = logging.getLogger(__name__)
 
 _CONFIRM_S = 3.0
-_SILENT_S = 5.0  # without a word, the connection is broken
 _SLICE_S = 0.004  # of a burst; then others get their turn
 _NAMES_AT_ONCE = 1_000
 
@@ -67,6 +66,7 @@ class Subscription:
         """Connect, and subscribe to everything. Raises ``redis.RedisError``."""
         connection = self._pool.get_connection()
         self._connection, self.life = connection, object()
+        connection.update_current_socket_timeout(None)  # a timer for each read costs more than the read
         self._commands.clear()
         for event in self._confirmed.values():
             event.set()  # who waits looks again
@@ -90,11 +90,14 @@ class Subscription:
             self._connection.disconnect()
 
     def read(self) -> Iterator[tuple[str, bytes]]:
-        """Yield channels and what is published there, until the connection breaks (``redis.RedisError``)."""
+        """Yield channels and what is published there, until the connection breaks (``redis.RedisError``).
+
+        A connection that is only silent is waited at for ever; ``interrupt`` ends that.
+        """
         connection = self._connection
         turn_ends = monotonic() + _SLICE_S
         while True:
-            kind, name, data = connection.read_response(disable_decoding=True, timeout=_SILENT_S)
+            kind, name, data = connection.read_response(disable_decoding=True)
             channel = name.decode()
             if kind == b"message":
                 if channel not in self._unconfirmed:  # else it is from before the channel was given up and added again

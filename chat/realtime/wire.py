@@ -1,0 +1,89 @@
+"""A connection to Redis that is written and read in the hub: no greenlet waits at it.
+
+redis-py connects, with all that belongs to it (TLS, passwords, Sentinel); hiredis reads.
+"""
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import hiredis
+import redis
+from redis.connection import DefaultParser
+
+_READ, _WRITE = 1, 2  # libev's events
+_READ_BYTES = 65_536
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Wire:
+    """The socket of a connection.
+
+    Args:
+        connection: redis-py's, connected, with nothing under way.
+        on_reply: called in the hub with each reply: texts as bytes, an error as ``redis.RedisError``.
+        on_lost: called in the hub once the connection is broken; it is to close it.
+    """
+
+    def __init__(
+        self, connection: Any, on_reply: Callable[[Any], object], on_lost: Callable[[Exception], object]
+    ) -> None:
+        self._socket: Any = connection._sock
+        self._socket.settimeout(0)
+        self._has_pending = getattr(self._socket, "pending", lambda: 0)  # TLS: read, but not fetched
+        self._reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=DefaultParser.parse_error)
+        self._on_reply, self._on_lost = on_reply, on_lost
+        self._unsent = b""
+        loop, fileno = gevent.get_hub().loop, self._socket.fileno()
+        self._readable: Any = loop.io(fileno, _READ)
+        self._writable: Any = loop.io(fileno, _WRITE)
+        self._readable.start(self.read)
+        self.is_open = True
+
+    def send(self, data: bytes) -> None:
+        """Send ``data`` in its turn, without waiting."""
+        is_waiting = bool(self._unsent)
+        self._unsent += data
+        if not is_waiting:
+            self._write()
+
+    def read(self) -> None:
+        """Hand on what has come."""
+        while self.is_open:
+            try:
+                data = self._socket.recv(_READ_BYTES)
+                if not data:
+                    raise redis.ConnectionError("Redis has closed the connection")
+                self._reader.feed(data)
+                while self.is_open and (reply := self._reader.gets()) is not False:
+                    self._on_reply(reply)
+            except _WOULD_BLOCK:
+                return
+            except (OSError, redis.RedisError) as error:
+                self.lose(error)
+                return
+            if len(data) < _READ_BYTES and not self._has_pending():
+                return
+
+    def lose(self, error: Exception) -> None:
+        """Give the connection up, and say so."""
+        if self.is_open:
+            self.is_open = False
+            self._readable.close()
+            self._writable.close()
+            self._on_lost(error)
+
+    def _write(self) -> None:
+        try:
+            sent = self._socket.send(self._unsent)
+        except _WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            self.lose(error)
+            return
+        self._unsent = self._unsent[sent:]
+        if not self._unsent:
+            self._writable.stop()
+        elif not self._writable.active:
+            self._writable.start(self._write)
