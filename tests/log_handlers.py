@@ -3,11 +3,17 @@
 import os
 from typing import Any
 
-from chat.realtime import RedisManager, Server, WSGIApp
+from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 
 settings = Settings.from_env(os.environ)
-manager = RedisManager(settings.redis_url, channel=settings.channel, prefix=settings.prefix)
+manager = RedisManager(
+    settings.redis_url,
+    channel=settings.channel,
+    prefix=settings.prefix,
+    recovery_window_s=settings.recovery_window_s,
+    history=Limits(length=settings.history_length),
+)
 sio = Server(manager, namespaces=["/", "/other"], **settings.engine_options)
 app = WSGIApp(sio)
 

@@ -1,5 +1,6 @@
 """Emits through the log, as python-socketio documents them, on two workers."""
 
+import contextlib
 import json
 import re
 
@@ -183,3 +184,28 @@ def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):
     with redis.Redis.from_url(redis_server.url) as server:
         [(_, fields)] = server.xrevrange("{logged:0}:log:/,all", count=1)
     assert fields[b"b"] == b'\n2["kept",{"n":1}]'
+
+
+def test_who_is_skipped_by_all_messages_of_a_room_that_is_trimmed_is_recovered(redis_server):
+    settings = {"CHAT_HISTORY_LENGTH": "10", "CHAT_RECOVERY_WINDOW_S": "4", "CHAT_PING_INTERVAL_S": "0.3"}
+    with starting_workers(redis_server.url) as start_workers:
+        site = start_workers(2, "tests.log_handlers:app", ready=False, CHAT_PREFIX="skipped", **settings)
+        wait_until(lambda: site.output.count("Booting worker") == 2, "the workers")
+        a, b = map(Client, site.urls)
+        a.get(2, "arrived")
+        offset = a.events[-1][2]
+        for number in range(30):
+            b.call("emit", "secret", number, {"room": "all", "skip_sid": a.sid})
+        newest = int(b.get(30, "secret")[-1][-1].rpartition(".")[2])
+        with redis.Redis.from_url(redis_server.url) as server:
+            while int(server.hget(f"{{skipped:0}}:session:{a.sid}", "received") or 0) < newest:
+                with contextlib.suppress(TimeoutError):
+                    a.read(0.1)
+        a.cut()
+        again = Client(site.urls[1], pid=a.pid, offset=offset)
+        assert again.sid == a.sid
+        b.call("emit", "news", 1, {"room": "all"})
+        assert again.get(1, "news")[0][0] == 1
+        assert "secret" not in again.names()
+        for one in (again, b):
+            one.stack.close()

@@ -268,7 +268,9 @@ def test_what_the_owner_before_still_writes_is_refused(session):
     assert session.change("sid", "join", "floor:late", "") == b"taken"
     assert session.change("sid", "join", "floor:room", "", node="m", generation=2) == b""
     assert not session.client.hexists(session.keys.session("sid"), "floor:late")
-    renewed = session.call("renew", [session.keys.session("sid"), session.keys.session("none")], "n", 5000, 1, 1, 1)
+    renewed = session.call(
+        "renew", [session.keys.session("sid"), session.keys.session("none")], "n", 5000, 1, 1, 0, 1, 0
+    )
     assert renewed == [0, b"taken", 1, b"missing"]
 
 
@@ -292,7 +294,7 @@ def test_a_session_whose_connection_was_lost_or_whose_node_died_is_given_again_a
     assert session.take("sid")[0] == b""  # by a node without a lease
     assert session.take("sid", node="k")[0] == b""
     session.client.set(LEASES + "k", "1")
-    assert session.call("renew", [session.keys.session("sid")], "k", 5000, 0, 3) == []  # it lost the connection
+    assert session.call("renew", [session.keys.session("sid")], "k", 5000, 0, 3, 0) == []  # it lost the connection
     assert session.take("sid")[0] == b""
 
 

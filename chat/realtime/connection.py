@@ -152,7 +152,7 @@ class Connection(Jobs):
         """Send a heartbeat, which is to be answered in time."""
         if not self.closed:
             self.pinged_at = monotonic()
-            if self._held is None:
+            if self._held is None and self.probed_at is None:  # else a pong may not be the answer to this one
                 self.server.on_ping(self)
             self.send_at_once(_PING)
             self.server.ping_timeouts.add(self)

@@ -46,7 +46,7 @@ class Jobs:
         """
         if self._jobs is None:
             self._jobs = deque()
-            gevent.spawn(self._work)
+            gevent.spawn_raw(self._work)
         self._jobs.append((job, args))
         self._job_bytes += size
         if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.get_max_job_bytes()):

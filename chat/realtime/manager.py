@@ -20,13 +20,14 @@ from chat.realtime.entry import Entry, decode_body, encode_body, encode_offset, 
 from chat.realtime.follower import Follower
 from chat.realtime.inboxes import Inboxes
 from chat.realtime.keys import Keys
-from chat.realtime.log import Limits, Log, Outgoing, Stored
+from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
 from chat.realtime.rooms import Rooms, list_rooms, list_sids
 from chat.realtime.session import Taken
 from chat.realtime.sessions import Sessions
+from chat.realtime.writer import Outgoing, Writer
 
 _LAST_ID = 2**53
 
@@ -57,17 +58,11 @@ class RedisManager(Rooms, Channel):
         client = connect(url)
         self.commands = Commands(client)
         self.keys = Keys(prefix)
-        self.log = Log(
-            Commands(client) if wait_replicas else self.commands,  # others need not wait for replicas
-            self.keys,
-            history or Limits(),
-            lambda: self.follower.is_ready,
-            self.wait_until_ready,
-            self._on_new_epoch,
-            wait_replicas,
-        )
+        self.log = Log(self.commands, self.keys, history or Limits(), self._on_new_epoch)
         self.sessions = Sessions(self.commands, self.log, recovery_window_s)
         self.follower = Follower(client, self.commands, self.log, channel, self)
+        own = Commands(client) if wait_replicas else self.commands  # others need not wait for replicas
+        self.writer = Writer(own, self.log, self.follower, wait_replicas)
         self.registry = Registry(self.commands, self.keys, self.on_return)
         self.inboxes = Inboxes(self.commands, self.keys, self.log.limits.ttl_s)
         self.recovery = Recovery(self)
@@ -76,7 +71,7 @@ class RedisManager(Rooms, Channel):
     def start(self, node: str) -> None:
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
         self.registry.start(node)
-        for part in (self.log, self.sessions, self.follower):
+        for part in (self.writer, self.sessions, self.follower):
             part.start(self.registry.node)
         self.initialize()
         self.inboxes.start()
@@ -161,7 +156,7 @@ class RedisManager(Rooms, Channel):
             Outgoing(namespace, one, encode_body(parts, skipped, rooms[:index]), once, known_s, recipient)
             for index, one in enumerate(rooms)
         ]
-        return self.log.store(messages)[0]
+        return self.writer.store(messages)[0]
 
     # Rooms
 
@@ -239,10 +234,13 @@ class RedisManager(Rooms, Channel):
         return self.sessions.exists(sid)
 
     def on_ping(self, connection: Connection) -> None:
-        self.inboxes.on_ping(connection.sid, self.follower.position.id)
+        position = self.follower.position.id
+        self.inboxes.on_ping(connection.sid, position)
+        self.sessions.on_ping(self.get_sids_of(connection.sid), position)
 
     def on_pong(self, connection: Connection) -> None:
         self.inboxes.on_pong(connection.sid)
+        self.sessions.on_pong(self.get_sids_of(connection.sid))
 
     def basic_leave_room(self, sid: str, namespace: str, room: str) -> None:
         eio_sid = self.eio_sid_from_sid(sid, namespace)

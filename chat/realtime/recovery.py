@@ -179,7 +179,8 @@ class Recovery(NoRecovery):
     def _replay(self, session: Session, offset: Any, epoch: str) -> Replay:
         """Return what a client that comes back has missed. It is in its rooms already, and its messages are held."""
         keys, namespace, shard = self._keys, session.namespace, self._log
-        received = decode_offset(offset, shard.epoch)
+        shown = decode_offset(offset, shard.epoch)
+        received = max(shown, session.received)
         starts = {keys.stream(namespace, room): max(floor, received) for room, floor in session.floors.items()}
         self._follower.wait_until_following(*starts)
         with redis_errors_as_unavailable():
@@ -188,7 +189,7 @@ class Recovery(NoRecovery):
             raise NotResumable("too_much")
         if reading.incomplete:
             raise NotResumable("incomplete")
-        if received > reading.newest:
+        if shown > reading.newest:
             raise NotResumable("offset")
         self._follower.position.wait_until_passed(reading.newest)
         if session.is_taken:
@@ -197,7 +198,7 @@ class Recovery(NoRecovery):
             raise NotResumable("epoch")
         for room in session.inboxes:
             self._manager.inboxes.on_delivered(keys.stream(namespace, room), reading.newest)
-        return Replay(self._make_messages(session, reading.entries, received), reading.oldest, is_whole=True)
+        return Replay(self._make_messages(session, reading.entries, shown), reading.oldest, is_whole=True)
 
     def close(self, sid: str, eio_sid: str) -> None:
         session = self._sessions.get(sid)
@@ -238,11 +239,11 @@ class Recovery(NoRecovery):
         if session.eio_sid:
             self._manager.server.eio.disconnect(session.eio_sid)
 
-    def _make_messages(self, session: Session, entries: list[Entry], received: int = 0) -> list[Message]:
+    def _make_messages(self, session: Session, entries: list[Entry], shown: int = 0) -> list[Message]:
         messages: list[Message] = []
         for entry in entries:
             body = decode_body(entry.body)
-            if session.sid not in body.skip and not _has_copy(session, entry, body, received):
+            if session.sid not in body.skip and not _has_copy(session, entry, body, shown):
                 offset = encode_offset(self._log.epoch, entry.id) if self._manager.has_recovery else None
                 messages += make_messages(body, entry.id, offset)
         return messages
@@ -270,13 +271,13 @@ class Recovery(NoRecovery):
         return True
 
 
-def _has_copy(session: Session, entry: Entry, body: Body, received: int) -> bool:
+def _has_copy(session: Session, entry: Entry, body: Body, shown: int) -> bool:
     """Return whether a client gets, or has got, a copy of an emit to several rooms in one that was listed before.
 
     The copies were stored together, so their ids follow each other.
     """
     first = entry.id - len(body.elsewhere)
     floors = session.floors
-    return first <= received < entry.id or any(
+    return first <= shown < entry.id or any(
         room in floors and floors[room] < first + number for number, room in enumerate(body.elsewhere)
     )

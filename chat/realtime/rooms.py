@@ -150,6 +150,10 @@ class Rooms(BaseManager):
         """Return the namespaces that a connection has joined, is joining or is leaving."""
         return self._namespaces_of.get(eio_sid, ())
 
+    def get_sids_of(self, eio_sid: str) -> list[str]:
+        """Return the clients that a connection is, in its namespaces."""
+        return [sid for one in self.get_namespaces_of(eio_sid) if (sid := self.sid_from_eio_sid(eio_sid, one))]
+
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         if not self.is_sid_room(namespace, sid):
             return []

@@ -23,6 +23,8 @@ class Session:
         "namespace",
         "owner",
         "pid",
+        "pinged",
+        "received",
         "sid",
     )
 
@@ -34,6 +36,8 @@ class Session:
         self.generation = generation
         self.floors: dict[str | None, int] = {}  # by room, the socket's own among them; None: all clients
         self.inboxes: tuple[str, ...] = ()
+        self.pinged = 0  # all up to there had been sent before its heartbeat, if that is not answered yet
+        self.received = 0  # all up to there has reached the client for certain
         self.data: Any = None  # what save_session was given
         self.is_written = False
         self.is_taken = False
@@ -48,6 +52,7 @@ class Session:
             "node": node,
             "generation": self.generation,
             "is_open": 1,
+            "received": self.received,
             "data": orjson.dumps(self.data),
             "inboxes": orjson.dumps(self.inboxes),
             **{get_field(room): floor for room, floor in self.floors.items()},
@@ -58,6 +63,7 @@ class Session:
         """Return the session of a hash: its fields and values in turn."""
         fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
         session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
+        session.received = int(fields["received"])
         session.data = orjson.loads(fields["data"])
         session.inboxes = tuple(orjson.loads(fields["inboxes"]))
         for name, value in fields.items():

@@ -8,7 +8,7 @@ takes it: what the one before still writes is refused. Each room has a *floor*: 
 import contextlib
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gevent
@@ -243,22 +243,30 @@ class Sessions:
         with redis_errors_as_unavailable():
             return bool(self._commands.execute("HEXISTS", self._keys.session(sid), "pid"))
 
+    def on_ping(self, sids: Iterable[str], position: int) -> None:
+        """A heartbeat is sent, after everything up to ``position``."""
+        for session in filter(None, map(self._sessions.get, sids)):
+            session.pinged = position
+
+    def on_pong(self, sids: Iterable[str]) -> None:
+        """It was answered. Written with the next renewal."""
+        for session in filter(None, map(self._sessions.get, sids)):
+            session.received, session.pinged = max(session.received, session.pinged), 0
+
     def _run_renew(self, sessions: Sequence[Session], *, is_open: bool) -> Any:
         ttl_ms = self._ttl_ms if is_open else int(self.window_s * 1000) or 1
+        states = [part for session in sessions for part in (session.generation, session.received)]
         return self._commands.run(
             "renew",
             keys=[self._keys.session(session.sid) for session in sessions],
-            arguments=[self._node, ttl_ms, int(is_open), *(session.generation for session in sessions)],
+            arguments=[self._node, ttl_ms, int(is_open), *states],
         )
 
     def _restore(self, session: Session, **more: str | bytes | int) -> None:
         """Write a session again that expired while Redis was away."""
-        key, fields = (
-            self._keys.session(session.sid),
-            {**session.get_fields(self._node), "epoch": self._log.epoch, **more},
-        )
-        self._commands.execute("HSET", key, *(part for field in fields.items() for part in field))
-        self._commands.execute("PEXPIRE", key, self._ttl_ms)
+        fields = {**session.get_fields(self._node), "epoch": self._log.epoch, **more}
+        arguments = [self._ttl_ms, *(part for field in fields.items() for part in field)]
+        self._commands.run("restore", [self._keys.session(session.sid)], arguments)
 
     def _write(self, session: Session, verb: str, field: str, value: Any) -> int:
         with redis_errors_as_unavailable():

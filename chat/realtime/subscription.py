@@ -1,7 +1,7 @@
 """A connection to Redis that is subscribed to many channels, and to others at every moment."""
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -9,18 +9,21 @@ from time import monotonic
 from typing import Any
 
 import gevent
+import hiredis
 import redis
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
+from gevent.hub import Waiter
 
 from chat.errors import Unavailable
 from chat.realtime.slices import wait_a_turn
+from chat.realtime.wire import Wire
 
 log = logging.getLogger(__name__)
 
 _CONFIRM_S = 3.0
 _SLICE_S = 0.004  # of a burst; then others get their turn
 _NAMES_AT_ONCE = 1_000
+_MAX_REPLIES = 1_000  # that wait; then nothing more is read
 
 
 class Subscription:
@@ -35,9 +38,11 @@ class Subscription:
         self._unconfirmed: Counter[str] = Counter()
         self._confirmed: dict[str, Event] = {}
         self._commands: list[tuple[str, str]] = []
-        self._is_sending = False
-        self._sending = BoundedSemaphore()
         self._connection: Any = None
+        self._wire: Wire | None = None
+        self._replies: deque[Any] = deque()
+        self._waiter: Any = None  # of who reads, while nothing has come
+        self._error: redis.RedisError | None = None  # which broke the connection
         self.life = object()  #: another one whenever the connection was lost or made
 
     def add(self, name: str) -> None:
@@ -66,38 +71,44 @@ class Subscription:
         """Connect, and subscribe to everything. Raises ``redis.RedisError``."""
         connection = self._pool.get_connection()
         self._connection, self.life = connection, object()
-        connection.update_current_socket_timeout(None)  # a timer for each read costs more than the read
+        self._error = None
+        self._replies.clear()
+        self._wire = Wire(connection, self._on_reply, self._on_lost)
         self._commands.clear()
         for event in self._confirmed.values():
             event.set()  # who waits looks again
         self._confirmed.clear()
         self._unconfirmed = Counter(self._names)
-        names = list(self._names)
-        for first in range(0, len(names), _NAMES_AT_ONCE):
-            self._send(self.life, "SUBSCRIBE", *names[first : first + _NAMES_AT_ONCE])
+        self._commands = [("SUBSCRIBE", name) for name in self._names]
+        self._send()
 
     def close(self) -> None:
         """Give the connection up."""
+        self.interrupt()
         connection, self._connection = self._connection, None
-        self.life = object()
+        self.life, self._wire = object(), None
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
 
     def interrupt(self) -> None:
         """Have ``read`` fail."""
-        if self._connection is not None:
-            self._connection.disconnect()
+        if self._wire is not None:
+            self._wire.lose(redis.ConnectionError("given up"))
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield channels and what is published there, until the connection breaks (``redis.RedisError``).
 
         A connection that is only silent is waited at for ever; ``interrupt`` ends that.
         """
-        connection = self._connection
+        replies = self._replies
         turn_ends = monotonic() + _SLICE_S
-        while True:
-            kind, name, data = connection.read_response(disable_decoding=True)
+        while self._error is None:
+            if not replies:
+                self._wait_for_reply()
+                turn_ends = monotonic() + _SLICE_S
+                continue
+            kind, name, data = replies.popleft()
             channel = name.decode()
             if kind == b"message":
                 if channel not in self._unconfirmed:  # else it is from before the channel was given up and added again
@@ -107,6 +118,32 @@ class Subscription:
             if monotonic() > turn_ends:
                 wait_a_turn()
                 turn_ends = monotonic() + _SLICE_S
+        raise self._error
+
+    def _wait_for_reply(self) -> None:
+        waiter: Any = Waiter()
+        self._waiter = waiter
+        if self._wire is not None:
+            self._wire.resume()
+        waiter.get()
+
+    def _on_reply(self, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            self._on_lost(reply)
+            return
+        self._replies.append(reply)
+        if len(self._replies) >= _MAX_REPLIES and self._wire is not None:
+            self._wire.pause()
+        self._wake()
+
+    def _on_lost(self, error: Exception) -> None:
+        self._error = error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error))
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            gevent.get_hub().loop.run_callback(waiter.switch, None)
 
     def _on_confirmed(self, name: str) -> None:
         self._unconfirmed[name] -= 1
@@ -118,27 +155,15 @@ class Subscription:
 
     def _send_soon(self, verb: str, name: str) -> None:
         self._commands.append((verb, name))
-        if not self._is_sending:
-            self._is_sending = True
-            gevent.spawn(self._send_commands)
+        if len(self._commands) == 1:
+            gevent.get_hub().loop.run_callback(self._send)
 
-    def _send_commands(self) -> None:
+    def _send(self) -> None:
         """Send what is queued, in order: one command for neighbours of one kind."""
-        life = self.life
-        try:
-            while self._commands and self._connection is not None:
-                life = self.life
-                commands, self._commands = self._commands, []
-                for verb, group in groupby(commands, itemgetter(0)):
-                    self._send(life, verb, *(name for _, name in group))
-        except (redis.RedisError, OSError) as error:
-            log.debug("not sent, the next connection will be subscribed: %s", error)
-            if self.life is life:
-                self.interrupt()
-        finally:
-            self._is_sending = False
-
-    def _send(self, life: object, verb: str, *names: str) -> None:
-        with self._sending:
-            if self.life is life:
-                self._connection.send_command(verb, *names, check_health=False)
+        commands, self._commands = self._commands, []
+        if self._wire is None:  # the next connection will be subscribed
+            return
+        for verb, group in groupby(commands, itemgetter(0)):
+            names = [name for _, name in group]
+            for first in range(0, len(names), _NAMES_AT_ONCE):
+                self._wire.send(hiredis.pack_command((verb, *names[first : first + _NAMES_AT_ONCE])))

@@ -63,8 +63,18 @@ class Wire:
             except (OSError, redis.RedisError) as error:
                 self.lose(error)
                 return
-            if len(data) < _READ_BYTES and not self._has_pending():
+            if not self._has_pending() or not self._readable.active:
                 return
+
+    def pause(self) -> None:
+        """Hand on no more than has been read, until ``resume``: Redis has to wait."""
+        self._readable.stop()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.is_open and not self._readable.active:
+            self._readable.start(self.read)
+            self.read()
 
     def lose(self, error: Exception) -> None:
         """Give the connection up, and say so."""
