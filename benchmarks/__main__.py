@@ -23,7 +23,7 @@ import click
 from benchmarks.harness import PEERS, ROOT, Farm
 from benchmarks.report import Figures, format_results, format_table, write_results
 
-SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private", "deaf")
+SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private", "workers", "deaf")
 
 
 @click.command(help=(__doc__ or "").partition("\n")[0])

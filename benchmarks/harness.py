@@ -1,7 +1,8 @@
 """What every script stands on: the three servers with their Redis, the load generators, CPU time and memory.
 
-A *farm* is one kind of server (a *peer*) as two processes on two ports, with a Redis of its own. Everything is on
-127.0.0.1; everything that a farm starts ends with it. Linux only: the figures come from its clocks and ``/proc``.
+A *farm* is one kind of server (a *peer*) as processes on ports of their own, mostly two, with a Redis of its own.
+Everything is on 127.0.0.1; everything that a farm starts ends with it. Linux only: the figures come from its clocks and
+``/proc``.
 """
 
 import contextlib
@@ -137,10 +138,11 @@ class Load(Process):
 
 
 class Farm:
-    """Two processes of ``peer`` on two ports, and their Redis; a context manager."""
+    """Processes of ``peer``, each on a port of its own, and their Redis; a context manager."""
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, size: int = WORKERS) -> None:
         self.peer = peer
+        self.size = size
         self._loads: list[Load] = []
         self._removed_load_s = 0.0  # CPU time
         self._stack = contextlib.ExitStack()
@@ -156,8 +158,8 @@ class Farm:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="webfarm-bench-"))
-        first = get_free_ports(1 + WORKERS)
-        self.ports = [first + 1 + number for number in range(WORKERS)]
+        first = get_free_ports(1 + self.size)
+        self.ports = [first + 1 + number for number in range(self.size)]
         redis = [find_redis(), "--port", str(first), "--bind", "127.0.0.1", "--dir", folder]
         redis += ["--save", "", "--appendonly", "no", "--loglevel", "warning"]
         self._redis = Process(*redis, stdout=subprocess.DEVNULL)
@@ -169,13 +171,13 @@ class Farm:
             self._servers.append(Process(*argv, env=env | more))
             stack.callback(self._servers[-1].kill)
         wait_until(lambda: all(map(is_listening, self.ports)), self.peer, *self._servers)
-        wait_until(lambda: len(self._find_workers()) == WORKERS, f"the workers of {self.peer}", *self._servers)
+        wait_until(lambda: len(self._find_workers()) == self.size, f"the workers of {self.peer}", *self._servers)
         self.workers = self._find_workers()
 
     def _get_commands(self) -> Iterator[tuple[list[str], dict[str, str]]]:
         gunicorn = [str(BIN / "gunicorn"), "-c"]
         if self.peer == "webfarm":
-            env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(WORKERS), "CHAT_LOG_LEVEL": "error"}
+            env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(self.size), "CHAT_LOG_LEVEL": "error"}
             yield [*gunicorn, "gunicorn.conf.py", "benchmarks.servers.webfarm:app"], env
             return
         for port in self.ports:
@@ -240,7 +242,7 @@ class Farm:
         while (quiet < 2 or time.monotonic() - start < at_least_s) and time.monotonic() - start < at_most_s:
             before = self.get_worker_seconds()
             time.sleep(1)
-            quiet = quiet + 1 if self.get_worker_seconds() - before < 0.02 * WORKERS else 0
+            quiet = quiet + 1 if self.get_worker_seconds() - before < 0.02 * self.size else 0
 
 
 def get_cpu_seconds(pid: int) -> float:
