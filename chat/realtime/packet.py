@@ -85,7 +85,9 @@ class Packet(packet.Packet):
 
     @classmethod
     def data_is_binary(cls, data: Any) -> bool:
-        return any(isinstance(item, bytes | bytearray) for level in _get_levels(data) for item in level)
+        return not _is_shallow(data) and any(
+            isinstance(item, bytes | bytearray) for level in _get_levels(data) for item in level
+        )
 
     @classmethod
     def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes | bytearray]]:
@@ -122,10 +124,23 @@ def is_too_deep(value: Any) -> bool:
 
     Beyond that, a message that was read could not be written, or not by every worker.
     """
-    for depth, level in enumerate(_get_levels(value)):
+    for depth, level in enumerate(() if _is_shallow(value) else _get_levels(value)):
         if depth == MAX_DEPTH:
             return any(isinstance(item, list | dict) for item in level)
     return False
+
+
+def _is_shallow(value: Any) -> bool:
+    """Return whether ``value`` is an array of plain values and of arrays and objects of such, as most events are."""
+    if type(value) is not list:
+        return False
+    for child in value:
+        kind = type(child)
+        if kind not in _PLAIN:
+            children = child.values() if kind is dict else child if kind is list else (child,)
+            if not _PLAIN.issuperset(map(type, children)):
+                return False
+    return True
 
 
 def _get_levels(value: Any) -> Iterator[list[Any]]:

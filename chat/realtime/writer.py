@@ -166,8 +166,9 @@ class Writer:
         """Return what the store script says of each message."""
         epoch, *answers = answer
         counts.stored += len(answers)
-        self._log.see(epoch, max((int(id) for id, _ in answers if id), default=0))
-        return [_decode_answer(id, nodes) for id, nodes in answers]
+        decoded = [_decode_answer(id, nodes) for id, nodes in answers]
+        self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
+        return decoded
 
     def _wait_for_replicas(self) -> None:
         """Wait until enough replicas have what this connection has written. Raises ``Unavailable``."""
