@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from chat.realtime import greenlets
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.throttle import Throttled
 
@@ -46,7 +47,7 @@ class Jobs:
         """
         if self._jobs is None:
             self._jobs = deque()
-            gevent.spawn_raw(self._work)
+            greenlets.spawn(self._work)
         self._jobs.append((job, args))
         self._job_bytes += size
         if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.get_max_job_bytes()):
