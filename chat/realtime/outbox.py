@@ -28,7 +28,7 @@ class Pacer:
 
     def __init__(self, pace_s: float = _PACE_S) -> None:
         self._pace_s = pace_s
-        self._ready: Slices[Outbox] = Slices(self._flush)
+        self._ready: Slices[Outbox] = Slices(Outbox.flush)
         self._waiting: list[Outbox] = []  # until the timer fires
         self._timer: Any = None
 
@@ -49,11 +49,6 @@ class Pacer:
         waiting, self._waiting = self._waiting, []
         for outbox in waiting:
             self._ready.add(outbox)
-
-    @staticmethod
-    def _flush(outbox: "Outbox") -> None:
-        outbox.flushed_at = monotonic()
-        outbox.flush()
 
 
 class Outbox:
@@ -124,6 +119,7 @@ class Outbox:
     def flush(self) -> None:
         """Send what is queued, as far as the kernel takes it. The pacer calls it."""
         self.is_waiting = False
+        self.flushed_at = monotonic()
         queued, connection = self._queued, self._socket
         if queued is None or connection is None or self._writer is not None:
             return

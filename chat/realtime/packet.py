@@ -36,9 +36,11 @@ class Packet(packet.Packet):
     """A packet that is what its type says, or no packet at all (``ValueError``, ``RecursionError``)."""
 
     def __init__(self, *args: Any, encoded_packet: str | bytes | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
         self._places: list[tuple[Any, Any, int]] = []  # of the placeholders, as ``_get_places`` has them
-        if encoded_packet is not None:
+        if encoded_packet is None:
+            super().__init__(*args, **kwargs)
+        else:
+            super().__init__(binary=False)
             self.attachment_count = self.decode(encoded_packet)
 
     def decode(self, encoded_packet: str | bytes) -> int:
@@ -85,9 +87,9 @@ class Packet(packet.Packet):
 
     @classmethod
     def data_is_binary(cls, data: Any) -> bool:
-        return not _is_shallow(data) and any(
-            isinstance(item, bytes | bytearray) for level in _get_levels(data) for item in level
-        )
+        if _is_shallow(data):
+            return False
+        return any(isinstance(item, bytes | bytearray) for level in _get_levels(data) for item in level)
 
     @classmethod
     def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes | bytearray]]:
@@ -124,7 +126,9 @@ def is_too_deep(value: Any) -> bool:
 
     Beyond that, a message that was read could not be written, or not by every worker.
     """
-    for depth, level in enumerate(() if _is_shallow(value) else _get_levels(value)):
+    if _is_shallow(value):
+        return False
+    for depth, level in enumerate(_get_levels(value)):
         if depth == MAX_DEPTH:
             return any(isinstance(item, list | dict) for item in level)
     return False

@@ -6,7 +6,7 @@ searched, copies a room at every emit, and keeps a counter for whoever was asked
 proportion to the client's own rooms, a socket's own room is no more than its entry among the clients, an emit walks
 over the room itself and passes over who is leaving, and one counter numbers all callbacks.
 
-``rooms[namespace][None]`` is every client of a namespace (a ``bidict`` of sid and Engine.IO sid, as in
+``rooms[namespace][None]`` is every client of a namespace, Engine.IO sids by sid (``inverse`` the other way round, as in
 stock); ``rooms[namespace][room]`` is a dict of the same.
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from bidict import bidict
 from socketio import packet
 from socketio.base_manager import BaseManager
 
@@ -23,6 +22,16 @@ from chat.realtime.packet import Packet, list_arguments
 
 _MANY = 16  # recipients of this process, from which on sending in fewer calls is worth a few milliseconds
 _NOBODY: dict[str, str] = {}
+
+
+class _Clients(dict[str, str]):
+    """The clients of a namespace: Engine.IO sids by sid, and ``inverse``."""
+
+    __slots__ = ("inverse",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inverse: dict[str, str] = {}
 
 
 class Rooms(BaseManager):
@@ -43,10 +52,11 @@ class Rooms(BaseManager):
 
     def add_client(self, sid: str, eio_sid: str, namespace: str) -> None:
         """Register a client that is about to join ``namespace``."""
-        clients = self.rooms.setdefault(namespace, {}).setdefault(None, bidict())
+        clients = self.rooms.setdefault(namespace, {}).setdefault(None, _Clients())
         if not clients:
             self.on_room_opened(namespace, None)
         clients[sid] = eio_sid
+        clients.inverse[eio_sid] = sid
         self.on_room_opened(namespace, sid)
         self._namespaces_of[eio_sid] = (*self.get_namespaces_of(eio_sid), namespace)
         self.pending_connect.setdefault(namespace, set()).add(sid)
@@ -122,8 +132,10 @@ class Rooms(BaseManager):
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         for room in list(self._rooms_of.get(namespace, {}).get(sid, ())):
             self.basic_leave_room(sid, namespace, room)
-        eio_sid = self._get_clients(namespace).pop(sid, None)
+        clients = self._get_clients(namespace)
+        eio_sid = clients.pop(sid, None)
         if eio_sid is not None:
+            del clients.inverse[eio_sid]
             self._leave_namespace(eio_sid, namespace)
             self.on_room_closed(namespace, sid)
         self.callbacks.pop(sid, None)
@@ -262,7 +274,9 @@ def list_sids(skip_sid: Any) -> list[str]:
 
 def list_rooms(room: Any) -> list[str | None]:
     """Return the rooms that an emit is for; ``None`` stands for all clients. Raises ``TypeError``."""
-    rooms = [room] if room is None or isinstance(room, str) else list(room)
+    if room is None or isinstance(room, str):
+        return [room]
+    rooms = list(room)
     if not all(one is None or isinstance(one, str) for one in rooms):
         raise TypeError(f"a room's name is a text, not {room!r}")
     return rooms

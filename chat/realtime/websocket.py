@@ -266,7 +266,7 @@ class WebSocket(Outbox):
             self._protocol = None
 
     def _send_protocols_own(self, protocol: Protocol) -> None:
-        for data in protocol.data_to_send():
+        for data in protocol.data_to_send() if protocol.writes else ():
             if data and self.has_room():
                 self.queue(data)
 

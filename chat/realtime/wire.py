@@ -31,7 +31,7 @@ class Wire:
     ) -> None:
         self._socket: Any = connection._sock
         self._socket.settimeout(0)
-        self._has_pending = getattr(self._socket, "pending", lambda: 0)  # TLS: read, but not fetched
+        self._has_pending = getattr(self._socket, "pending", None)  # TLS: read, but not fetched
         self._reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=DefaultParser.parse_error)
         self._on_reply, self._on_lost = on_reply, on_lost
         self._unsent = b""
@@ -63,7 +63,7 @@ class Wire:
             except (OSError, redis.RedisError) as error:
                 self.lose(error)
                 return
-            if not self._has_pending() or not self._readable.active:
+            if self._has_pending is None or not self._has_pending() or not self._readable.active:
                 return
 
     def pause(self) -> None:

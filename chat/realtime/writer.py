@@ -40,12 +40,7 @@ class Outgoing(NamedTuple):
     recipient: str = ""  # a sid whose session must exist
 
 
-class _Waiting(NamedTuple):
-    """A message, and who waits until it is stored."""
-
-    message: Outgoing
-    waiter: Any
-    deadline: float
+_Waiting = tuple[Outgoing, Any, float]  # a message, a ``Waiter`` for its answer, and until when it is tried
 
 
 class Writer:
@@ -81,12 +76,12 @@ class Writer:
             NoRecipient: there is no such session.
         """
         deadline = monotonic() + _STORE_S
-        waiting = [_Waiting(message, Waiter(), deadline) for message in messages]
+        waiting: list[_Waiting] = [(message, Waiter(), deadline) for message in messages]
         self._pending += waiting
         if not self._is_writing:
             self._is_writing = True
             gevent.get_hub().loop.run_callback(self._write)
-        answers: list[Stored | Exception] = [one.waiter.get() for one in waiting]
+        answers: list[Stored | Exception] = [waiter.get() for _, waiter, _ in waiting]
         stored = []
         for answer in answers:
             if isinstance(answer, Exception):
@@ -97,7 +92,7 @@ class Writer:
     def _write(self) -> None:
         batch = self._take_batch()
         self._batch_number += 1
-        keys, arguments = self._describe([waiting.message for waiting in batch])
+        keys, arguments = self._describe([message for message, _, _ in batch])
         if self._wait_replicas or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
         else:
@@ -118,7 +113,7 @@ class Writer:
     def _insist(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any]) -> None:
         """Run the script, again and again while its answer is lost."""
         try:
-            answers = self._execute(keys, arguments, batch[0].deadline)
+            answers = self._execute(keys, arguments, batch[0][2])
         except Exception as error:
             if not isinstance(error, Unavailable | redis.RedisError):
                 log.exception("storing failed")
@@ -128,17 +123,17 @@ class Writer:
     def _finish(self, batch: "list[_Waiting]", answers: "Sequence[Stored | Exception]") -> None:
         """Hand each message's answer to who waits for it; go on with the next batch."""
         run_callback = gevent.get_hub().loop.run_callback
-        for waiting, answer in zip(batch, answers, strict=True):
-            run_callback(waiting.waiter.switch, answer)
+        for (_, waiter, _), answer in zip(batch, answers, strict=True):
+            run_callback(waiter.switch, answer)
         self._is_writing = bool(self._pending)
         if self._pending:
             run_callback(self._write)
 
     def _take_batch(self) -> "list[_Waiting]":
         batch = [self._pending.popleft()]
-        size = sum(map(len, batch[0].message.body))
+        size = sum(map(len, batch[0][0].body))
         while self._pending and len(batch) < _BATCH_MESSAGES:
-            size += sum(map(len, self._pending[0].message.body))
+            size += sum(map(len, self._pending[0][0].body))
             if size > _BATCH_BYTES:
                 break
             batch.append(self._pending.popleft())
