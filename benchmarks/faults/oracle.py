@@ -70,6 +70,7 @@ class Verdict:
 @dataclass
 class _Client:
     segments: list[list[Event]] = field(default_factory=list)
+    has_connected: bool = False
     is_connected: bool = False
 
 
@@ -96,9 +97,10 @@ class _Run:
             self.streams[self.get_stream(message)][message] = self.get_position(message)
 
     def _take_connect(self, event: Event, client: _Client) -> None:
-        if client.segments:
+        if client.has_connected:
             self.recovered[event["recovered"]] += 1
             self.times.append(event["ms"])
+        client.has_connected = True
         if not event["recovered"] or not client.segments:
             client.segments.append([])
 
@@ -123,6 +125,8 @@ class _Run:
         self.received.add(message)
         if event["id"]:
             self.ids[message].add(event["id"])
+        if not client.segments:  # a server that sends before it has said that the client is connected
+            client.segments.append([])
         client.segments[-1].append(event)
 
     def _take_end(self, event: Event, client: _Client) -> None:
