@@ -274,6 +274,24 @@ def test_what_the_owner_before_still_writes_is_refused(session):
     assert renewed == [0, b"taken", 1, b"missing"]
 
 
+def test_a_session_with_very_many_rooms_is_written_again(session):
+    fields = [part for number in range(5_000) for part in (f"floor:{number}", number)]
+    session.call("restore", [session.keys.session("many")], 60_000, *fields)
+    assert session.client.hlen(session.keys.session("many")) == 5_000
+    assert session.client.pttl(session.keys.session("many")) > 50_000
+
+
+def test_a_full_redis_keeps_sessions_alive(session):
+    key = session.keys.session("sid")
+    session.client.pexpire(key, 1_000)
+    session.client.config_set("maxmemory", "1")
+    try:
+        assert session.call("renew", [key], "n", 50_000, 1, 1, 7) == []
+    finally:
+        session.client.config_set("maxmemory", "0")
+    assert session.client.pttl(key) > 40_000
+
+
 def test_the_owner_before_is_told(session):
     with session.client.pubsub() as pubsub:
         pubsub.subscribe(MARKS + "n")

@@ -40,7 +40,13 @@ class Commands:
         self._unsent: list[tuple[Command, Answer]] = []
         self._unanswered: deque[tuple[float, Answer]] = deque()  # when each was asked, in order
         self._is_sending = False  # or about to, or connecting
+        self._is_connecting = False
         self._timer: Any = None
+
+    @property
+    def life(self) -> object:
+        """Which connection this is; ``None`` while there is none."""
+        return self._wire
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""
@@ -69,7 +75,9 @@ class Commands:
 
     def _send(self) -> None:
         if self._wire is None:
-            gevent.spawn(self._connect)
+            if self._unsent and not self._is_connecting:  # else it was asked for before the last connection broke
+                self._is_connecting = True
+                gevent.spawn(self._connect)
             return
         self._is_sending = False
         unsent, self._unsent = self._unsent, []
@@ -98,11 +106,16 @@ class Commands:
             if not isinstance(error, Exception):
                 raise
         else:
+            self._is_connecting = False
             self._timer = gevent.get_hub().loop.timer(_CHECK_S, _CHECK_S)
             self._timer.start(self._check)
             gevent.get_hub().loop.run_callback(self._send)
 
     def _on_reply(self, reply: Any) -> None:
+        is_demoted = isinstance(reply, redis.ReadOnlyError) and getattr(self._pool, "is_master", False)
+        if is_demoted and self._wire is not None:
+            self._wire.lose(redis.ConnectionError("it is no primary any more"))  # Sentinel knows which one is
+            return
         self._unanswered.popleft()[1](reply)
 
     def _check(self) -> None:
@@ -113,14 +126,16 @@ class Commands:
             self._wire.lose(redis.TimeoutError(f"no answer for {_ANSWER_S} s"))
 
     def _is_overdue(self) -> bool:
-        return bool(self._unanswered) and monotonic() - self._unanswered[0][0] > _ANSWER_S
+        if self._wire is None or not self._unanswered:
+            return False
+        return monotonic() - max(self._unanswered[0][0], self._wire.heard_at) > _ANSWER_S  # a long one may be coming
 
     def _fail(self, connection: Any, error: BaseException) -> None:
         """Give the connection up, and tell whoever waits."""
         if self._timer is not None:
             self._timer.close()
         self._wire = self._timer = None
-        self._is_sending = False
+        self._is_sending = self._is_connecting = False
         waiting = [on_answer for _, on_answer in (*self._unanswered, *self._unsent)]
         self._unanswered, self._unsent = deque(), []
         if connection is not None:

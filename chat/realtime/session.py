@@ -63,7 +63,7 @@ class Session:
         """Return the session of a hash: its fields and values in turn."""
         fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
         session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
-        session.received = int(fields["received"])
+        session.received = int(fields.get("received", 0))  # a version before this one wrote none
         session.data = orjson.loads(fields["data"])
         session.inboxes = tuple(orjson.loads(fields["inboxes"]))
         for name, value in fields.items():

@@ -5,6 +5,7 @@ redis-py connects, with all that belongs to it (TLS, passwords, Sentinel); hired
 
 import ssl
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -40,9 +41,12 @@ class Wire:
         self._writable: Any = loop.io(fileno, _WRITE)
         self._readable.start(self.read)
         self.is_open = True
+        self.heard_at = monotonic()  #: when something came last
 
     def send(self, data: bytes) -> None:
         """Send ``data`` in its turn, without waiting."""
+        if not self.is_open:
+            return
         is_waiting = bool(self._unsent)
         self._unsent += data
         if not is_waiting:
@@ -55,6 +59,7 @@ class Wire:
                 data = self._socket.recv(_READ_BYTES)
                 if not data:
                     raise redis.ConnectionError("Redis has closed the connection")
+                self.heard_at = monotonic()
                 self._reader.feed(data)
                 while self.is_open and (reply := self._reader.gets()) is not False:
                     self._on_reply(reply)

@@ -92,7 +92,12 @@ class Writer:
     def _write(self) -> None:
         batch = self._take_batch()
         self._batch_number += 1
-        keys, arguments = self._describe([message for message, _, _ in batch])
+        try:
+            keys, arguments = self._describe([message for message, _, _ in batch])
+        except Exception as error:  # whatever it is, those who wait are told, and the next batch is written
+            log.exception("storing failed")
+            self._finish(batch, [Unavailable(f"Redis could not store it: {error}")] * len(batch))
+            return
         if self._wait_replicas or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
         else:
@@ -143,10 +148,11 @@ class Writer:
         while True:
             if not self._follower.wait_until_ready(max(deadline - monotonic(), 0.0)):
                 raise Unavailable("Redis does not answer")
+            life = self._commands.life
             try:
                 answer = self._commands.run("store", keys, self._add_head(arguments))
                 if self._wait_replicas:
-                    self._wait_for_replicas()
+                    self._wait_for_replicas(life)
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 if monotonic() > deadline:
                     raise Unavailable(f"Redis does not answer: {error}") from error
@@ -165,8 +171,13 @@ class Writer:
         self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
         return decoded
 
-    def _wait_for_replicas(self) -> None:
-        """Wait until enough replicas have what this connection has written. Raises ``Unavailable``."""
+    def _wait_for_replicas(self, life: object) -> None:
+        """Wait until enough replicas have what was written by the connection ``life``.
+
+        Raises ``Unavailable``, and ``redis.ConnectionError`` if it is another one by now: that has written nothing.
+        """
+        if life is None or self._commands.life is not life:
+            raise redis.ConnectionError("another connection has written it")
         reached = self._commands.execute("WAIT", self._wait_replicas, _REPLICAS_MS)
         if reached < self._wait_replicas:
             raise Unavailable(f"{reached} replicas have it, not {self._wait_replicas}")

@@ -8,8 +8,8 @@ local answer = {}
 for i, key in ipairs(KEYS) do
   local state = redis.call('HMGET', key, 'node', 'generation')
   if state[1] == ARGV[1] and state[2] == ARGV[2 * i + 2] then
+    redis.call('PEXPIRE', key, ARGV[2]) -- first: a full Redis takes it, and what a script writes after it
     redis.call('HSET', key, 'received', ARGV[2 * i + 3])
-    redis.call('PEXPIRE', key, ARGV[2])
     if ARGV[3] == '0' then
       redis.call('HSET', key, 'is_open', '0')
     end
