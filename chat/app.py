@@ -5,6 +5,7 @@ from pathlib import Path
 from flask import Flask
 
 from chat.events import ChatNamespace
+from chat.limits import RateLimits
 from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 from chat.views import create_blueprint
@@ -26,11 +27,13 @@ def create_app(settings: Settings) -> Flask:
         history=Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s),
     )
     namespace = ChatNamespace(settings, manager)
+    rates = settings.rate_limit, settings.rate_limit_bytes
     server = Server(
         manager,
         connect_timeout_s=settings.connect_timeout_s,
         identify=namespace.identify,
         get_user=namespace.get_user,
+        admit=RateLimits(*rates).admit if any(rates) else None,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),
         **settings.engine_options,
     )

@@ -226,6 +226,8 @@ class Workers(Process):
         self.ports = list(range(first := get_free_ports(count), first + count))
         env = {
             "CHAT_DRAIN_S": "0",
+            "CHAT_RATE_LIMIT": "0",
+            "CHAT_RATE_LIMIT_BYTES": "0",
             "REDIS_URL": redis_url,
             "CHAT_BASE_PORT": str(first),
             "CHAT_WORKERS": str(count),

@@ -37,6 +37,7 @@ class Packet(packet.Packet):
 
     def __init__(self, *args: Any, encoded_packet: str | bytes | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.size = len(encoded_packet or "")  # characters and bytes, as it came
         self._places: list[tuple[Any, Any, int]] = []  # of the placeholders, as ``_get_places`` has them
         if encoded_packet is not None:
             self.attachment_count = self.decode(encoded_packet)
@@ -77,6 +78,7 @@ class Packet(packet.Packet):
         if not isinstance(attachment, bytes | bytearray):
             raise ValueError("a text came where an attachment was announced")
         self.attachments.append(attachment)
+        self.size += len(attachment)
         if len(self.attachments) < self.attachment_count:
             return False
         for container, key, number in self._places:

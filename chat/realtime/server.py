@@ -22,6 +22,7 @@ from typing import Any
 import gevent
 from socketio import packet
 
+from chat.errors import ClientError, Flooding
 from chat.realtime import environ as environs
 from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
@@ -42,6 +43,10 @@ log = Throttled(logging.getLogger(__name__))
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
+_ACKS = (packet.ACK, packet.BINARY_ACK)
+
+#: Why a connection was closed whose client sent too much.
+RATE_LIMITED = "rate limited"
 
 
 class Server(Joining, Handling, Calls, Service):
@@ -57,6 +62,9 @@ class Server(Joining, Handling, Calls, Service):
         identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
             resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
         get_user: names the user of a sid for the log, ``None`` if it has none.
+        admit: is asked about each event, given its user (its connection, if that has none) and its bytes; in the hub,
+            so it must be quick. It may raise a ``ClientError``, which refuses the event, or ``Flooding``, which closes
+            the connection. ``None``: all are let through.
         kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
 
@@ -67,6 +75,7 @@ class Server(Joining, Handling, Calls, Service):
         connect_timeout_s: float = 10.0,
         identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
         get_user: Callable[[str], str | None] = lambda sid: None,
+        admit: Callable[[str, int], None] | None = None,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {
@@ -79,6 +88,7 @@ class Server(Joining, Handling, Calls, Service):
         self._connect_timeout_s = connect_timeout_s
         self._identify = identify
         self._get_user = get_user
+        self._admit = admit
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
         self.environ = environs.Environs()
@@ -217,18 +227,40 @@ class Server(Joining, Handling, Calls, Service):
         if pkt is None:
             return
         namespace, eio_sid = pkt.namespace or "/", connection.sid
-        if pkt.packet_type in (packet.ACK, packet.BINARY_ACK):
+        if pkt.packet_type in _ACKS:
             sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
             if sid is not None and self.manager.has_callback(sid, pkt.id):
                 gevent.spawn(self.manager.trigger_callback, sid, pkt.id or 0, pkt.data)
-            return
-        size = len(data) + _JOB_BYTES
+                return
+        if self._admit is not None and pkt.packet_type != packet.DISCONNECT:
+            try:
+                self._admit(self._get_sender(eio_sid, namespace), pkt.size)
+            except (ClientError, Flooding) as error:
+                self._refuse_packet(connection, pkt, error)
+                return
+        size = pkt.size + _JOB_BYTES
+        if pkt.packet_type in _ACKS:
+            return  # nobody waits for it
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
             connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
         elif pkt.packet_type == packet.CONNECT:
             connection.enqueue(size, self._handle_connect, eio_sid, namespace, pkt.data)
         else:
             connection.enqueue(size, self._handle_disconnect, eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
+
+    def _get_sender(self, eio_sid: str, namespace: str) -> str:
+        """Return the user of a client; one that has not joined is known by its connection."""
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        return (self._get_user(sid) if sid is not None else None) or eio_sid
+
+    def _refuse_packet(self, connection: Connection, pkt: Packet, error: ClientError | Flooding) -> None:
+        """Answer an event that is not let through, in its turn; close who goes on, or can't be answered."""
+        if isinstance(error, Flooding) or pkt.packet_type == packet.CONNECT:
+            log.warning("connection %s closed: %s", connection.sid, error)
+            connection.close(RATE_LIMITED)
+        elif pkt.packet_type not in _ACKS and pkt.id is not None:
+            namespace = pkt.namespace or "/"
+            connection.enqueue(_JOB_BYTES, self._refuse_event, connection.sid, namespace, pkt.id, error)
 
     # Handlers, in a greenlet
 
