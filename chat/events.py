@@ -19,7 +19,7 @@ from typing import Any
 
 import socketio
 
-from chat.auth import MAX_NAME_LENGTH, authenticate, create_guest, is_name
+from chat.auth import MAX_NAME_LENGTH, Identity, authenticate, create_guest, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
 from chat.realtime import MESSAGE_ID, RedisManager, Stored, Throttled
 from chat.settings import Settings
@@ -30,6 +30,7 @@ refusals = Throttled(log)
 COMMON_ROOM = "common"
 EVERYBODY = "*"
 
+_IDENTITY = "chat.identity"  # in an environment: who the client is
 _KNOWN_S = 120.0  # at least, for a message's own id
 _MAX_HISTORY, _MAX_HISTORY_BYTES = 100, 250_000  # of one answer
 
@@ -51,13 +52,17 @@ class ChatNamespace(socketio.Namespace):
     def identify(self, environ: dict[str, Any], auth: Any) -> str | None:
         """Return the user who owns the connection, and its session; ``None`` for a guest."""
         try:
-            return authenticate(environ, auth, self._settings.secret)
+            identity = environ[_IDENTITY] = authenticate(environ, auth, self._settings.secret)
         except ClientError as error:
             refusals.info("connect refused node=%s pid=%d reason=%s", self._manager.node, os.getpid(), error)
             raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
+        return identity.user
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """A client is new, or is back: then it is in its rooms already, and its session has its user."""
+        identity: Identity = environ.pop(_IDENTITY)
+        if identity.expires_at is not None:
+            self.server.expire_session(sid, identity.expires_at)
         is_recovered = self.server.is_recovered(sid)
         if not is_recovered:
             user = self._manager.get_owner(sid) or create_guest()

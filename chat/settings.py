@@ -183,7 +183,7 @@ class Settings:
     max_outbox_bytes: int = _setting("CHAT_MAX_OUTBOX_BYTES", _int(1), 1_048_576)
     rate_limit: int = _setting("CHAT_RATE_LIMIT", _int(0), 50)
     rate_limit_bytes: int = _setting("CHAT_RATE_LIMIT_BYTES", _int(0), 1_000_000)
-    max_connections_per_user: int = _setting("CHAT_MAX_CONNECTIONS_PER_USER", _int(1), 20, pending=True)
+    max_connections_per_user: int = _setting("CHAT_MAX_CONNECTIONS_PER_USER", _int(1), 20)
     max_rooms_per_client: int = _setting("CHAT_MAX_ROOMS_PER_CLIENT", _int(1), 100)
     connect_timeout_s: float = _setting("CHAT_CONNECT_TIMEOUT_S", _positive_seconds, 10.0)
     ping_interval_s: float = _setting("CHAT_PING_INTERVAL_S", _positive_seconds, 25.0)

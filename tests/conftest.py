@@ -422,6 +422,10 @@ class RawClient:
         with contextlib.suppress(ConnectionClosed):  # the server may have had enough before
             self._socket.send(data)
 
+    def receive(self) -> str:
+        """Return the next frame."""
+        return str(self._socket.recv(10))
+
     def wait_for(self, text: str) -> None:
         """Receive until a frame holds ``text``."""
         while text not in str(self._socket.recv(10)):

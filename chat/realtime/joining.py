@@ -17,7 +17,7 @@ import gevent
 import socketio
 from socketio import exceptions, packet
 
-from chat.errors import Unavailable
+from chat.errors import ClientError, Unavailable
 from chat.realtime.environ import Environs
 from chat.realtime.held import Replay
 from chat.realtime.local_manager import Manager
@@ -56,6 +56,8 @@ class Joining(socketio.Server):
         replay = None
         try:
             replay = self._join(eio_sid, namespace, data)
+        except ClientError as error:
+            self._refuse(eio_sid, namespace, {"message": str(error), "data": error.to_dict()})
         except Unavailable as error:
             log.warning("connection %s closed, it will come back: %s", eio_sid, error)
             self.eio.disconnect(eio_sid)

@@ -1,17 +1,19 @@
 -- Keeps sessions alive, if they are still the caller's.
 -- KEYS: sessions
--- ARGV: node, lifetime (ms), 1 if their connections are open, else 0; then for each session: generation,
---       and up to where all has reached its client
+-- ARGV: node, lifetime (ms), 1 if their connections are open, else 0; what the key of a user's sessions begins with;
+--       then for each session: generation, and up to where all has reached its client
 -- Returns: a list of index (from 0), 'taken' or 'missing', for those that could not be renewed.
 
 local answer = {}
 for i, key in ipairs(KEYS) do
-  local state = redis.call('HMGET', key, 'node', 'generation')
-  if state[1] == ARGV[1] and state[2] == ARGV[2 * i + 2] then
-    redis.call('HSET', key, 'received', ARGV[2 * i + 3])
+  local state = redis.call('HMGET', key, 'node', 'generation', 'namespace', 'user')
+  if state[1] == ARGV[1] and state[2] == ARGV[2 * i + 3] then
+    redis.call('HSET', key, 'received', ARGV[2 * i + 4])
     redis.call('PEXPIRE', key, ARGV[2])
     if ARGV[3] == '0' then
       redis.call('HSET', key, 'is_open', '0')
+    elseif (state[4] or '') ~= '' then
+      keep_for_user(ARGV[4] .. state[3] .. ',' .. state[4], key:match('[^:]*$'), ARGV[2])
     end
   else
     answer[#answer + 1] = i - 1
