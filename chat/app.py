@@ -6,6 +6,7 @@ from flask import Flask
 
 from chat.events import ChatNamespace
 from chat.limits import RateLimits
+from chat.proxies import TrustedProxies
 from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 from chat.views import create_blueprint
@@ -41,7 +42,8 @@ def create_app(settings: Settings) -> Flask:
     server.register_namespace(namespace)
     app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
     app.register_blueprint(create_blueprint(server))
-    app.wsgi_app = WSGIApp(server, app.wsgi_app)  # type: ignore[method-assign]
+    behind = TrustedProxies(WSGIApp(server, app.wsgi_app), settings.trusted_proxies)
+    app.wsgi_app = behind  # type: ignore[method-assign]
     return app
 
 

@@ -71,11 +71,12 @@ class ChatNamespace(socketio.Namespace):
             for room in (COMMON_ROOM, EVERYBODY):
                 self.enter_room(sid, room)
         log.info(
-            "connect sid=%s user=%r node=%s pid=%d recovered=%s",
+            "connect sid=%s user=%r node=%s pid=%d address=%s recovered=%s",
             sid,
             self.get_user(sid),
             self._manager.node,
             os.getpid(),
+            environ.get("REMOTE_ADDR"),
             str(is_recovered).lower(),
         )
 

@@ -174,7 +174,7 @@ class Settings:
     port: int | None = _setting("PORT", _int(1, 65535), None)
     secret: str | None = _setting("CHAT_SECRET", _secret, None, secret=True)
     allowed_origins: tuple[str, ...] | None = _setting("CHAT_ALLOWED_ORIGINS", _origins, None)
-    trusted_proxies: tuple[str, ...] = _setting("CHAT_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",), pending=True)
+    trusted_proxies: tuple[str, ...] = _setting("CHAT_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",))
     recovery_window_s: float = _setting("CHAT_RECOVERY_WINDOW_S", _seconds(0), 120.0)
     history_length: int = _setting("CHAT_HISTORY_LENGTH", _int(1), 10_000)
     history_bytes: int = _setting("CHAT_HISTORY_BYTES", _int(1), 16_777_216)
