@@ -34,6 +34,7 @@ def create_app(settings: Settings) -> Flask:
         connect_timeout_s=settings.connect_timeout_s,
         identify=namespace.identify,
         get_user=namespace.get_user,
+        select_rooms=namespace.select_rooms,
         max_connections_per_user=settings.max_connections_per_user,
         admit=RateLimits(*rates).admit if any(rates) else None,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from chat.realtime.local_manager import Manager
     from chat.realtime.log import Limits, Stored
     from chat.realtime.manager import RedisManager
+    from chat.realtime.notes import Notes
     from chat.realtime.server import Server
     from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
@@ -58,6 +59,7 @@ __all__ = [
     "HandshakeError",
     "Limits",
     "Manager",
+    "Notes",
     "RedisManager",
     "Server",
     "Stored",
@@ -74,6 +76,7 @@ _MODULES = {
     "HandshakeError": "handshake",
     "Limits": "log",
     "Manager": "local_manager",
+    "Notes": "notes",
     "RedisManager": "manager",
     "Server": "server",
     "Stored": "log",

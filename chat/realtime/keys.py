@@ -53,6 +53,10 @@ class Keys:
         """Return the session of a Socket.IO sid."""
         return self.sessions + sid
 
+    def note(self, name: str) -> str:
+        """Return where it stands that an app's ``name`` is remembered."""
+        return f"{self._tag}note:{name}"
+
     def user_sessions(self, namespace: str, user: str) -> str:
         """Return the sids of a user's sessions: a sorted set (``users.lua``), those that are away included."""
         return self.users + _name(namespace, user)

@@ -129,12 +129,13 @@ class Recovery(NoRecovery):
         try:
             self._wait_until_gone(session)
             manager.add_client(sid, eio_sid, namespace)
+            own[namespace] = session.data
+            self._leave_lost_rooms(session)
             for room in session.floors:
                 if room not in (None, sid):
                     manager.basic_enter_room(sid, namespace, room)
             for room in session.inboxes:
                 manager.inboxes.add(eio_sid, self._keys.stream(namespace, room))
-            own[namespace] = session.data
             replay = self._replay(session, offset, epoch)
         except NotResumable as error:
             SESSIONS_NOT_RESUMED.labels(str(error)).inc()
@@ -148,6 +149,18 @@ class Recovery(NoRecovery):
             raise
         SESSIONS_RESUMED.inc()
         return sid, replay
+
+    def _leave_lost_rooms(self, session: Session) -> None:
+        """Take the rooms out of a session that its client may not be in any more."""
+        server, given = self._manager.server, (session.sid, *session.inboxes)
+        rooms = [room for room in session.floors if room is not None and room not in given]
+        kept = set(server.select_rooms(session.sid, server.environ[session.eio_sid], rooms)) if rooms else set()
+        try:
+            for room in set(rooms) - kept:
+                self._sessions.leave(session, room)
+        except Taken:
+            self.drop(session)
+            raise Unavailable("another connection has taken the session") from None
 
     def _wait_until_gone(self, session: Session) -> None:
         """Wait until the disconnect handler of the connection before has run, if that was on this node."""

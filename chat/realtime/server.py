@@ -17,7 +17,7 @@ Overridden of ``socketio.Server`` (5.18), and why:
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
@@ -62,6 +62,8 @@ class Server(Joining, Handling, Calls, Keeping, Service):
         get_user: names the user of a sid, ``None`` if it has none: for the log, and for what is counted by user.
         max_connections_per_user: on all nodes; who has as many is refused at CONNECT, once the connect handler has run
             (with ``always_connect`` none is counted). A ``RedisManager`` is needed.
+        select_rooms: is asked about a client that comes back, given its sid, environment and rooms; returns those where
+            it may still be. It is put into no other, and gets nothing of them.
         admit: is asked about each event, given its user (its connection, if that has none) and its bytes; in the hub,
             so it must be quick. It may raise a ``ClientError``, which refuses the event, or ``Flooding``, which closes
             the connection. ``None``: all are let through.
@@ -76,6 +78,7 @@ class Server(Joining, Handling, Calls, Keeping, Service):
         identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
         get_user: Callable[[str], str | None] = lambda sid: None,
         max_connections_per_user: int = 1000,
+        select_rooms: Callable[[str, dict[str, Any], list[str]], Iterable[str]] = lambda sid, environ, rooms: rooms,
         admit: Callable[[str, int], None] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -89,6 +92,7 @@ class Server(Joining, Handling, Calls, Keeping, Service):
         self._connect_timeout_s = connect_timeout_s
         self._identify = identify
         self.get_user = get_user
+        self.select_rooms = select_rooms
         self._admit = admit
         self.manager.recovery.max_connections_per_user = max_connections_per_user
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)

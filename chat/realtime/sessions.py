@@ -139,8 +139,8 @@ class Sessions:
 
     def expire(self, session: Session, at: float) -> None:
         """Write when the session ends, in seconds since 1970. Raises ``Unavailable``, ``Taken``."""
-        session.expires_ms = int(min(at * 1000, 2**53))
-        if session.is_written:
+        before, session.expires_ms = session.expires_ms, int(min(at * 1000, 2**53))
+        if session.is_written and session.expires_ms != before:
             self._write(session, "set", "expires", session.expires_ms)
 
     def close(self, session: Session) -> None:
