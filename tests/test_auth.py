@@ -186,6 +186,21 @@ def test_who_comes_back_with_an_expired_token_is_refused(secret_workers, client,
     assert refuse(raw_client, secret_workers.urls[1], auth)["code"] == "unauthorized"
 
 
+def test_no_log_has_a_token_or_a_pid_at_any_level(redis_server, node):
+    secret = token(sub="jane")
+    with starting_workers(redis_server.url) as start_workers:
+        workers = start_workers(1, CHAT_SECRET=SECRET, CHAT_LOG_LEVEL="debug")
+        for transports in (["websocket"], ["polling", "websocket"]):
+            name = "-".join(transports)
+            node.connect(name, workers.urls[0], auth={"token": secret}, transports=transports)
+            assert node.call(name, "leave", {"room": "none"})["ok"]
+        client = Client(workers.urls[0], token=secret)
+        client.stack.close()
+        workers.wait_for_line("Received packet MESSAGE data 0<hidden>")
+        for text in (secret, secret.rpartition(".")[2], client.pid, SECRET):
+            assert text not in workers.output
+
+
 def test_of_21_connections_at_once_20_are_let_in(secret_workers, redis_server, client, raw_client):
     auth = {"token": token(sub="hugo")}
 
