@@ -41,18 +41,23 @@ class Buckets:
         if bucket is None:
             self._drop_full(now)
             bucket = self._buckets[user] = [now, self._burst, self._burst_bytes]
-        else:
-            self._fill(bucket, now)
-        if bucket[1] < 1 or bucket[2] <= 0:
+        events, bytes = self._refill(bucket, now)
+        bucket[0] = now
+        if events < 1 or bytes <= 0:
+            bucket[1], bucket[2] = events, bytes
             return False
-        bucket[1] -= 1
-        bucket[2] -= size
+        bucket[1], bucket[2] = events - 1, bytes - size
         return True
 
-    def _fill(self, bucket: list[float], now: float) -> None:
-        passed_s, bucket[0] = now - bucket[0], now
-        bucket[1] = min(bucket[1] + passed_s * self._rate, self._burst)
-        bucket[2] = min(bucket[2] + passed_s * self._rate_bytes, self._burst_bytes)
+    def _refill(self, bucket: list[float], now: float) -> tuple[float, float]:
+        """Return what is in the bucket by now: events, bytes."""
+        filled_at, events, bytes = bucket
+        events += (now - filled_at) * self._rate
+        bytes += (now - filled_at) * self._rate_bytes
+        return (
+            events if events < self._burst else self._burst,  # quicker than ``min``
+            bytes if bytes < self._burst_bytes else self._burst_bytes,
+        )
 
     def _drop_full(self, now: float) -> None:
         """Look at the two oldest buckets: one that is full again is as good as none.
@@ -61,8 +66,8 @@ class Buckets:
         """
         for _ in range(min(2, len(self._buckets))):
             user, bucket = self._buckets.popitem(last=False)
-            self._fill(bucket, now)
-            if bucket[1] < self._burst or bucket[2] < self._burst_bytes:
+            events, bytes = self._refill(bucket, now)
+            if events < self._burst or bytes < self._burst_bytes:
                 self._buckets[user] = bucket
 
 

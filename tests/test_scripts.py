@@ -1,5 +1,7 @@
 """What the scripts in Redis promise, each called as it is."""
 
+import time
+
 import pytest
 import redis
 
@@ -319,6 +321,14 @@ def test_a_session_of_another_epoch_is_not_given(session):
 def test_a_session_that_has_expired_is_not_given(session, expires, reason):
     session.client.hset(session.keys.session("sid"), "expires", expires)
     assert session.take("sid")[0] == reason
+
+
+@pytest.mark.parametrize(("in_ms", "lives_ms"), [(2000, 2000), (9000, 5000), (-1000, 0), (None, 5000)])
+def test_a_session_whose_connection_was_lost_does_not_outlive_its_end(session, in_ms, lives_ms):
+    key = session.keys.session("sid")
+    session.client.hset(key, "expires", int(time.time() * 1000) + in_ms if in_ms else 0)
+    session.call("renew", [key], "n", 5000, 0, session.keys.users, 1, 0)
+    assert max(session.client.pttl(key), 0) == pytest.approx(lives_ms, abs=1000)
 
 
 @pytest.fixture
