@@ -7,7 +7,7 @@ import requests
 
 from chat.errors import Flooding, RateLimited
 from chat.limits import Buckets, RateLimits
-from tests.conftest import starting_workers
+from tests.conftest import starting_workers, wait_until
 from tests.test_recovery import Client
 
 
@@ -142,6 +142,10 @@ def test_who_goes_on_flooding_is_closed_and_counted(limited, raw_client, text):
         flooder.send(text)
     assert flooder.receive_until_closed()
     limited.wait_for_line(f"user 'flooder{text[1]}' goes on sending more than is allowed")
+    wait_until(
+        lambda: any(f"user='flooder{text[1]}'" in line and "reason='rate limited'" in line for line in limited.lines),
+        "its disconnect handler",
+    )
     assert 'webfarm_connections_closed_total{reason="rate limited"}' in get_metrics(limited)
 
 
