@@ -70,8 +70,8 @@ class Session:
         fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
         session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
         session.received = int(fields["received"])
-        session.user = fields["user"]
-        session.expires_ms = int(fields["expires"])
+        session.user = fields.get("user", "")  # a version before had neither
+        session.expires_ms = int(fields.get("expires", 0))
         session.data = orjson.loads(fields["data"])
         session.inboxes = tuple(orjson.loads(fields["inboxes"]))
         for name, value in fields.items():
