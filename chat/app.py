@@ -5,6 +5,8 @@ from pathlib import Path
 from flask import Flask
 
 from chat.events import ChatNamespace
+from chat.limits import RateLimits
+from chat.proxies import TrustedProxies
 from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 from chat.views import create_blueprint
@@ -26,18 +28,23 @@ def create_app(settings: Settings) -> Flask:
         history=Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s),
     )
     namespace = ChatNamespace(settings, manager)
+    rates = settings.rate_limit, settings.rate_limit_bytes
     server = Server(
         manager,
         connect_timeout_s=settings.connect_timeout_s,
         identify=namespace.identify,
         get_user=namespace.get_user,
+        select_rooms=namespace.select_rooms,
+        max_connections_per_user=settings.max_connections_per_user,
+        admit=RateLimits(*rates).admit if any(rates) else None,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),
         **settings.engine_options,
     )
     server.register_namespace(namespace)
     app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
     app.register_blueprint(create_blueprint(server))
-    app.wsgi_app = WSGIApp(server, app.wsgi_app)  # type: ignore[method-assign]
+    behind = TrustedProxies(WSGIApp(server, app.wsgi_app), settings.trusted_proxies)
+    app.wsgi_app = behind  # type: ignore[method-assign]
     return app
 
 

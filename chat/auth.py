@@ -1,12 +1,14 @@
 """Who a client is: from its handshake to a user, or a refusal.
 
 Open mode (no ``CHAT_SECRET``): the query's ``userId`` is believed; without it the user is a guest. Token mode:
-the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and ``userId`` must not differ.
+the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and ``userId`` must not differ. Its ``exp``
+ends the connection; ``rooms`` is a list of private rooms that the user may join.
 """
 
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,10 +18,20 @@ from chat.errors import BadRequest, Unauthorized
 
 MAX_NAME_LENGTH = 128
 _ALGORITHM = "HS256"
+_MAX_TOKEN = 8_192  # characters
 
 
-def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> str | None:
-    """Return the user's id, or ``None`` for a guest.
+@dataclass(frozen=True)
+class Identity:
+    """Who a client is: a user, or ``None`` for a guest; until when (seconds since 1970); private rooms of its token."""
+
+    user: str | None
+    expires_at: float | None = None
+    rooms: tuple[str, ...] = ()
+
+
+def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> Identity:
+    """Return who a client is.
 
     Args:
         environ: the WSGI environment of the connection; its query may have ``userId``.
@@ -32,11 +44,11 @@ def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> s
     """
     claimed = _get_user_id(environ)
     if secret is None:
-        return claimed
-    user = _verify(auth.get("token") if isinstance(auth, dict) else None, secret)
-    if claimed not in (None, user):
+        return Identity(claimed)
+    identity = _verify(auth.get("token") if isinstance(auth, dict) else None, secret)
+    if claimed not in (None, identity.user):
         raise Unauthorized("The userId is not the token's user.")
-    return user
+    return identity
 
 
 def create_guest() -> str:
@@ -68,15 +80,21 @@ def _get_user_id(environ: Mapping[str, Any]) -> str | None:
     return str(values[0])
 
 
-def _verify(token: Any, secret: str) -> str:
+def _verify(token: Any, secret: str) -> Identity:
     if not isinstance(token, str):
         raise Unauthorized("A token is needed to connect.")
+    if len(token) > _MAX_TOKEN:
+        raise Unauthorized("The token is too long.")
     try:
         claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]})
+        expires_at = float(claims["exp"])
     except jwt.ExpiredSignatureError:
         raise Unauthorized("The token has expired.") from None
     except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise Unauthorized("The token is not valid.") from None
     if not is_name(claims["sub"]):
         raise Unauthorized("The token's sub is no user's id.")
-    return str(claims["sub"])
+    rooms = claims.get("rooms") or []
+    if not isinstance(rooms, list) or not all(map(is_name, rooms)):
+        raise Unauthorized("The token's rooms are no list of rooms' names.")
+    return Identity(str(claims["sub"]), expires_at, tuple(rooms))

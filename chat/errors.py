@@ -5,6 +5,7 @@
     Error
     ├── SettingsError      a bad value in the environment or on the command line: the start stops
     ├── Unavailable        Redis could not take it just now: never acknowledged, so that the client sends again
+    ├── Flooding           a client goes on sending what is refused: its connection is closed
     └── ClientError        refused; the acknowledgement carries {code, message}
         ├── BadRequest     bad_request
         ├── Unauthorized   unauthorized
@@ -12,6 +13,8 @@
         ├── NotInRoom      not_in_room
         ├── NoRecipient    no_recipient
         ├── TooManyRooms   too_many_rooms
+        ├── TooManyConnections  too_many_connections
+        ├── RateLimited    rate_limited
         └── Internal       internal (a handler failed)
 """
 
@@ -28,6 +31,10 @@ class SettingsError(Error):
 
 class Unavailable(Error):
     """Redis is away: the event was not handled and must not be acknowledged."""
+
+
+class Flooding(Error):
+    """A client goes on sending what is refused: its connection is to be closed."""
 
 
 class ClientError(Error):
@@ -62,6 +69,14 @@ class NoRecipient(ClientError):
 
 class TooManyRooms(ClientError):
     code = "too_many_rooms"
+
+
+class TooManyConnections(ClientError):
+    code = "too_many_connections"
+
+
+class RateLimited(ClientError):
+    code = "rate_limited"
 
 
 class Internal(ClientError):

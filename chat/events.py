@@ -19,9 +19,9 @@ from typing import Any
 
 import socketio
 
-from chat.auth import MAX_NAME_LENGTH, authenticate, create_guest, is_name
+from chat.auth import MAX_NAME_LENGTH, Identity, authenticate, create_guest, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
-from chat.realtime import MESSAGE_ID, RedisManager, Stored, Throttled
+from chat.realtime import MESSAGE_ID, Notes, RedisManager, Stored, Throttled
 from chat.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ refusals = Throttled(log)
 
 COMMON_ROOM = "common"
 EVERYBODY = "*"
+PRIVATE = "private:"  # what the names of rooms begin with that need an invitation, or a token that names them
 
+_IDENTITY = "chat.identity"  # in an environment: who the client is
 _KNOWN_S = 120.0  # at least, for a message's own id
 _MAX_HISTORY, _MAX_HISTORY_BYTES = 100, 250_000  # of one answer
 
@@ -46,33 +48,56 @@ class ChatNamespace(socketio.Namespace):
         super().__init__("/")
         self._settings = settings
         self._manager = manager
+        self._invitations = Notes(manager.commands, manager.keys, settings.history_ttl_s)
         self._known_s = max(settings.recovery_window_s, _KNOWN_S)
+
+    def may(self, sid: str, action: str, room: str) -> bool:
+        """Decide who may do what in a room; edit this for rights of your own.
+
+        It is asked about whoever is to ``join`` a room, a client that comes back to it included, and about the room's
+        members for ``message``, ``history``, ``who`` and ``invite``.
+        """
+        if not room.startswith(PRIVATE) or action != "join" or room in self.get_session(sid).get("rooms", ()):
+            return True
+        return self._invitations.renew(_name_invitation(room, self.get_user(sid)))
 
     def identify(self, environ: dict[str, Any], auth: Any) -> str | None:
         """Return the user who owns the connection, and its session; ``None`` for a guest."""
         try:
-            return authenticate(environ, auth, self._settings.secret)
+            identity = environ[_IDENTITY] = authenticate(environ, auth, self._settings.secret)
         except ClientError as error:
             refusals.info("connect refused node=%s pid=%d reason=%s", self._manager.node, os.getpid(), error)
             raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
+        return identity.user
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """A client is new, or is back: then it is in its rooms already, and its session has its user."""
+        identity: Identity = environ.pop(_IDENTITY)
+        if identity.expires_at is not None:
+            self.server.expire_session(sid, identity.expires_at)
         is_recovered = self.server.is_recovered(sid)
         if not is_recovered:
             user = self._manager.get_owner(sid) or create_guest()
-            self.save_session(sid, {"user": user})
+            self.save_session(sid, {"user": user, "rooms": identity.rooms} if identity.rooms else {"user": user})
             self.server.enter_inbox(sid, get_user_room(user))
             for room in (COMMON_ROOM, EVERYBODY):
                 self.enter_room(sid, room)
         log.info(
-            "connect sid=%s user=%r node=%s pid=%d recovered=%s",
+            "connect sid=%s user=%r node=%s pid=%d address=%s recovered=%s",
             sid,
             self.get_user(sid),
             self._manager.node,
             os.getpid(),
+            environ.get("REMOTE_ADDR"),
             str(is_recovered).lower(),
         )
+
+    def select_rooms(self, sid: str, environ: dict[str, Any], rooms: list[str]) -> list[str]:
+        """A client is back, with the token that it has now: return those of its rooms where it may still be."""
+        session, named = self.get_session(sid), environ[_IDENTITY].rooms
+        if named != tuple(session.get("rooms", ())):
+            self.save_session(sid, session | {"rooms": named})
+        return [room for room in rooms if room in (COMMON_ROOM, EVERYBODY) or self.may(sid, "join", room)]
 
     def on_disconnect(self, sid: str, reason: str) -> None:
         user, node = self.get_user(sid), self._manager.node
@@ -82,8 +107,7 @@ class ChatNamespace(socketio.Namespace):
         """To the room that ``data`` names, or to ``common``; the sender included."""
         room = _get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
         try:
-            if not self._is_in_room(sid, room):
-                raise NotInRoom(f"Join the room {room!r} first.")
+            self._check_member(sid, "message", room)
         except ClientError:
             stored = self._find_repeat(sid, data, room)  # a client repeats before it has joined its rooms again
             if stored is None:
@@ -110,8 +134,7 @@ class ChatNamespace(socketio.Namespace):
             raise BadRequest(f"The limit must be a whole number from 1 to {_MAX_HISTORY}.")
         if before is not None and not _is_message_id(before):
             raise BadRequest("before must be a message's id.")
-        if not self._is_in_room(sid, room):
-            raise NotInRoom(f"Join the room {room!r} first.")
+        self._check_member(sid, "history", room)
         events = self._manager.read_history(
             room, before=int(before) if before else None, most=limit, most_bytes=_MAX_HISTORY_BYTES
         )
@@ -122,6 +145,8 @@ class ChatNamespace(socketio.Namespace):
         room = _get_room(data)
         if not self._is_in_room(sid, room):
             self._check_room_limit(sid)
+            if not self.may(sid, "join", room):
+                raise Forbidden(f"The room {room!r} needs an invitation.")
             self.enter_room(sid, room)
         return {"ok": True, "room": room}
 
@@ -130,6 +155,15 @@ class ChatNamespace(socketio.Namespace):
         if self._is_server_room(room):
             raise Forbidden("The server gave this room; it can't be left.")
         self.leave_room(sid, room)
+        return {"ok": True, "room": room}
+
+    def on_invite(self, sid: str, data: Any) -> dict[str, Any]:
+        """Let a user join a private room, if one is in there oneself."""
+        room = _get_room(data)
+        if not is_name(data.get("userId")) or not room.startswith(PRIVATE):
+            raise BadRequest(f"An object with a userId and a room is needed, whose name begins with {PRIVATE!r}.")
+        self._check_member(sid, "invite", room)
+        self._invitations.add(_name_invitation(room, data["userId"]))
         return {"ok": True, "room": room}
 
     def trigger_event(self, event: str, *args: Any) -> Any:
@@ -175,6 +209,13 @@ class ChatNamespace(socketio.Namespace):
         key = f"{self.get_user(sid)}\n{data['id']}".encode(errors="surrogatepass")
         return hashlib.blake2b(key, digest_size=16).hexdigest()
 
+    def _check_member(self, sid: str, action: str, room: str) -> None:
+        """Raise ``NotInRoom`` or ``Forbidden`` if ``sid`` may not do in ``room`` what only members may."""
+        if not self._is_in_room(sid, room):
+            raise NotInRoom(f"Join the room {room!r} first.")
+        if not self.may(sid, action, room):
+            raise Forbidden(f"You may not do that in the room {room!r}.")
+
     def _is_in_room(self, sid: str, room: str) -> bool:
         """Whether ``sid`` is in ``room``; raises ``Forbidden`` if the server gives that room to others."""
         if room == EVERYBODY:
@@ -201,6 +242,10 @@ def _get_room(data: Any) -> str:
             f"An object with a room is needed: a text of 1 to {MAX_NAME_LENGTH} characters, no control characters."
         )
     return str(data["room"])
+
+
+def _name_invitation(room: str, user: str | None) -> str:
+    return f"invitation:{room}\n{user}"  # no name has a line's end
 
 
 def _is_message_id(value: Any) -> bool:

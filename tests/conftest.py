@@ -226,6 +226,8 @@ class Workers(Process):
         self.ports = list(range(first := get_free_ports(count), first + count))
         env = {
             "CHAT_DRAIN_S": "0",
+            "CHAT_RATE_LIMIT": "0",
+            "CHAT_RATE_LIMIT_BYTES": "0",
             "REDIS_URL": redis_url,
             "CHAT_BASE_PORT": str(first),
             "CHAT_WORKERS": str(count),
@@ -419,6 +421,10 @@ class RawClient:
     def send(self, data: str | bytes) -> None:
         with contextlib.suppress(ConnectionClosed):  # the server may have had enough before
             self._socket.send(data)
+
+    def receive(self) -> str:
+        """Return the next frame."""
+        return str(self._socket.recv(10))
 
     def wait_for(self, text: str) -> None:
         """Receive until a frame holds ``text``."""

@@ -41,6 +41,8 @@ def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
         get_gate(auth["gate"]).wait()
     if auth and "refuse" in auth:
         raise ConnectionRefusedError
+    if auth and "forbid" in auth:
+        raise Forbidden("Not you.")
     if auth and "fail" in auth:
         raise ZeroDivisionError
 

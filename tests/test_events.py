@@ -200,7 +200,9 @@ def test_connects_and_disconnects_are_logged(pair, node):
     process, a, _ = pair
     port, pid = process.ports[0], process.get_worker(process.ports[0])
     line = process.wait_for_line(f"connect sid={a['sid']}")
-    assert re.search(rf"connect sid={a['sid']} user='anna' node=\S+:{port}#\w+ pid={pid} recovered=false$", line)
+    assert re.search(
+        rf"connect sid={a['sid']} user='anna' node=\S+:{port}#\w+ pid={pid} address=127.0.0.1 recovered=false$", line
+    )
     node.close("a")
     line = process.wait_for_line(f"disconnect sid={a['sid']}")
     assert re.search(rf"user='anna' node=\S+:{port}#\w+ pid={pid} reason='client disconnect'$", line)

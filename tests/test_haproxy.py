@@ -1,12 +1,18 @@
 """HAProxy's configuration: pure text, valid without a warning on every HAProxy at hand."""
 
+import re
 import shutil
 import subprocess
+import time
 
+import jwt
 import pytest
+import requests
 
 from chat.errors import SettingsError
 from chat.haproxy import parse_bind, parse_ranges, render
+from chat.programs import find_haproxy
+from tests.conftest import ROOT, get_free_ports, get_status, wait_until
 
 BINARIES = {path for path in (shutil.which("haproxy"), shutil.which("haproxy", path="/usr/sbin")) if path}
 try:
@@ -82,3 +88,47 @@ def test_no_quiet_connection_is_cut_before_its_heartbeat():
     text = render(parse_ranges(["a:1"]), bind="*:3000", heartbeat_s=100.5)
     for name in ("client", "server", "tunnel"):
         assert f"timeout {name} 116s" in text
+
+
+SECRET = "ab12" * 8
+
+
+@pytest.fixture
+def guarded(start, tmp_path):
+    """HAProxy with what the README adds for tokens, which answers what it lets through itself; returns its URL."""
+    port = get_free_ports()
+    text = render(parse_ranges(["127.0.0.1:1"]), bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0)
+    [rules] = re.findall("```haproxy\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    bind = f"    bind 127.0.0.1:{port}\n"
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(text.replace(bind, bind + rules + "    http-request return status 204\n", 1))
+    start(find_haproxy(), "-db", "-f", str(config), env={"CHAT_SECRET": SECRET})
+    wait_until(lambda: get_status(f"http://127.0.0.1:{port}/") == 204, "HAProxy")
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.cluster
+def test_the_readmes_rules_hold_the_user_id_to_the_token(guarded):
+    def get(query, token, path="/socket.io/"):
+        cookies = {"token": token} if token else None
+        return requests.get(f"{guarded}{path}?EIO=4&{query}", cookies=cookies, timeout=10).status_code
+
+    def sign(user="anna", key=SECRET, algorithm="HS256", exp=60):
+        return jwt.encode({"sub": user, "exp": int(time.time()) + exp}, key, algorithm=algorithm)
+
+    assert get("userId=anna", sign()) == get("userId=a%20b%22", sign('a b"')) == 204
+    assert get("sid=known", None) == 204
+    assert get("userId=anna", None, "/") == 204
+    for query, token in {
+        "userId=bob": sign(),
+        "userId=": sign(),
+        "other=anna": sign(),
+        "userId=anna": None,
+        "userId=anna&a=1": "a.b.c",
+        "userId=anna&a=2": sign(key="x" * 32),
+        "userId=anna&a=3": sign(key="", algorithm="none"),
+        "userId=anna&a=4": sign(key=SECRET * 2, algorithm="HS512"),
+        "userId=anna&a=5": sign(exp=-60),
+    }.items():
+        assert get(query, token) == 401, query
+    assert get("userId=bob", sign(), "/socket%2Eio/") == 401

@@ -1,5 +1,7 @@
 """What the scripts in Redis promise, each called as it is."""
 
+import time
+
 import pytest
 import redis
 
@@ -48,20 +50,22 @@ class Shard:
         ]
         return is_all, [starts[i][0] for i in missing], entries
 
-    def connect(self, sid, *inboxes, **fields):
+    def connect(self, sid, *inboxes, most=3, **fields):
         streams = [self.keys.stream("/", room) for room in inboxes]
-        keys = [self.keys.clock, self.keys.session(sid)]
+        keys = [self.keys.clock, self.keys.session(sid), self.keys.user_sessions("/", fields.get("user", ""))]
         keys += [key for s in streams for key in (s, self.keys.room_of(s), self.keys.pointer(s))]
         defaults = {"pid": "p", "owner": "u", "node": "n", "generation": 1, "is_open": 1, "namespace": "/"}
         pairs = [part for pair in (defaults | fields).items() for part in pair]
-        return self.call("connect", keys, *self.clock(), 5000, 100, *(f"floor:{room}" for room in inboxes), *pairs)
+        where = sid, most if "user" in fields else 0, self.keys.sessions, LEASES
+        floors = [f"floor:{room}" for room in inboxes]
+        return self.call("connect", keys, *self.clock(), 5000, 100, *where, *floors, *pairs)
 
     def take(self, sid, pid="p", owner="u", node="m", is_open_here=1):
         return self.call(
             "take",
             [self.keys.clock, self.keys.session(sid)],
             *self.clock(),
-            *(pid, owner, node, 5000, LEASES, MARKS, sid, "/", is_open_here),
+            *(pid, owner, node, 5000, LEASES, MARKS, sid, "/", is_open_here, self.keys.users),
         )
 
     def change(self, sid, *operations, node="n", generation=1):
@@ -269,7 +273,9 @@ def test_what_the_owner_before_still_writes_is_refused(session):
     assert session.change("sid", "join", "floor:room", "", node="m", generation=2) == b""
     assert not session.client.hexists(session.keys.session("sid"), "floor:late")
     renewed = session.call(
-        "renew", [session.keys.session("sid"), session.keys.session("none")], "n", 5000, 1, 1, 0, 1, 0
+        "renew",
+        [session.keys.session("sid"), session.keys.session("none")],
+        *("n", 5000, 1, session.keys.users, 1, 0, 1, 0),
     )
     assert renewed == [0, b"taken", 1, b"missing"]
 
@@ -286,7 +292,7 @@ def test_a_full_redis_keeps_sessions_alive(session):
     session.client.pexpire(key, 1_000)
     session.client.config_set("maxmemory", "1")
     try:
-        assert session.call("renew", [key], "n", 50_000, 1, 1, 7) == []
+        assert session.call("renew", [key], "n", 50_000, 1, session.keys.users, 1, 7) == []
     finally:
         session.client.config_set("maxmemory", "0")
     assert session.client.pttl(key) > 40_000
@@ -312,7 +318,9 @@ def test_a_session_whose_connection_was_lost_or_whose_node_died_is_given_again_a
     assert session.take("sid")[0] == b""  # by a node without a lease
     assert session.take("sid", node="k")[0] == b""
     session.client.set(LEASES + "k", "1")
-    assert session.call("renew", [session.keys.session("sid")], "k", 5000, 0, 3, 0) == []  # it lost the connection
+    assert (
+        session.call("renew", [session.keys.session("sid")], "k", 5000, 0, session.keys.users, 3, 0) == []
+    )  # it lost the connection
     assert session.take("sid")[0] == b""
 
 
@@ -325,6 +333,77 @@ def test_a_session_that_was_ended_is_never_given_or_written_again(session):
 def test_a_session_of_another_epoch_is_not_given(session):
     session.client.hset(session.keys.clock, "epoch", "e2")
     assert session.take("sid") == [b"epoch"]
+
+
+@pytest.mark.parametrize(("expires", "reason"), [("1", b"expired"), ("0", b""), (str(2**53), b"")])
+def test_a_session_that_has_expired_is_not_given(session, expires, reason):
+    session.client.hset(session.keys.session("sid"), "expires", expires)
+    assert session.take("sid")[0] == reason
+
+
+@pytest.mark.parametrize(("in_ms", "lives_ms"), [(2000, 2000), (9000, 5000), (-1000, 0), (None, 5000)])
+def test_a_session_whose_connection_was_lost_does_not_outlive_its_end(session, in_ms, lives_ms):
+    key = session.keys.session("sid")
+    session.client.hset(key, "expires", int(time.time() * 1000) + in_ms if in_ms else 0)
+    session.call("renew", [key], "n", 5000, 0, session.keys.users, 1, 0)
+    assert max(session.client.pttl(key), 0) == pytest.approx(lives_ms, abs=1000)
+
+
+@pytest.fixture
+def full(shard):
+    """A user with as many sessions as it may have, on a node that lives."""
+    shard.store(("a", "1"))
+    shard.epoch = "e1"
+    shard.client.set(LEASES + "n", "1")
+    for number in range(3):
+        assert shard.connect(f"sid{number}", user="anna")[3] == b""
+    return shard
+
+
+def test_a_user_has_so_many_sessions_and_no_more(full):
+    assert full.connect("late", user="anna")[3] == b"full"
+    assert not full.client.exists(full.keys.session("late"))
+    assert full.client.zcard(full.keys.user_sessions("/", "anna")) == 3
+    assert full.connect("late", user="bob")[3] == b""
+    assert full.connect("guest")[3] == b""
+
+
+@pytest.mark.parametrize("loss", ["closed", "ended", "expired", "its node died"])
+def test_a_session_without_an_open_connection_leaves_room_for_another(full, loss):
+    key, sids, node = full.keys.session("sid1"), full.keys.user_sessions("/", "anna"), "n"
+    if loss == "closed":
+        full.call("renew", [key], "n", 5000, 0, full.keys.users, 1, 0)
+    elif loss == "ended":
+        full.change("sid1", "end", "", "")
+    elif loss == "expired":
+        full.client.delete(key)
+    else:
+        node = "m"
+        full.client.delete(LEASES + "n")
+        full.client.set(LEASES + node, "1")
+        for sid in ("sid0", "sid2"):
+            full.client.hset(full.keys.session(sid), "node", node)
+    assert full.connect("next", user="anna", node=node)[3] == b""
+    assert full.connect("late", user="anna", node=node)[3] == b"full"
+    is_away = loss in ("closed", "its node died")
+    assert (full.client.zscore(sids, "sid1") or 0) > 0 if is_away else full.client.zscore(sids, "sid1") is None
+
+
+def test_a_session_that_is_resumed_counts_again_and_is_never_refused(full):
+    full.call("renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
+    assert full.connect("next", user="anna")[3] == b""
+    assert full.take("sid1", node="n")[0] == b""
+    assert full.client.zcount(full.keys.user_sessions("/", "anna"), 0, 0) == 4
+    assert full.connect("late", user="anna")[3] == b"full"
+
+
+def test_a_users_sessions_are_kept_as_long_as_they_are_renewed(full):
+    sids = full.keys.user_sessions("/", "anna")
+    assert 0 < full.client.pttl(sids) <= 5000
+    full.client.delete(sids)
+    full.call("renew", [full.keys.session("sid1")], "n", 7000, 1, full.keys.users, 1, 0)
+    assert full.client.zrange(sids, 0, -1) == [b"sid1"]
+    assert full.client.pttl(sids) > 5000
 
 
 def test_history_is_read_backwards_as_far_as_it_fits(shard):

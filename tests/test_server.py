@@ -299,6 +299,14 @@ def test_a_connect_handler_that_waits_holds_up_only_its_own_namespace(client, co
     client.wait_for("40/slow,")
 
 
+def test_a_connect_handler_refuses_by_an_error_of_a_client(connect):
+    refused = connect({"forbid": True}).wire
+    expected = {"message": "Not you.", "data": {"code": "forbidden", "message": "Not you."}}
+    assert json.loads(refused.receive().removeprefix("44")) == expected
+    refused.send("40")
+    assert refused.receive().startswith('40{"sid":')
+
+
 def test_a_refused_client_gets_nothing_but_its_refusal(connect):
     refused = connect({"refuse": True}).wire
     assert refused.receive().startswith("44{")

@@ -96,8 +96,8 @@ def test_open_mode_is_said():
 
 
 def test_a_setting_without_effect_is_said():
-    warnings = Settings.from_env({"CHAT_RATE_LIMIT": "5", "CHAT_SECRET": "s" * 32}).warnings
-    assert warnings == ("CHAT_RATE_LIMIT has no effect in this version.",)
+    warnings = Settings.from_env({"CHAT_SHARDS": "5", "CHAT_SECRET": "s" * 32}).warnings
+    assert warnings == ("CHAT_SHARDS has no effect in this version.",)
 
 
 def test_chat_workers_wins_over_web_concurrency():

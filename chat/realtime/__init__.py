@@ -25,6 +25,8 @@ With a ``RedisManager`` an emit is stored before it returns (it raises ``Unavail
 members of a room see one order. A client that comes back within ``recovery_window_s`` has its id, its rooms and its
 saved session again, and gets what it missed (``Server.is_recovered``); ``identify`` says to whom a session belongs.
 ``Server.enter_inbox`` makes a room's messages wait for its members, ``emit(volatile=True)`` stores nothing,
+``Server.expire_session`` ends a session at a time, ``select_rooms`` says where a client that is back may still be, and
+``admit`` refuses events, all in the app's own terms; ``Notes`` are names that Redis remembers for it.
 ``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
 
 Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from chat.realtime.local_manager import Manager
     from chat.realtime.log import Limits, Stored
     from chat.realtime.manager import RedisManager
+    from chat.realtime.notes import Notes
     from chat.realtime.server import Server
     from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
@@ -58,6 +61,7 @@ __all__ = [
     "HandshakeError",
     "Limits",
     "Manager",
+    "Notes",
     "RedisManager",
     "Server",
     "Stored",
@@ -74,6 +78,7 @@ _MODULES = {
     "HandshakeError": "handshake",
     "Limits": "log",
     "Manager": "local_manager",
+    "Notes": "notes",
     "RedisManager": "manager",
     "Server": "server",
     "Stored": "log",

@@ -19,14 +19,20 @@ import socketio
 from socketio import packet
 from socketio.exceptions import DisconnectedError
 
-from chat.errors import BadRequest, ClientError, Internal, Unavailable
+from chat.errors import BadRequest, ClientError, Flooding, Internal, Unavailable
+from chat.realtime.connection import Connection
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
-from chat.realtime.packet import is_too_deep, list_arguments
+from chat.realtime.packet import Packet, is_too_deep, list_arguments
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
 
 log = Throttled(logging.getLogger(__name__))
+
+#: Packets that answer an emit of ours.
+ACKS = (packet.ACK, packet.BINARY_ACK)
+_RATE_LIMITED = "rate limited"  # why a connection was closed whose client sent too much
+_REFUSAL_BYTES = 500  # what waits to be answered
 
 _READY_S = 0.5  # for Redis to be heard of again, if the whole worker stood still
 
@@ -36,7 +42,7 @@ class Handling(socketio.Server):
 
     manager: Manager | RedisManager
     eio: EngineServer
-    _get_user: Callable[[str], str | None]
+    get_user: Callable[[str], str | None]
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         handler, arguments = self._get_event_handler(event, namespace, args)
@@ -80,8 +86,22 @@ class Handling(socketio.Server):
             log.info("event %r from %s: %s", data[0], sid, error)
             self._refuse_event(eio_sid, namespace, id, Internal("The client that was asked is gone."))
         except (Exception, gevent.Timeout):
-            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self._get_user(sid))
+            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
             self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
+
+    def _get_sender(self, eio_sid: str, namespace: str) -> str:
+        """Return the user of a client; one that has not joined is known by its connection."""
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        return (self.get_user(sid) if sid is not None else None) or eio_sid
+
+    def _refuse_packet(self, connection: Connection, pkt: Packet, error: ClientError | Flooding) -> None:
+        """Answer an event that is not let through, in its turn; close who goes on, or can't be answered."""
+        if isinstance(error, Flooding) or pkt.packet_type == packet.CONNECT:
+            log.warning("connection %s closed: %s", connection.sid, error)
+            connection.close(_RATE_LIMITED)
+        elif pkt.packet_type not in ACKS and pkt.id is not None:
+            namespace = pkt.namespace or "/"
+            connection.enqueue(_REFUSAL_BYTES, self._refuse_event, connection.sid, namespace, pkt.id, error)
 
     def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:
         if id is not None:

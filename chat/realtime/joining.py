@@ -5,6 +5,7 @@ Overridden of ``socketio.Server`` (5.18): ``_handle_connect``, and why:
 - A client waits while Redis is away, and is then closed, not refused: the stock client never comes back from a refusal.
 - An unknown namespace is refused in the protocol's words.
 - A client that comes back to its session has its id and rooms again (``chat.realtime.recovery``).
+- A handler may refuse a client by a ``ClientError``; so is one refused whose user has too many connections.
 - The session is written before the client is answered; what the handler emits, and what the client's rooms emit
   meanwhile, comes after the answer.
 """
@@ -17,7 +18,7 @@ import gevent
 import socketio
 from socketio import exceptions, packet
 
-from chat.errors import Unavailable
+from chat.errors import ClientError, Unavailable
 from chat.realtime.environ import Environs
 from chat.realtime.held import Replay
 from chat.realtime.local_manager import Manager
@@ -56,6 +57,8 @@ class Joining(socketio.Server):
         replay = None
         try:
             replay = self._join(eio_sid, namespace, data)
+        except ClientError as error:
+            self._refuse(eio_sid, namespace, _describe(error))
         except Unavailable as error:
             log.warning("connection %s closed, it will come back: %s", eio_sid, error)
             self.eio.disconnect(eio_sid)
@@ -127,6 +130,8 @@ class Joining(socketio.Server):
             success = self._trigger_event("connect", namespace, sid, environ, auth)
         except exceptions.ConnectionRefusedError as error:
             return error.error_args
+        except ClientError as error:
+            return _describe(error)
         except ConnectionRefusedError:
             return {"message": "Connection refused by server"}
         return exceptions.ConnectionRefusedError().error_args if success is False else None
@@ -134,3 +139,8 @@ class Joining(socketio.Server):
     def _refuse(self, eio_sid: str, namespace: str, why: Any) -> None:
         kind = packet.DISCONNECT if self.always_connect else packet.CONNECT_ERROR
         self._send_packet(eio_sid, self.packet_class(kind, data=why, namespace=namespace))
+
+
+def _describe(error: ClientError) -> dict[str, Any]:
+    """Return what a client is told that is refused."""
+    return {"message": str(error), "data": error.to_dict()}

@@ -20,6 +20,8 @@ class Keys:
         self._streams_start = len(self._tag) + len(_STREAMS)
         self.clock = f"{self._tag}clock"
         self.leases = f"{self._tag}node:"  # and the node
+        self.sessions = f"{self._tag}session:"  # and the sid
+        self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
         self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
 
     def stream(self, namespace: str, room: str | None) -> str:
@@ -49,7 +51,15 @@ class Keys:
 
     def session(self, sid: str) -> str:
         """Return the session of a Socket.IO sid."""
-        return f"{self._tag}session:{sid}"
+        return self.sessions + sid
+
+    def note(self, name: str) -> str:
+        """Return where it stands that an app's ``name`` is remembered."""
+        return f"{self._tag}note:{name}"
+
+    def user_sessions(self, namespace: str, user: str) -> str:
+        """Return the sids of a user's sessions: a sorted set (``users.lua``), those that are away included."""
+        return self.users + _name(namespace, user)
 
 
 def _name(namespace: str, room: str | None) -> str:

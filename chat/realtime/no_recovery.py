@@ -13,6 +13,7 @@ class NoRecovery:
 
     def __init__(self, manager: "Rooms") -> None:
         self._manager = manager
+        self.max_connections_per_user = 1000
 
     def split_auth(self, data: Any) -> tuple[Any, Any, Any]:
         """Return the app's part of what a client sent with CONNECT, then its pid and offset, if it has any."""
@@ -46,6 +47,10 @@ class NoRecovery:
 
     def save(self, sid: str, data: Any) -> None:
         """Keep what ``save_session`` was given."""
+
+    def expire(self, sid: str, at: float) -> None:
+        """End the client's session at ``at``, in seconds since 1970."""
+        raise RuntimeError("sessions expire with a RedisManager only")
 
     def close(self, sid: str, eio_sid: str) -> None:
         """The client's connection ``eio_sid`` was lost."""

@@ -36,6 +36,7 @@ class Packet(packet.Packet):
     """A packet that is what its type says, or no packet at all (``ValueError``, ``RecursionError``)."""
 
     def __init__(self, *args: Any, encoded_packet: str | bytes | None = None, **kwargs: Any) -> None:
+        self.size = len(encoded_packet or "")  # characters and bytes, as it came
         self._places: list[tuple[Any, Any, int]] = []  # of the placeholders, as ``_get_places`` has them
         if encoded_packet is None:
             super().__init__(*args, **kwargs)
@@ -79,6 +80,7 @@ class Packet(packet.Packet):
         if not isinstance(attachment, bytes | bytearray):
             raise ValueError("a text came where an attachment was announced")
         self.attachments.append(attachment)
+        self.size += len(attachment)
         if len(self.attachments) < self.attachment_count:
             return False
         for container, key, number in self._places:

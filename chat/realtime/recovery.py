@@ -12,7 +12,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
-import redis
 
 from chat.errors import Unavailable
 from chat.realtime.entry import Body, Entry, decode_body, decode_offset, encode_offset, make_messages
@@ -21,16 +20,15 @@ from chat.realtime.message import Message
 from chat.realtime.metrics import SESSIONS_ENDED, SESSIONS_NOT_RESUMED, SESSIONS_RESUMED
 from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.redis_client import redis_errors_as_unavailable
+from chat.realtime.renewal import Renewal
 from chat.realtime.session import NotResumable, Session, Taken
 
 if TYPE_CHECKING:
     from chat.realtime.manager import RedisManager
 
-_RENEWALS = 10  # in which the sessions of a node are renewed, one after the other
 _MAX_REPLAY = 10_000  # messages; who missed more begins anew
 _MAX_PID = 128
 _LEAVING_S = 5.0
-_RENEW_AGAIN_S = 0.5
 _PROBE_S = 0.4  # for a client that lives to answer
 _PROBE_ANSWER_S = 0.2  # for its node to say that it does not
 
@@ -49,10 +47,11 @@ class Recovery(NoRecovery):
         self._follower = manager.follower
         self._log = manager.log
         self._keys = manager.keys
+        self._renewal = Renewal(self._sessions, self.drop, self._on_expired)
 
     def start(self) -> None:
-        """Keep the sessions alive from now on."""
-        gevent.spawn(self._run)
+        """Keep the sessions alive from now on, each as long as it may live."""
+        self._renewal.start()
 
     def split_auth(self, data: Any) -> tuple[Any, Any, Any]:
         if not self._manager.has_recovery or not isinstance(data, dict):
@@ -70,8 +69,9 @@ class Recovery(NoRecovery):
     def write(self, sid: str) -> Replay:
         session = self._sessions[sid]
         keys, namespace = self._keys, session.namespace
+        session.user = self._manager.server.get_user(sid) or ""
         self._follower.wait_until_following(*(keys.stream(namespace, room) for room in session.floors))
-        newest, entries = self._sessions.write(session)
+        newest, entries = self._sessions.write(session, self.max_connections_per_user)
         if entries:
             self._follower.position.wait_until_passed(newest)
         for entry in entries:
@@ -103,6 +103,19 @@ class Recovery(NoRecovery):
         except Taken:
             self.drop(session)
 
+    def expire(self, sid: str, at: float) -> None:
+        session = self._sessions.get(sid)
+        if session is None:
+            return
+        try:
+            self._sessions.expire(session, at)
+        except Taken:
+            self.drop(session)
+
+    def _on_expired(self, session: Session) -> None:
+        log.info("the session of %s has expired", session.sid)
+        self._manager.server.disconnect(session.sid, session.namespace)
+
     def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
         epoch = self._log.epoch
         try:
@@ -116,12 +129,13 @@ class Recovery(NoRecovery):
         try:
             self._wait_until_gone(session)
             manager.add_client(sid, eio_sid, namespace)
+            own[namespace] = session.data
+            self._leave_lost_rooms(session)
             for room in session.floors:
                 if room not in (None, sid):
                     manager.basic_enter_room(sid, namespace, room)
             for room in session.inboxes:
                 manager.inboxes.add(eio_sid, self._keys.stream(namespace, room))
-            own[namespace] = session.data
             replay = self._replay(session, offset, epoch)
         except NotResumable as error:
             SESSIONS_NOT_RESUMED.labels(str(error)).inc()
@@ -135,6 +149,18 @@ class Recovery(NoRecovery):
             raise
         SESSIONS_RESUMED.inc()
         return sid, replay
+
+    def _leave_lost_rooms(self, session: Session) -> None:
+        """Take the rooms out of a session that its client may not be in any more."""
+        server, given = self._manager.server, (session.sid, *session.inboxes)
+        rooms = [room for room in session.floors if room is not None and room not in given]
+        kept = set(server.select_rooms(session.sid, server.environ[session.eio_sid], rooms)) if rooms else set()
+        try:
+            for room in set(rooms) - kept:
+                self._sessions.leave(session, room)
+        except Taken:
+            self.drop(session)
+            raise Unavailable("another connection has taken the session") from None
 
     def _wait_until_gone(self, session: Session) -> None:
         """Wait until the disconnect handler of the connection before has run, if that was on this node."""
@@ -247,28 +273,6 @@ class Recovery(NoRecovery):
                 offset = encode_offset(self._log.epoch, entry.id) if self._manager.has_recovery else None
                 messages += make_messages(body, entry.id, offset)
         return messages
-
-    def _run(self) -> None:
-        """Keep the sessions alive, a tenth at a time."""
-        while True:
-            sessions = self._sessions.get_all()
-            size = max(1, -(-len(sessions) // _RENEWALS))
-            for number in range(_RENEWALS):
-                while not self._renew(sessions[number * size : (number + 1) * size]):
-                    gevent.sleep(_RENEW_AGAIN_S)
-                gevent.sleep(self._sessions.renew_every_s / _RENEWALS)
-
-    def _renew(self, sessions: list[Session]) -> bool:
-        """Keep some sessions alive, and drop those that others have taken; return whether Redis took it."""
-        try:
-            for session in self._sessions.renew(sessions):
-                self.drop(session)
-        except redis.RedisError as error:
-            log.debug("sessions not renewed: %s", error)
-            return False
-        except (Exception, gevent.Timeout):
-            log.exception("sessions not renewed")
-        return True
 
 
 def _has_copy(session: Session, entry: Entry, body: Body, shown: int) -> bool:

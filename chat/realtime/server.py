@@ -9,26 +9,29 @@ Overridden of ``socketio.Server`` (5.18), and why:
   joined no namespace for ``connect_timeout_s`` is closed. ``environ``: what is kept of an environment is small.
 - ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the handler that waits for
   it; everything else is handled in the connection's own order. What is no packet closes its connection.
-- ``emit``: knows ``volatile``. ``save_session``: also kept in the client's session (``chat.realtime.recovery``).
+- ``emit``: knows ``volatile``.
 - ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: a disconnect handler runs in its client's own
   order as well; nothing of a client stays, also if its handler failed.
-- more in its halves: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``.
+- more in its parts: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``,
+  ``chat.realtime.keeping``.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
 from socketio import packet
 
+from chat.errors import ClientError, Flooding
 from chat.realtime import environ as environs
 from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
 from chat.realtime.connection import Connection
-from chat.realtime.handling import Handling
+from chat.realtime.handling import ACKS, Handling
 from chat.realtime.joining import Joining
+from chat.realtime.keeping import Keeping
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
 from chat.realtime.message import MESSAGE, Message
@@ -44,7 +47,7 @@ _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the con
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(Joining, Handling, Calls, Service):
+class Server(Joining, Handling, Calls, Keeping, Service):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
     One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a
@@ -56,7 +59,14 @@ class Server(Joining, Handling, Calls, Service):
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
         identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
             resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
-        get_user: names the user of a sid for the log, ``None`` if it has none.
+        get_user: names the user of a sid, ``None`` if it has none: for the log, and for what is counted by user.
+        max_connections_per_user: on all nodes; who has as many is refused at CONNECT, once the connect handler has run
+            (with ``always_connect`` none is counted). A ``RedisManager`` is needed.
+        select_rooms: is asked about a client that comes back, given its sid, environment and rooms; returns those where
+            it may still be. It is put into no other, and gets nothing of them.
+        admit: is asked about each event, given its user (its connection, if that has none) and its bytes; in the hub,
+            so it must be quick. It may raise a ``ClientError``, which refuses the event, or ``Flooding``, which closes
+            the connection. ``None``: all are let through.
         kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
 
@@ -67,6 +77,9 @@ class Server(Joining, Handling, Calls, Service):
         connect_timeout_s: float = 10.0,
         identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
         get_user: Callable[[str], str | None] = lambda sid: None,
+        max_connections_per_user: int = 1000,
+        select_rooms: Callable[[str, dict[str, Any], list[str]], Iterable[str]] = lambda sid, environ, rooms: rooms,
+        admit: Callable[[str, int], None] | None = None,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {
@@ -78,7 +91,10 @@ class Server(Joining, Handling, Calls, Service):
         super().__init__(client_manager=client_manager or Manager(), **options | kwargs)
         self._connect_timeout_s = connect_timeout_s
         self._identify = identify
-        self._get_user = get_user
+        self.get_user = get_user
+        self.select_rooms = select_rooms
+        self._admit = admit
+        self.manager.recovery.max_connections_per_user = max_connections_per_user
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
         self.environ = environs.Environs()
@@ -132,25 +148,6 @@ class Server(Joining, Handling, Calls, Service):
         """
         options = {"volatile": volatile, "ignore_queue": ignore_queue}
         self.manager.emit(event, data, namespace or "/", to or room, skip_sid, callback, **options)
-
-    def enter_inbox(self, sid: str, room: str, namespace: str | None = None) -> None:
-        """In a connect handler: put the client into ``room``, and send it what was emitted there while nobody was in.
-
-        That is what comes after the last point up to which a member is known to have received everything.
-        """
-        self.manager.recovery.enter_inbox(sid, namespace or "/", room)
-
-    def is_recovered(self, sid: str) -> bool:
-        """Return whether a client came back to its session: it has its rooms and its ``get_session`` again."""
-        return self.manager.recovery.is_recovered(sid)
-
-    def save_session(self, sid: str, session: Any, namespace: str | None = None) -> None:
-        """Keep ``session`` for the client, also over a lost connection.
-
-        Raises ``TypeError`` if JSON has no word for it.
-        """
-        self.manager.recovery.save(sid, session)
-        super().save_session(sid, session, namespace)
 
     def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Disconnect a client from a namespace, on whichever worker it is; its session ends.
@@ -217,12 +214,20 @@ class Server(Joining, Handling, Calls, Service):
         if pkt is None:
             return
         namespace, eio_sid = pkt.namespace or "/", connection.sid
-        if pkt.packet_type in (packet.ACK, packet.BINARY_ACK):
+        if pkt.packet_type in ACKS:
             sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
             if sid is not None and self.manager.has_callback(sid, pkt.id):
                 gevent.spawn(self.manager.trigger_callback, sid, pkt.id or 0, pkt.data)
-            return
-        size = len(data) + _JOB_BYTES
+                return
+        if self._admit is not None and pkt.packet_type != packet.DISCONNECT:
+            try:
+                self._admit(self._get_sender(eio_sid, namespace), pkt.size)
+            except (ClientError, Flooding) as error:
+                self._refuse_packet(connection, pkt, error)
+                return
+        size = pkt.size + _JOB_BYTES
+        if pkt.packet_type in ACKS:
+            return  # nobody waits for it
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
             connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
         elif pkt.packet_type == packet.CONNECT:

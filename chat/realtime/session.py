@@ -15,6 +15,7 @@ class Session:
     __slots__ = (
         "data",
         "eio_sid",
+        "expires_ms",
         "floors",
         "generation",
         "inboxes",
@@ -26,6 +27,7 @@ class Session:
         "pinged",
         "received",
         "sid",
+        "user",
     )
 
     def __init__(self, sid: str, namespace: str, owner: str, pid: str, generation: int = 1) -> None:
@@ -39,6 +41,8 @@ class Session:
         self.pinged = 0  # all up to there had been sent before its heartbeat, if that is not answered yet
         self.received = 0  # all up to there has reached the client for certain
         self.data: Any = None  # what save_session was given
+        self.user = ""  # whose connections are counted; empty: nobody's
+        self.expires_ms = 0  # since 1970; 0: never
         self.is_written = False
         self.is_taken = False
         self.eio_sid = ""  # whose it is on this node
@@ -53,6 +57,8 @@ class Session:
             "generation": self.generation,
             "is_open": 1,
             "received": self.received,
+            "user": self.user,
+            "expires": self.expires_ms,
             "data": orjson.dumps(self.data),
             "inboxes": orjson.dumps(self.inboxes),
             **{get_field(room): floor for room, floor in self.floors.items()},
@@ -63,7 +69,9 @@ class Session:
         """Return the session of a hash: its fields and values in turn."""
         fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
         session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
-        session.received = int(fields.get("received", 0))  # a version before this one wrote none
+        session.received = int(fields.get("received", 0))  # a version before had none of these three
+        session.user = fields.get("user", "")
+        session.expires_ms = int(fields.get("expires", 0))
         session.data = orjson.loads(fields["data"])
         session.inboxes = tuple(orjson.loads(fields["inboxes"]))
         for name, value in fields.items():

@@ -16,7 +16,7 @@ import orjson
 import redis
 from gevent.lock import BoundedSemaphore
 
-from chat.errors import Unavailable
+from chat.errors import TooManyConnections, Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
 from chat.realtime.log import Log, decode_entries
@@ -74,13 +74,15 @@ class Sessions:
         self._sessions[sid] = session
         return session
 
-    def write(self, session: Session) -> tuple[int, list[Entry]]:
+    def write(self, session: Session, max_of_user: int) -> tuple[int, list[Entry]]:
         """Write a new session; return the log's newest id, and what waits in the session's inboxes.
 
         Raises:
             Unavailable: Redis is away, or its log's life was broken just now.
+            TooManyConnections: its user has ``max_of_user`` that are open; nothing was written.
         """
         keys, shard = self._keys, self._log
+        sessions_of_user = keys.user_sessions(session.namespace, session.user)
         names: list[str] = []
         inboxes: list[str] = []
         for room in session.inboxes:
@@ -92,13 +94,17 @@ class Sessions:
         session.is_written = True  # what joins from now on is written by itself, behind this
         try:
             with redis_errors_as_unavailable():
-                epoch, newest, found = self._commands.run(
+                epoch, newest, found, refusal = self._commands.run(
                     "connect",
-                    keys=[keys.clock, keys.session(session.sid), *inboxes],
+                    keys=[keys.clock, keys.session(session.sid), sessions_of_user, *inboxes],
                     arguments=[
                         *shard.clock_arguments,
                         self._ttl_ms,
                         shard.limits.length,
+                        session.sid,
+                        max_of_user if session.user else 0,
+                        keys.sessions,
+                        keys.leases,
                         *(get_field(room) for room in session.inboxes),
                         *fields,
                     ],
@@ -106,6 +112,8 @@ class Sessions:
             id = shard.see(epoch, newest)
             if shard.epoch != epoch_before:
                 raise Unavailable("the log of messages began anew")
+            if refusal:
+                raise TooManyConnections(f"A user may have {max_of_user} connections; close one first.")
         except BaseException:
             session.is_written = False
             raise
@@ -128,6 +136,12 @@ class Sessions:
         session.data = data
         if session.is_written:
             self._write(session, "set", "data", encoded)
+
+    def expire(self, session: Session, at: float) -> None:
+        """Write when the session ends, in seconds since 1970. Raises ``Unavailable``, ``Taken``."""
+        before, session.expires_ms = session.expires_ms, int(min(at * 1000, 2**53))
+        if session.is_written and session.expires_ms != before:
+            self._write(session, "set", "expires", session.expires_ms)
 
     def close(self, session: Session) -> None:
         """The connection was lost: from now on the session may be resumed within the window. Written soon."""
@@ -211,22 +225,13 @@ class Sessions:
             Unavailable: Redis is away.
         """
         keys, sid = self._keys, pid.partition(".")[0]
+        who = *self._log.clock_arguments, pid, owner, self._node, self._ttl_ms
+        names = keys.leases, keys.marks
         with redis_errors_as_unavailable():
             reason, *rest = self._commands.run(
                 "take",
                 keys=[keys.clock, keys.session(sid)],
-                arguments=[
-                    *self._log.clock_arguments,
-                    pid,
-                    owner,
-                    self._node,
-                    self._ttl_ms,
-                    keys.leases,
-                    keys.marks,
-                    sid,
-                    namespace,
-                    int(is_open_here),
-                ],
+                arguments=[*who, *names, sid, namespace, int(is_open_here), keys.users],
             )
         if reason:
             raise NotResumable(reason.decode())
@@ -259,7 +264,7 @@ class Sessions:
         return self._commands.run(
             "renew",
             keys=[self._keys.session(session.sid) for session in sessions],
-            arguments=[self._node, ttl_ms, int(is_open), *states],
+            arguments=[self._node, ttl_ms, int(is_open), self._keys.users, *states],
         )
 
     def _restore(self, session: Session, **more: str | bytes | int) -> None:

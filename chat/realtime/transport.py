@@ -29,6 +29,7 @@ log = Throttled(logging.getLogger(__name__))
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
 _NOTICE_S = 2.0  # for load balancers to hear that new clients are to go elsewhere
+_CONNECT = "0"  # what Socket.IO's packet begins with
 _STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
@@ -110,9 +111,12 @@ class EngineServer(EngineHTTP, Service):
         self.disconnect()  # who waits for a handler that does not end
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
-        """Log one packet, for ``CHAT_LOG_LEVEL=debug``."""
+        """Log one packet, for ``CHAT_LOG_LEVEL=debug``; of a Socket.IO CONNECT no secret (its token, its pid)."""
         name = packet.packet_names[int(data[0])] if isinstance(data, str) and data[:1].isdigit() else "MESSAGE"
-        self.logger.info("%s: %s packet %s data %s", sid, verb, name, data[1:] if isinstance(data, str) else "<binary>")
+        text = data[1:] if isinstance(data, str) else "<binary>"
+        if name == "MESSAGE" and text.startswith(_CONNECT):
+            text = f"{text.partition('{')[0]}<hidden>"
+        self.logger.info("%s: %s packet %s data %s", sid, verb, name, text)
 
     def on_closed(self, connection: Connection, reason: str) -> None:
         """``connection`` has ended: its disconnect handler runs soon, after its other jobs.

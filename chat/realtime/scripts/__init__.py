@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.resources import files
 
-_SHARED = ("clock", "entries")  # what the scripts have in common
+_SHARED = ("clock", "entries", "user_sessions")  # what the scripts have in common
 NAMES = ("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm")
 
 

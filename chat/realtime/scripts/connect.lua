@@ -1,24 +1,32 @@
 -- Writes a new session, and reads its inboxes from their pointers.
--- KEYS: clock, session; then for each inbox: stream, room, pointer
--- ARGV: 4 for the clock; lifetime (ms); most entries of an inbox; then for each inbox the session's field of its floor; then fields
---       and values of the session
--- Returns: epoch, newest id, and a list of index, id, prev, body for each entry. If the epoch is another than the
--- caller's, nothing was written.
+-- KEYS: clock, session, the sessions of its user; then for each inbox: stream, room, pointer
+-- ARGV: 4 for the clock; lifetime (ms); most entries of an inbox; the session's sid; how many connections its user may
+--       have (0: it has no user); what sessions' and nodes' leases' keys begin with; then for each inbox the session's
+--       field of its floor; then fields and values of the session
+-- Returns: epoch, newest id, a list of index, id, prev, body for each entry, and '' or why not: 'full'. If the epoch is
+-- another than the caller's, nothing was written.
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 if epoch ~= ARGV[3] then
-  return {epoch, text(newest), {}}
+  return {epoch, text(newest), {}, ''}
 end
-local inboxes = (#KEYS - 2) / 3
+local most = tonumber(ARGV[8])
+if most > 0 then
+  if redis.call('ZCOUNT', KEYS[3], 0, 0) >= most and count_open(KEYS[3], ARGV[9], ARGV[10]) >= most then
+    return {epoch, text(newest), {}, 'full'}
+  end
+  keep_for_user(KEYS[3], ARGV[7], ARGV[5])
+end
+local inboxes = (#KEYS - 3) / 3
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], 'epoch', epoch, unpack(ARGV, 7 + inboxes))
+redis.call('HSET', KEYS[2], 'epoch', epoch, unpack(ARGV, 11 + inboxes))
 local answer = {}
 for i = 0, inboxes - 1 do
-  local k = 3 + 3 * i
+  local k = 4 + 3 * i
   local pointer = redis.call('GET', KEYS[k + 2]) or '0'
-  redis.call('HSET', KEYS[2], ARGV[7 + i], pointer)
+  redis.call('HSET', KEYS[2], ARGV[11 + i], pointer)
   local entries = read(KEYS[k], KEYS[k + 1], pointer, ARGV[6])
   append(answer, i, entries)
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
-return {epoch, text(newest), answer}
+return {epoch, text(newest), answer, ''}

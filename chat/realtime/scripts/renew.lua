@@ -1,17 +1,23 @@
--- Keeps sessions alive, if they are still the caller's.
+-- Keeps sessions alive, if they are still the caller's; one whose connection was lost not beyond its own end.
 -- KEYS: sessions
--- ARGV: node, lifetime (ms), 1 if their connections are open, else 0; then for each session: generation,
---       and up to where all has reached its client
+-- ARGV: node, lifetime (ms), 1 if their connections are open, else 0; what the key of a user's sessions begins with;
+--       then for each session: generation, and up to where all has reached its client
 -- Returns: a list of index (from 0), 'taken' or 'missing', for those that could not be renewed.
 
 local answer = {}
 for i, key in ipairs(KEYS) do
-  local state = redis.call('HMGET', key, 'node', 'generation')
-  if state[1] == ARGV[1] and state[2] == ARGV[2 * i + 2] then
+  local state = redis.call('HMGET', key, 'node', 'generation', 'namespace', 'user', 'expires')
+  if state[1] == ARGV[1] and state[2] == ARGV[2 * i + 3] then
     redis.call('PEXPIRE', key, ARGV[2]) -- first: a full Redis takes it, and what a script writes after it
-    redis.call('HSET', key, 'received', ARGV[2 * i + 3])
+    redis.call('HSET', key, 'received', ARGV[2 * i + 4])
     if ARGV[3] == '0' then
       redis.call('HSET', key, 'is_open', '0')
+      local expires = tonumber(state[5] or 0)
+      if expires > 0 and expires < now() / 1000 + tonumber(ARGV[2]) then
+        redis.call('PEXPIREAT', key, text(expires)) -- with nobody there to end it
+      end
+    elseif (state[4] or '') ~= '' then
+      keep_for_user(ARGV[4] .. state[3] .. ',' .. state[4], key:match('[^:]*$'), ARGV[2])
     end
   else
     answer[#answer + 1] = i - 1

@@ -1,0 +1,66 @@
+"""What a proxy in front says of a request: who sent it, and how the browser sees this site."""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+_FOR, _PROTO, _HOST = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"
+_OTHERS = ("HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
+_CACHED = 1024  # addresses
+
+
+class TrustedProxies:
+    """A WSGI application around another, which finds the browser's view in its environment.
+
+    ``REMOTE_ADDR``, ``wsgi.url_scheme`` and ``HTTP_HOST`` are what ``X-Forwarded-For``, ``-Proto`` and ``-Host`` say if
+    the request comes from a trusted address, and what they were if not. The headers are taken out, so that nothing
+    behind believes them.
+
+    Args:
+        app: the application.
+        networks: addresses or networks that are trusted.
+    """
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], networks: Sequence[str]) -> None:
+        self._app = app
+        self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._is_trusted = lru_cache(_CACHED)(self._find_trust)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        addresses, scheme, host = (environ.pop(name, "") for name in (_FOR, _PROTO, _HOST))
+        for name in _OTHERS:
+            environ.pop(name, None)
+        if self._is_trusted(environ.get("REMOTE_ADDR", "")):
+            environ["REMOTE_ADDR"] = self._find_client(environ["REMOTE_ADDR"], addresses)
+            scheme, host = _get_first(scheme).lower(), _get_first(host)
+            if scheme in ("http", "https"):
+                environ["wsgi.url_scheme"] = scheme
+            if host:
+                environ["HTTP_HOST"] = host
+        return self._app(environ, start_response)
+
+    def _find_client(self, address: str, forwarded: str) -> str:
+        """Return the last address that no trusted proxy has; who is before it may have made up the rest."""
+        for one in reversed(forwarded.split(",")):
+            if not self._is_trusted(address) or not _parse(one.strip()):
+                break
+            address = one.strip()
+        return address
+
+    def _find_trust(self, address: str) -> bool:
+        parsed = _parse(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
+
+
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _get_first(values: str) -> str:
+    """Return what the proxy that the browser talks to has said."""
+    return values.partition(",")[0].strip()

@@ -1,0 +1,73 @@
+"""The time that sessions have: renewed while their connections live, over when the app said so."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import gevent
+import redis
+
+from chat.realtime.session import Session
+from chat.realtime.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+_RENEWALS = 10  # in which the sessions of a node are renewed, one after the other
+_RENEW_AGAIN_S = 0.5
+_EXPIRE_S = 1.0
+
+
+class Renewal:
+    """Renews the sessions of a node, and ends those that expire.
+
+    Args:
+        sessions: the node's.
+        on_taken: called with a session that turns out to be another connection's.
+        on_expired: called with a session whose time is over.
+    """
+
+    def __init__(
+        self, sessions: Sessions, on_taken: Callable[[Session], None], on_expired: Callable[[Session], None]
+    ) -> None:
+        self._sessions = sessions
+        self._on_taken = on_taken
+        self._on_expired = on_expired
+
+    def start(self) -> None:
+        """Do so from now on."""
+        gevent.spawn(self._run)
+        gevent.spawn(self._expire)
+
+    def _run(self) -> None:
+        """Keep the sessions alive, a tenth at a time."""
+        while True:
+            sessions = self._sessions.get_all()
+            size = max(1, -(-len(sessions) // _RENEWALS))
+            for number in range(_RENEWALS):
+                while not self._renew(sessions[number * size : (number + 1) * size]):
+                    gevent.sleep(_RENEW_AGAIN_S)
+                gevent.sleep(self._sessions.renew_every_s / _RENEWALS)
+
+    def _renew(self, sessions: list[Session]) -> bool:
+        """Keep some sessions alive, and drop those that others have taken; return whether Redis took it."""
+        try:
+            for session in self._sessions.renew(sessions):
+                self._on_taken(session)
+        except redis.RedisError as error:
+            log.debug("sessions not renewed: %s", error)
+            return False
+        except (Exception, gevent.Timeout):
+            log.exception("sessions not renewed")
+        return True
+
+    def _expire(self) -> None:
+        """Look for what is over: all sessions, which costs 50 ns each, as nothing then outlives its session."""
+        while True:
+            gevent.sleep(_EXPIRE_S)
+            now_ms = time.time() * 1000
+            for session in self._sessions.get_all():
+                if 0 < session.expires_ms <= now_ms:
+                    try:
+                        self._on_expired(session)
+                    except (Exception, gevent.Timeout):
+                        log.exception("session %s was not ended in time", session.sid)

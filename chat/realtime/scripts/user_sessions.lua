@@ -1,0 +1,25 @@
+-- The sessions of a user: a sorted set of sids. The score is 0 for one whose connection is believed to be open, else when
+-- it expires (ms). It is looked at, and put right, when there are too many of the former.
+
+local function keep_for_user(user_sessions, sid, lifetime)
+  redis.call('ZADD', user_sessions, 0, sid)
+  redis.call('PEXPIRE', user_sessions, lifetime)
+end
+
+-- Returns how many of a user's sessions have an open connection, on a node that lives. sessions and leases are what the
+-- keys of sessions and of nodes' leases begin with.
+local function count_open(user_sessions, sessions, leases)
+  local count, time = 0, now() / 1000
+  redis.call('ZREMRANGEBYSCORE', user_sessions, 1, text(time))
+  for _, sid in ipairs(redis.call('ZRANGEBYSCORE', user_sessions, 0, 0)) do
+    local state = redis.call('HMGET', sessions .. sid, 'pid', 'is_open', 'node')
+    if not state[1] then
+      redis.call('ZREM', user_sessions, sid)
+    elseif state[2] == '1' and redis.call('EXISTS', leases .. state[3]) == 1 then
+      count = count + 1
+    else
+      redis.call('ZADD', user_sessions, text(time + redis.call('PTTL', sessions .. sid)), sid)
+    end
+  end
+  return count
+end

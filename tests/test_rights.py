@@ -1,0 +1,139 @@
+"""Who may join which room, post there and read it: with a token that names it, an invitation, or neither."""
+
+import time
+import uuid
+
+import jwt
+import pytest
+import redis
+
+from tests.conftest import starting_workers
+from tests.test_recovery import Client, name
+
+SECRET = "s" * 32
+
+
+@pytest.fixture(scope="module")
+def secret_workers(redis_server):
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers(2, CHAT_PREFIX="rights", CHAT_SECRET=SECRET)
+
+
+@pytest.fixture
+def client(secret_workers):
+    """Opens clients with a token that names rooms; they end with the test."""
+    opened = []
+
+    def open_client(user, *rooms, worker=0, **auth):
+        claims = {"sub": user, "exp": time.time() + 60} | ({"rooms": rooms} if rooms else {})
+        token = jwt.encode(claims, SECRET)
+        opened.append(Client(secret_workers.urls[worker], token=token, **auth))
+        return opened[-1]
+
+    yield open_client
+    for one in opened:
+        one.stack.close()
+
+
+@pytest.fixture
+def room():
+    return f"private:{uuid.uuid4().hex}"
+
+
+def get_code(answer):
+    return answer.get("error", {}).get("code", "ok")
+
+
+def test_a_private_room_is_for_those_whose_token_names_it(client, room):
+    insider, outsider = client(name(), "private:other", room), client(name(), "private:other", worker=1)
+    assert insider.call("join", {"room": room})["ok"]
+    stored = insider.call("message", {"room": room, "n": 1})
+    assert stored["ok"]
+    assert insider.call("history", {"room": room})["messages"][0]["id"] == stored["id"]
+    assert get_code(outsider.call("join", {"room": room})) == "forbidden"
+    assert get_code(outsider.call("message", {"room": room})) == "not_in_room"
+    assert get_code(outsider.call("history", {"room": room})) == "not_in_room"
+    assert get_code(outsider.call("invite", {"room": room, "userId": "x"})) == "not_in_room"
+    assert get_code(outsider.call("privateMessage", {"to": room})) == "no_recipient"
+
+
+def test_rooms_of_other_names_are_open(client):
+    assert client(name()).call("join", {"room": f"privat:{name()}"})["ok"]
+
+
+def test_a_member_lets_somebody_in_on_any_worker_and_nobody_else(client, room):
+    invited, other = name(), name()
+    insider, guest = client(name(), room), client(invited, worker=1)
+    assert get_code(insider.call("invite", {"room": room, "userId": invited})) == "not_in_room"
+    insider.call("join", {"room": room})
+    assert insider.call("invite", {"room": room, "userId": invited}) == {"ok": True, "room": room}
+    assert guest.call("join", {"room": room})["ok"]
+    assert guest.call("message", {"room": room, "n": 1})["ok"]
+    assert insider.get(1)[0][0]["n"] == 1
+    assert get_code(client(other).call("join", {"room": room})) == "forbidden"
+    assert get_code(guest.call("join", {"room": room + "x"})) == "forbidden"
+
+
+def test_an_invitation_is_kept_for_the_historys_time(client, room, redis_server):
+    insider, invited = client(name(), room), name()
+    insider.call("join", {"room": room})
+    insider.call("invite", {"room": room, "userId": invited})
+    key = f"{{rights:0}}:note:invitation:{room}\n{invited}"
+    with redis.Redis.from_url(redis_server.url) as server:
+        assert 86_000_000 < server.pttl(key) <= 86_400_000
+        server.delete(key)  # as when its time is over
+    assert get_code(client(invited).call("join", {"room": room})) == "forbidden"
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"room": "private:a"}, {"room": "private:a", "userId": ""}, {"room": "common", "userId": "x"}]
+)
+def test_an_invitation_that_is_none_is_refused(client, data):
+    assert get_code(client(name()).call("invite", data)) == "bad_request"
+
+
+@pytest.mark.parametrize("worker", [0, 1], ids=["the same worker", "the other worker"])
+def test_a_client_that_is_back_is_only_where_it_may_still_be_and_gets_nothing_of_the_rest(client, worker):
+    user, kept, lost = name(), f"private:{name()}", f"private:{name()}"
+    first, other = client(user, kept, lost), client(name(), kept, lost, worker=1)
+    for one in (first, other):
+        for room in (kept, lost):
+            assert one.call("join", {"room": room})["ok"]
+    first.cut()
+    for room in (lost, kept):
+        assert other.call("message", {"room": room})["ok"]
+    again = client(user, kept, worker=worker, pid=first.pid)
+    assert again.sid == first.sid
+    assert again.call("message", {"room": kept})["ok"]
+    assert [args[0]["room"] for args in again.get(2)] == [kept, kept]
+    for event in ("message", "history"):
+        assert get_code(again.call(event, {"room": lost})) == "not_in_room"
+    assert get_code(again.call("join", {"room": lost})) == "forbidden"
+    again.cut()
+    once_more = client(user, kept, lost, worker=worker, pid=first.pid, offset=again.get(2)[1][-1])
+    assert once_more.sid == first.sid
+    assert get_code(once_more.call("message", {"room": lost})) == "not_in_room"
+    assert once_more.call("join", {"room": lost})["ok"]
+
+
+def test_an_invited_client_that_is_back_is_in_its_room_again(client, room):
+    insider, invited = client(name(), room), name()
+    insider.call("join", {"room": room})
+    insider.call("invite", {"room": room, "userId": invited})
+    guest = client(invited)
+    guest.call("join", {"room": room})
+    guest.cut()
+    insider.call("message", {"room": room, "n": 1})
+    again = client(invited, worker=1, pid=guest.pid)
+    assert [args[0]["n"] for args in again.get(1)] == [1]
+    assert again.call("message", {"room": room, "n": 2})["ok"]
+
+
+def test_a_token_that_names_more_lets_its_client_into_more_when_it_is_back(client, room):
+    user = name()
+    first = client(user)
+    assert get_code(first.call("join", {"room": room})) == "forbidden"
+    first.cut()
+    again = client(user, room, worker=1, pid=first.pid)
+    assert again.sid == first.sid
+    assert again.call("join", {"room": room})["ok"]
