@@ -11,6 +11,7 @@
         ├── Forbidden      forbidden
         ├── NotInRoom      not_in_room
         ├── NoRecipient    no_recipient
+        ├── TooLarge       too_large
         ├── TooManyRooms   too_many_rooms
         └── Internal       internal (a handler failed)
 """
@@ -58,6 +59,10 @@ class NotInRoom(ClientError):
 
 class NoRecipient(ClientError):
     code = "no_recipient"
+
+
+class TooLarge(ClientError):
+    code = "too_large"
 
 
 class TooManyRooms(ClientError):

@@ -27,6 +27,9 @@ saved session again, and gets what it missed (``Server.is_recovered``); ``identi
 ``Server.enter_inbox`` makes a room's messages wait for its members, ``emit(volatile=True)`` stores nothing,
 ``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
 
+What Node's adapters do on all nodes at once is in ``chat.realtime.cluster``, a line of code each; ``Outside`` is for
+processes that are no workers.
+
 Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
 (``examples/echo_engineio.py``), and ``WebSockets``, plain websockets (``examples/echo_websocket.py``), whose receivers
 are called by the event loop and must not wait.
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     from chat.realtime.local_manager import Manager
     from chat.realtime.log import Limits, Stored
     from chat.realtime.manager import RedisManager
+    from chat.realtime.outside import Outside
+    from chat.realtime.packet import check_event
     from chat.realtime.server import Server
     from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
@@ -58,6 +63,7 @@ __all__ = [
     "HandshakeError",
     "Limits",
     "Manager",
+    "Outside",
     "RedisManager",
     "Server",
     "Stored",
@@ -65,6 +71,7 @@ __all__ = [
     "WSGIApp",
     "WebSockets",
     "Worker",
+    "check_event",
     "encode_frame",
 ]
 
@@ -74,6 +81,7 @@ _MODULES = {
     "HandshakeError": "handshake",
     "Limits": "log",
     "Manager": "local_manager",
+    "Outside": "outside",
     "RedisManager": "manager",
     "Server": "server",
     "Stored": "log",
@@ -81,6 +89,7 @@ _MODULES = {
     "WSGIApp": "wsgi",
     "WebSockets": "websocket",
     "Worker": "worker",
+    "check_event": "packet",
     "encode_frame": "frames",
 }
 

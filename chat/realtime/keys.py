@@ -21,6 +21,8 @@ class Keys:
         self.clock = f"{self._tag}clock"
         self.leases = f"{self._tag}node:"  # and the node
         self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
+        self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
+        self.sessions = f"{self._tag}session:"  # and the sid
 
     def stream(self, namespace: str, room: str | None) -> str:
         """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
@@ -49,7 +51,7 @@ class Keys:
 
     def session(self, sid: str) -> str:
         """Return the session of a Socket.IO sid."""
-        return f"{self._tag}session:{sid}"
+        return self.sessions + sid
 
 
 def _name(namespace: str, room: str | None) -> str:

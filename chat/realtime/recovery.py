@@ -220,6 +220,12 @@ class Recovery(NoRecovery):
             self._sessions.forget(session)
             self._manager.server.drop(session.sid, session.namespace, session.eio_sid)
 
+    def drop_resuming(self, namespace: str, room: str | None) -> None:
+        for session in self._sessions.get_all():
+            is_in_room = session.namespace == namespace and room in session.floors
+            if is_in_room and not self._manager.is_sid_room(namespace, session.sid):
+                self.drop(session)
+
     def on_taken(self, sid: str, generation: int) -> None:
         """Another node has taken a session."""
         session = self._sessions.get(sid)

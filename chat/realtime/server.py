@@ -12,7 +12,8 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``emit``: knows ``volatile``. ``save_session``: also kept in the client's session (``chat.realtime.recovery``).
 - ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: a disconnect handler runs in its client's own
   order as well; nothing of a client stays, also if its handler failed.
-- more in its halves: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``.
+- more in its halves: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``. What stock has
+  no word for is in ``chat.realtime.cluster``.
 """
 
 import logging
@@ -26,6 +27,7 @@ from chat.realtime import environ as environs
 from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
+from chat.realtime.cluster import Cluster
 from chat.realtime.connection import Connection
 from chat.realtime.handling import Handling
 from chat.realtime.joining import Joining
@@ -44,7 +46,7 @@ _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the con
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(Joining, Handling, Calls, Service):
+class Server(Joining, Handling, Calls, Cluster, Service):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
     One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a
@@ -84,6 +86,7 @@ class Server(Joining, Handling, Calls, Service):
         self.environ = environs.Environs()
         self.eio.deliver = self._handle_eio_message
         self.eio.on_ping, self.eio.on_pong = self.manager.on_ping, self.manager.on_pong
+        self.serve_peers()
         self.register()
 
     def start(self, node: str) -> None:
@@ -161,6 +164,8 @@ class Server(Joining, Handling, Calls, Service):
         namespace = namespace or "/"
         eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
         if eio_sid is None:
+            if not ignore_queue:
+                self.manager.peers.end_session(sid, namespace)  # it may be away
             super().disconnect(sid, namespace, ignore_queue)
             return
         self.manager.wait_until_delivered()

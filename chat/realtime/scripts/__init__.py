@@ -4,7 +4,9 @@ from functools import cache
 from importlib.resources import files
 
 _SHARED = ("clock", "entries")  # what the scripts have in common
-NAMES = ("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm")
+NAMES = (
+    "store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm", "end", "erase",
+)  # fmt: skip
 
 
 @cache

@@ -1,0 +1,342 @@
+"""The way in from outside: ``chat emit``, ``chat kick``, ``chat erase`` and ``POST /api/emit``, on two workers."""
+
+import json
+import time
+import uuid
+
+import pytest
+import redis
+import requests
+
+from tests.conftest import starting_workers, wait_until
+from tests.test_cli import chat
+from tests.test_recovery import Client, get_refusals
+
+KEY = "the key of the API"
+PREFIX = "outside"
+TWENTY_DEEP, TOO_DEEP = "[" * 20 + "]" * 20, "[" * 300 + "]" * 300
+
+
+@pytest.fixture(scope="module")
+def two_workers(redis_server):
+    settings = {"CHAT_API_KEY": KEY, "CHAT_MAX_MESSAGE_BYTES": "200000", "CHAT_PING_INTERVAL_S": "0.3"}
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers(2, CHAT_PREFIX=PREFIX, **settings)
+
+
+@pytest.fixture
+def client():
+    opened = []
+
+    def open_client(*args, **kwargs):
+        opened.append(Client(*args, **kwargs))
+        return opened[-1]
+
+    yield open_client
+    for one in opened:
+        one.stack.close()
+
+
+@pytest.fixture
+def command(redis_server):
+    """Runs a command that succeeds; returns what it prints."""
+
+    def run(*args):
+        done = chat(*args, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return run
+
+
+def name():
+    return uuid.uuid4().hex[:12]
+
+
+def post(url, body, key=KEY, **headers):
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
+    return requests.post(f"{url}/api/emit", data=data, headers={"Authorization": f"Bearer {key}"} | headers, timeout=10)
+
+
+def disconnected(one):
+    one.wait(lambda: ["disconnect"] in one.events)
+
+
+# chat emit
+
+
+def test_an_emit_from_outside_is_stored_and_reaches_all_nodes(two_workers, client, command):
+    room, clients = name(), [client(url, name()) for url in two_workers.urls]
+    for one in clients:
+        one.call("join", {"room": room})
+    answer = json.loads(command("emit", "message", '{"text": "grüße"}', "--room", room, "--json"))
+    assert answer["nodes"] == 2
+    for one in clients:
+        [[data, meta, offset]] = one.get(1)
+        assert data == {"text": "grüße"}
+        assert meta == {"from": None, "sid": None, "room": room, "at": meta["at"], "id": answer["id"]}
+        assert abs(meta["at"] / 1000 - time.time()) < 30
+        assert offset.endswith(f".{answer['id']}")
+    [message] = clients[0].call("history", {"room": room})["messages"]
+    assert (message["id"], message["event"]) == (answer["id"], "message")
+
+
+def test_who_was_away_gets_what_was_emitted_from_outside(two_workers, client, command):
+    user, room = name(), name()
+    a = client(two_workers.urls[0], user)
+    a.call("join", {"room": room})
+    before = a.call("message", {"room": room})
+    offset = a.get(1)[0][-1]
+    a.cut()
+    command("emit", "news", "1", "--room", room)
+    command("emit", "news", "2", "--user", user)
+    command("emit", "news", "3", "--all")
+    again = client(two_workers.urls[1], user, pid=a.pid, offset=offset)
+    assert again.answer == a.answer
+    assert [args[0] for args in again.get(3, "news")] == [1, 2, 3]
+    ids = [int(args[1]["id"]) for args in again.get(3, "news")]
+    assert [int(before["id"]), *ids] == sorted({int(before["id"]), *ids})
+
+
+def test_the_json_may_come_over_standard_input(redis_server, two_workers, client):
+    a = client(two_workers.urls[0], name())
+    text = "x" * 150_000
+    env = {"REDIS_URL": redis_server.url, "CHAT_PREFIX": PREFIX}
+    done = chat("emit", "news", "-", "--room", a.sid, stdin=f'"{text}"', **env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert a.get(1, "news")[0][0] == text
+
+
+def test_an_absent_user_gets_it_on_the_next_connection(two_workers, client, command):
+    user = name()
+    assert command("emit", "news", "null", "--user", user).endswith(", 0 nodes\n")
+    [[data, meta, _]] = client(two_workers.urls[0], user).get(1, "news")
+    assert data is None
+    assert "room" not in meta
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["message", "1"], "Exactly one of room, user and all is needed."),
+        (["message", "1", "--room", "a", "--user", "b"], "Exactly one of room, user and all is needed."),
+        (["message", "1", "--room", "a", "--all"], "Exactly one of room, user and all is needed."),
+        (["message", "1", "--room", ""], "A room or a user is a text of 1 to 128 characters"),
+        (["message", "1", "--user", "a\nb"], "A room or a user is a text of 1 to 128 characters"),
+        (["message", "{", "--all"], "That is no JSON, or too deep."),
+        (["message", "NaN", "--all"], "That is no JSON, or too deep."),
+        (["message", "[" * 100_000, "--all"], "That is no JSON, or too deep."),
+        (["message", TOO_DEEP, "--all"], "The data is nested too deeply."),
+        (["message", f"[{'[],' * 22_000}0]", "--all"], "The data has more than 65536 values."),
+        (["disconnect", "1", "--all"], "An event's name is a text"),
+        (["connect", "1", "--all"], "An event's name is a text"),
+        (["", "1", "--all"], "An event's name is a text"),
+    ],
+    ids=range(13),
+)
+def test_wrong_usage_is_one_sentence_and_exits_with_2(redis_server, arguments, sentence):
+    done = chat("emit", *arguments, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"chat: {sentence}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["emit", "message", "1", "--all"], ["kick", "anna"], ["erase", "--user", "anna"], ["erase", "--room", "a"]],
+)
+def test_redis_away_is_one_sentence_and_exits_with_1(command):
+    done = chat(*command, REDIS_URL="redis://127.0.0.1:1/0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("chat: Redis does not answer: ")
+    assert done.stderr.count("\n") == 1
+
+
+# POST /api/emit
+
+
+def test_the_api_stores_and_tells_id_and_nodes(two_workers, client):
+    room, clients = name(), [client(url, name()) for url in two_workers.urls]
+    for one in clients:
+        one.call("join", {"room": room})
+    answer = post(two_workers.urls[0], {"event": "news", "data": [1], "room": room})
+    assert (answer.status_code, answer.json()) == (200, {"id": answer.json()["id"], "nodes": 2})
+    for one in clients:
+        [[data, meta, _]] = one.get(1, "news")
+        assert (data, meta["from"], meta["id"]) == ([1], None, answer.json()["id"])
+
+
+def test_the_api_reaches_a_user_everybody_and_a_room_that_nobody_is_in(two_workers, client):
+    user = name()
+    a, b = client(two_workers.urls[0], user), client(two_workers.urls[1], name())
+    assert post(two_workers.urls[1], {"event": "mine", "data": 1, "user": user}).json()["nodes"] == 1
+    assert post(two_workers.urls[1], {"event": "ours", "data": 2, "all": True}).json()["nodes"] == 2
+    assert post(two_workers.urls[1], {"event": "mine", "data": 3, "room": name()}).json()["nodes"] == 0
+    for one in (a, b):
+        assert one.get(1, "ours")[0][0] == 2
+    assert [args[0] for args in a.get(1, "mine")] == [1]
+    assert b.get(0, "mine") == []
+
+
+GOOD = {"event": "news", "data": 1, "room": "a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ("", 400, "bad_request"),
+        ("{", 400, "bad_request"),
+        (b"\xff\xfe", 400, "bad_request"),
+        ("[]", 400, "bad_request"),
+        ("null", 400, "bad_request"),
+        ('{"event": "news", "data": NaN, "room": "a"}', 400, "bad_request"),
+        ('{"event": "news", "data": 1e999, "room": "a"}', 400, "bad_request"),
+        (f'{{"event": "news", "data": {TOO_DEEP}, "room": "a"}}', 400, "bad_request"),
+        ("[" * 100_000, 400, "bad_request"),
+        (f'{{"event": "news", "data": [{"0," * 65_536}0], "room": "a"}}', 400, "bad_request"),
+        ({"event": "news", "data": 1}, 400, "bad_request"),
+        ({"event": "news", "room": "a"}, 400, "bad_request"),
+        ({"data": 1, "room": "a"}, 400, "bad_request"),
+        (GOOD | {"user": "b"}, 400, "bad_request"),
+        (GOOD | {"all": True}, 400, "bad_request"),
+        (GOOD | {"all": 1}, 400, "bad_request"),
+        (GOOD | {"volatile": True}, 400, "bad_request"),
+        (GOOD | {"room": 1}, 400, "bad_request"),
+        (GOOD | {"room": ["a"]}, 400, "bad_request"),
+        (GOOD | {"room": "a" * 129}, 400, "bad_request"),
+        (GOOD | {"room": "\ud800"}, 400, "bad_request"),
+        (GOOD | {"event": "disconnect"}, 400, "bad_request"),
+        (GOOD | {"event": "connect_error"}, 400, "bad_request"),
+        (GOOD | {"event": ""}, 400, "bad_request"),
+        (GOOD | {"event": ["news"]}, 400, "bad_request"),
+        (GOOD | {"data": "x" * 200_000}, 413, "too_large"),
+    ],
+    ids=range(26),
+)  # fmt: skip
+def test_bad_input_to_the_api_is_refused_in_one_sentence(two_workers, body, status, code):
+    answer = post(two_workers.urls[0], body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert set(answer.json()) == {"error"}
+    assert set(answer.json()["error"]) == {"code", "message"}
+
+
+def test_a_body_without_a_length_is_read_up_to_the_limit(two_workers):
+    def send(parts):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return requests.post(f"{two_workers.urls[0]}/api/emit", data=iter(parts), headers=headers, timeout=10)
+
+    assert send([b'{"event": "news", ', b'"data": 1, "room": "a"}']).status_code == 200
+    answer = send([b"x" * 100_000] * 3)
+    assert answer.status_code == 413, answer.text
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer wrong", f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \xff"]
+)
+def test_without_the_key_everything_is_refused(two_workers, authorization):
+    answer = post(two_workers.urls[0], "{", Authorization=authorization.encode("latin-1"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+    assert KEY not in answer.text
+
+
+def test_neither_the_key_nor_what_was_given_for_it_is_logged(two_workers):
+    post(two_workers.urls[0], "{", key="a secret of somebody's")
+    assert KEY not in two_workers.output
+    assert "a secret" not in two_workers.output
+
+
+def test_without_a_key_there_is_no_api(workers):
+    assert post(workers(1).urls[0], GOOD).status_code == 404
+
+
+def test_while_redis_is_away_the_api_says_503(workers, own_redis):
+    own_redis.start()
+    process = workers(1, url=own_redis.url, CHAT_API_KEY=KEY)
+    own_redis.close()
+    answer = post(process.urls[0], GOOD)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    own_redis.start()
+    wait_until(lambda: post(process.urls[0], GOOD).status_code == 200, "the API to store again")
+
+
+# chat kick
+
+
+def test_a_kick_ends_all_clients_of_a_user_and_the_sessions_of_those_that_are_away(two_workers, client, command):
+    user = name()
+    clients = [client(url, user) for url in two_workers.urls * 2]
+    other = client(two_workers.urls[0], name())
+    away = clients.pop()
+    away.cut()
+    two_workers.wait_for_line(f"disconnect sid={away.sid}")
+    wait_until(lambda: command("kick", name()).startswith("0 clients"), "a kick of nobody")
+    assert command("kick", user) == "3 clients disconnected, 1 away; 2 nodes told\n"
+    for one in clients:
+        disconnected(one)
+        two_workers.wait_for_line(f"disconnect sid={one.sid}")
+    for one in (away, *clients):
+        assert client(two_workers.urls[1], user, pid=one.pid).sid != one.sid
+    assert other.call("message", "still here")["ok"]
+
+
+# chat erase
+
+
+def test_an_erased_room_is_empty_and_who_missed_something_is_not_recovered(two_workers, client, command, redis_server):
+    room, urls = name(), two_workers.urls
+    user = name()
+    misses, there = client(urls[0], user), client(urls[1], name())
+    for one in (misses, there):
+        one.call("join", {"room": room})
+    there.call("message", {"room": room, "n": 0})
+    seen = misses.get(1)[0][-1]
+    misses.cut()
+    there.call("message", {"room": room, "n": 1})
+    assert command("erase", "--room", room) == "2 messages erased\n"
+    assert there.call("history", {"room": room})["messages"] == []
+    there.call("message", {"room": room, "n": 2})
+    assert there.get(3)[2][0]["n"] == 2
+    refused = get_refusals(urls[1]).get("incomplete", 0)
+    assert client(urls[1], user, pid=misses.pid, offset=seen).sid != misses.sid
+    assert get_refusals(urls[1])["incomplete"] == refused + 1
+    with redis.Redis.from_url(redis_server.url) as server:
+        assert server.xlen(f"{{{PREFIX}:0}}:log:/,{room}") == 1
+        assert server.pttl(f"{{{PREFIX}:0}}:log:/,{room}") > 0
+
+
+def test_who_had_everything_is_recovered_behind_an_erased_room(two_workers, client, command):
+    user, room, urls = name(), name(), two_workers.urls
+    a, b = client(urls[0], user), client(urls[1], name())
+    for one in (a, b):
+        one.call("join", {"room": room})
+    b.call("message", {"room": room, "n": 1})
+    offset = a.get(1)[0][-1]
+    a.cut()
+    command("erase", "--room", room)
+    b.call("message", {"room": room, "n": 2})
+    again = client(urls[1], user, pid=a.pid, offset=offset)
+    assert again.sid == a.sid
+    assert [args[0]["n"] for args in again.get(1)] == [2]
+
+
+def test_an_erased_user_has_no_messages_and_no_session(two_workers, client, command, redis_server):
+    user, urls = name(), two_workers.urls
+    a, b = client(urls[0], user), client(urls[1], name())
+    b.call("privateMessage", {"toUser": user, "text": "psst"})
+    offset = a.get(1, "privateMessage")[0][-1]
+    assert command("erase", "--user", user) == "1 message erased\n"
+    disconnected(a)
+    again = client(urls[0], user, pid=a.pid, offset=offset)
+    assert again.sid != a.sid
+    assert again.call("message", "hello")["ok"]
+    assert again.get(0, "privateMessage") == []
+    with redis.Redis.from_url(redis_server.url, decode_responses=True) as server:
+        assert server.hgetall(f"{{{PREFIX}:0}}:session:{a.sid}") == {"generation": "0"}
+        assert not server.exists(f"{{{PREFIX}:0}}:log:/,user:{user}")
+    again.cut()  # before its first heartbeat: what was erased is not held against it
+    assert client(urls[1], user, pid=again.pid).sid == again.sid
+
+
+def test_nothing_is_known_of_what_is_not_there(command):
+    assert command("erase", "--room", name()) == "0 messages erased\n"
+    assert command("erase", "--user", name()) == "0 messages erased\n"
