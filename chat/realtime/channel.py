@@ -24,8 +24,8 @@ from chat.realtime.commands import Commands
 from chat.realtime.entry import VOLATILE, decode_body, encode_body
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
+from chat.realtime.peers import Peers
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.requests import Peers
 from chat.realtime.rooms import list_rooms, list_sids
 
 _TRIES, _CONFIRM_S = 3, 1.0  # for another node to change a client's rooms

@@ -27,7 +27,7 @@ from socketio.exceptions import DisconnectedError, TimeoutError
 from chat.errors import Unavailable
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
-from chat.realtime.requests import Answers, pack, unpack, unpack_arguments
+from chat.realtime.peers import Answers, pack, unpack, unpack_arguments
 from chat.realtime.transport import EngineServer
 
 _TIMEOUT_S = 5.0

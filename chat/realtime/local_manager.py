@@ -6,7 +6,7 @@ import socketio
 
 from chat.realtime.connection import Connection
 from chat.realtime.no_recovery import NoRecovery
-from chat.realtime.requests import LocalPeers
+from chat.realtime.peers import LocalPeers
 from chat.realtime.rooms import Rooms
 
 

@@ -21,10 +21,10 @@ from chat.realtime.follower import Follower
 from chat.realtime.inboxes import Inboxes
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log, Stored
+from chat.realtime.peers import Peers
 from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
-from chat.realtime.requests import Peers
 from chat.realtime.rooms import Rooms, list_rooms, list_sids
 from chat.realtime.session import Taken
 from chat.realtime.sessions import Sessions

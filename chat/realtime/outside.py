@@ -19,8 +19,8 @@ from chat.realtime.entry import encode_body
 from chat.realtime.keys import Keys
 from chat.realtime.log import FORMAT, Limits, Stored
 from chat.realtime.packet import Packet, list_arguments
+from chat.realtime.peers import encode_request
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
-from chat.realtime.requests import encode_request
 from chat.realtime.scripts import get_source
 
 _REPLICAS_MS = 1_000

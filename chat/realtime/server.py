@@ -240,6 +240,7 @@ class Server(Joining, Handling, Calls, Cluster, Service):
     def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
         if sid is not None:
+            self.eio.sockets[eio_sid].fail_calls(namespace or "/")
             self.manager.recovery.end(sid, eio_sid)
             self._end(eio_sid, namespace or "/", sid, reason or self.reason.CLIENT_DISCONNECT)
 
