@@ -1,6 +1,8 @@
 """The way in from outside: ``chat emit``, ``chat kick``, ``chat erase`` and ``POST /api/emit``, on two workers."""
 
 import json
+import os
+import signal
 import time
 import uuid
 
@@ -8,6 +10,7 @@ import pytest
 import redis
 import requests
 
+from chat.realtime.scripts import get_source
 from tests.conftest import starting_workers, wait_until
 from tests.test_cli import chat
 from tests.test_recovery import Client, get_refusals
@@ -59,7 +62,7 @@ def post(url, body, key=KEY, **headers):
 
 
 def disconnected(one):
-    one.wait(lambda: ["disconnect"] in one.events)
+    one.wait(lambda: ["disconnect"] in one.events, timeout_s=20)
 
 
 # chat emit
@@ -277,6 +280,35 @@ def test_a_kick_ends_all_clients_of_a_user_and_the_sessions_of_those_that_are_aw
     for one in (away, *clients):
         assert client(two_workers.urls[1], user, pid=one.pid).sid != one.sid
     assert other.call("message", "still here")["ok"]
+
+
+def test_a_kick_reaches_the_clients_of_a_worker_that_stands_still(redis_server, client):
+    env = {"CHAT_PREFIX": "kicked", "REDIS_URL": redis_server.url}
+    with starting_workers(redis_server.url) as start_workers:
+        site = start_workers(2, CHAT_PREFIX="kicked")
+        a, away = client(site.urls[0], "anna"), client(site.urls[0], "anna")
+        pid = site.get_worker(site.ports[0])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            away.cut()
+            assert chat("kick", "anna", **env).stdout == "2 clients disconnected, 0 away; 2 nodes told\n"
+            assert client(site.urls[1], "anna", pid=away.pid).sid != away.sid
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        disconnected(a)
+        for one in (a, away):
+            assert client(site.urls[1], "anna", pid=one.pid).sid != one.sid
+
+
+def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, own_redis, client):
+    """The worker learns it from the session's end, as it does of one that was taken."""
+    own_redis.start()
+    site = workers(1, url=own_redis.url, CHAT_PREFIX="deaf", CHAT_RECOVERY_WINDOW_S="4")
+    a = client(site.urls[0], "anna")
+    with redis.Redis.from_url(own_redis.url) as server:
+        script = server.eval(get_source("end"), 1, f"{{deaf:0}}:session:{a.sid}", "/", "floor:user:anna")
+    assert script == [1]
+    disconnected(a)
 
 
 # chat erase
