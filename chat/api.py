@@ -52,7 +52,7 @@ def create_api(manager: RedisManager, key: str, max_bytes: int) -> Blueprint:
 
 def _check_key(key: str) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    is_key = hmac.compare_digest(given.strip().encode("latin-1", "replace"), key.encode())
+    is_key = hmac.compare_digest(given.strip().encode("latin-1", "replace"), key.strip().encode())
     if scheme.lower() != "bearer" or not is_key:
         raise Unauthorized("The API's key is needed: Authorization: Bearer KEY.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chat.errors import TooLarge
+from chat.errors import BadRequest, TooLarge
 from chat.settings import Settings
 
 if TYPE_CHECKING:  # Redis' and Socket.IO's packages are slow to import, and only these commands need them
@@ -72,6 +72,8 @@ def erase(user: str | None, room: str | None) -> None:
     from chat import outside
 
     settings = Settings.from_env(os.environ)
+    if (room is None) == (user is None):
+        raise BadRequest("Exactly one of --user and --room is needed.")
     target = outside.get_room(room=room, user=user)
     with _open(settings) as farm:
         if user is not None:

@@ -309,6 +309,17 @@ def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, 
         script = server.eval(get_source("end"), 1, f"{{deaf:0}}:session:{a.sid}", "/", "floor:user:anna")
     assert script == [1]
     disconnected(a)
+    site.wait_for_line(f"disconnect sid={a.sid} user='anna'")
+
+
+def test_whose_session_was_ended_joins_no_room_any_more(two_workers, client, redis_server):
+    user, room = name(), name()
+    a = client(two_workers.urls[0], user)
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.eval(get_source("end"), 1, f"{{{PREFIX}:0}}:session:{a.sid}", "/", "")
+    a.socket.send(f'420["join",{{"room":"{room}"}}]')
+    disconnected(a)
+    two_workers.wait_for_line(f"disconnect sid={a.sid}")
 
 
 # chat erase
@@ -367,6 +378,12 @@ def test_an_erased_user_has_no_messages_and_no_session(two_workers, client, comm
         assert not server.exists(f"{{{PREFIX}:0}}:log:/,user:{user}")
     again.cut()  # before its first heartbeat: what was erased is not held against it
     assert client(urls[1], user, pid=again.pid).sid == again.sid
+
+
+@pytest.mark.parametrize("arguments", [[], ["--user", "a", "--room", "b"]])
+def test_to_erase_takes_one_of_a_user_and_a_room(redis_server, arguments):
+    done = chat("erase", *arguments, REDIS_URL=redis_server.url)
+    assert (done.returncode, done.stderr) == (2, "chat: Exactly one of --user and --room is needed.\n")
 
 
 def test_nothing_is_known_of_what_is_not_there(command):

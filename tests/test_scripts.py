@@ -301,7 +301,7 @@ def test_a_session_whose_connection_was_lost_or_whose_node_died_is_given_again_a
 def test_a_session_that_was_ended_is_never_given_or_written_again(session):
     assert session.change("sid", "end", "", "") == b""
     assert session.take("sid") == [b"unknown"]
-    assert session.change("sid", "join", "floor:room", "") == b"taken"
+    assert session.change("sid", "join", "floor:room", "") == b"ended"
 
 
 def test_a_session_of_another_epoch_is_not_given(session):
@@ -340,7 +340,8 @@ def test_an_ended_session_can_be_neither_taken_nor_written_until_it_would_have_e
     assert shard.call("end", [key, shard.keys.session("none")], "/", "floor:a") == [1]
     assert shard.call("end", [key], "/", "") == []
     assert shard.take("s") == [b"unknown"]
-    assert shard.change("s", "join", "floor:b", "") == b"taken"
+    assert shard.change("s", "join", "floor:b", "") == b"ended"
+    assert shard.call("renew", [key], "n", 5000, 1, 1, 0) == [0, b"ended"]
     assert shard.client.hgetall(key) == {b"generation": b"0"}
     assert 0 < shard.client.pttl(key) <= 5000
 

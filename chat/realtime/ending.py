@@ -22,7 +22,7 @@ class Ended(NamedTuple):
 def end_sessions(execute: Execute, run: Run, keys: Keys, namespace: str, room: str | None) -> Ended:
     """End the sessions of all clients in a room; ``None``: of all of ``namespace``. Raises ``redis.RedisError``.
 
-    Their nodes are not told: they notice when they renew them.
+    Their nodes are not told: they notice when they write or renew them, and disconnect their clients.
     """
     counts = [0, 0]
     for names in _scan(execute, f"{keys.sessions}*"):

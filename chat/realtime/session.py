@@ -18,6 +18,7 @@ class Session:
         "floors",
         "generation",
         "inboxes",
+        "is_ended",
         "is_taken",
         "is_written",
         "namespace",
@@ -41,6 +42,7 @@ class Session:
         self.data: Any = None  # what save_session was given
         self.is_written = False
         self.is_taken = False
+        self.is_ended = False  # by others
         self.eio_sid = ""  # whose it is on this node
 
     def get_fields(self, node: str) -> dict[str, str | bytes | int]:
@@ -76,7 +78,7 @@ class Session:
 
 
 class Taken(Exception):
-    """The session belongs to another connection by now."""
+    """The session belongs to another connection by now, or was ended by others."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.sid)
