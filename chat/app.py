@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from chat.api import create_api
 from chat.events import ChatNamespace
 from chat.limits import RateLimits
 from chat.proxies import TrustedProxies
@@ -43,6 +44,8 @@ def create_app(settings: Settings) -> Flask:
     server.register_namespace(namespace)
     app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
     app.register_blueprint(create_blueprint(server))
+    if settings.api_key is not None:
+        app.register_blueprint(create_api(manager, settings.api_key, settings.max_message_bytes))
     behind = TrustedProxies(WSGIApp(server, app.wsgi_app), settings.trusted_proxies)
     app.wsgi_app = behind  # type: ignore[method-assign]
     return app

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from chat import auth, haproxy
-from chat.errors import Error, SettingsError
+from chat import auth, haproxy, remote
+from chat.errors import ClientError, Error, SettingsError
 from chat.settings import Settings
 
 
@@ -20,13 +20,17 @@ class _Command(click.Group):
             return super().invoke(context)
         except Error as error:
             click.echo(f"chat: {error}", err=True)
-            context.exit(2 if isinstance(error, SettingsError) else 1)
+            context.exit(2 if isinstance(error, SettingsError | ClientError) else 1)
 
 
 @click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("webfarm"), prog_name="chat")
 def main() -> None:
     """A horizontally scaled Socket.IO chat server: workers on ports of their own, HAProxy in front, Redis behind."""
+
+
+for command in (remote.emit, remote.kick, remote.erase):
+    main.add_command(command)
 
 
 @main.command()

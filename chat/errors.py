@@ -12,6 +12,7 @@
         ├── Forbidden      forbidden
         ├── NotInRoom      not_in_room
         ├── NoRecipient    no_recipient
+        ├── TooLarge       too_large
         ├── TooManyRooms   too_many_rooms
         ├── TooManyConnections  too_many_connections
         ├── RateLimited    rate_limited
@@ -65,6 +66,10 @@ class NotInRoom(ClientError):
 
 class NoRecipient(ClientError):
     code = "no_recipient"
+
+
+class TooLarge(ClientError):
+    code = "too_large"
 
 
 class TooManyRooms(ClientError):

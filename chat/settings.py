@@ -191,7 +191,7 @@ class Settings:
     drain_s: float = _setting("CHAT_DRAIN_S", _seconds(0), 10.0)
     prefix: str = _setting("CHAT_PREFIX", _prefix, "chat")
     admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True, pending=True)
-    api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True, pending=True)
+    api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True)
     log_level: str = _setting("CHAT_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
     log_format: str = _setting("CHAT_LOG_FORMAT", _choice("text", "json"), "text")
 

@@ -9,14 +9,14 @@ import pytest
 from tests.conftest import ROOT
 
 
-def chat(*args, **env):
+def chat(*args, stdin="", **env):
     command = [sys.executable, "-m", "chat", *args]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"} | env, check=False
+        command, input=stdin, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"} | env, check=False
     )
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"], ["emit"], ["kick"], ["erase"]])
 def test_help(command):
     done = chat(*command, "--help")
     assert done.returncode == 0

@@ -22,10 +22,14 @@ ALLOWED = {
     "chat.proxies": LEAVES,
     "chat.events": LEAVES | {"chat.auth", "chat.realtime"},
     "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
-    "chat.app": LEAVES | {"chat.auth", "chat.events", "chat.limits", "chat.proxies", "chat.views", "chat.realtime"},
+    "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
+    "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
+    "chat.app": LEAVES
+    | {"chat.api", "chat.auth", "chat.events", "chat.limits", "chat.proxies", "chat.views", "chat.realtime"},
     "chat.programs": LEAVES | {"chat.realtime.redis_client"},
     "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm"},
+    "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
+    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm", "chat.remote"},
 }
 
 

@@ -327,7 +327,7 @@ def test_a_session_whose_connection_was_lost_or_whose_node_died_is_given_again_a
 def test_a_session_that_was_ended_is_never_given_or_written_again(session):
     assert session.change("sid", "end", "", "") == b""
     assert session.take("sid") == [b"unknown"]
-    assert session.change("sid", "join", "floor:room", "") == b"taken"
+    assert session.change("sid", "join", "floor:room", "") == b"ended"
 
 
 def test_a_session_of_another_epoch_is_not_given(session):
@@ -418,3 +418,58 @@ def test_history_is_read_backwards_as_far_as_it_fits(shard):
     assert read(ids[-1], 100, 95) == ids[-2:-11:-1]
     shard.store(("a", "x" * 1000))
     assert read(10**16, 2, 100) == ids[:-3:-1]
+
+
+# Ending and erasing
+
+
+def erase(shard, room):
+    stream = shard.keys.stream("/", room)
+    return shard.call("erase", [stream, shard.keys.room_of(stream), shard.keys.pointer(stream)], TTL_MS)
+
+
+def test_an_ended_session_can_be_neither_taken_nor_written_until_it_would_have_expired(shard):
+    shard.epoch, _ = shard.store(("a", "x"))
+    shard.connect("s", **{"floor:a": 1})
+    key = shard.keys.session("s")
+    assert shard.call("end", [key, shard.keys.session("none")], "/", "floor:b") == []
+    assert shard.call("end", [key], "/other", "floor:a") == []
+    assert shard.call("end", [key, shard.keys.session("none")], "/", "floor:a") == [1]
+    assert shard.call("end", [key], "/", "") == []
+    assert shard.take("s") == [b"unknown"]
+    assert shard.change("s", "join", "floor:b", "") == b"ended"
+    assert shard.call("renew", [key], "n", 5000, 1, 1, 0) == [0, b"ended"]
+    assert shard.client.hgetall(key) == {b"generation": b"0"}
+    assert 0 < shard.client.pttl(key) <= 5000
+
+
+def test_an_erased_room_is_complete_only_for_who_had_all_of_it(shard):
+    _, [(first, _), (last, _)] = shard.store(("a", "x"), ("a", "y"))
+    assert erase(shard, "a") == 2
+    assert shard.read(("a", first)) == (1, ["a"], [])
+    assert shard.read(("a", last)) == (1, [], [])
+    _, [(new, _)] = shard.store(("a", "z"))
+    assert shard.read(("a", first))[1] == ["a"]
+    assert shard.read(("a", last)) == (1, [], [("a", new, last, b"z")])
+
+
+def test_what_is_stored_after_an_erasure_is_bounded_and_expires(shard):
+    shard.store(*[("a", "x" * 40)] * 5)
+    erase(shard, "a")
+    shard.store(*[("a", "y" * 40)] * 5, bytes=100)
+    stream = shard.keys.stream("/", "a")
+    assert shard.client.xlen(stream) == 2
+    assert TTL_MS < shard.client.pttl(stream) <= TTL_MS * 1.1
+    assert TTL_MS < shard.client.pttl(shard.keys.room_of(stream)) <= TTL_MS * 1.1
+
+
+def test_an_erased_inbox_begins_behind_what_was_erased(shard):
+    shard.epoch, [(_, _), (last, _)] = shard.store(("a", "x"), ("a", "y"))
+    erase(shard, "a")
+    assert shard.connect("s", "a")[2] == []
+    assert int(shard.client.hget(shard.keys.session("s"), "floor:a")) == last
+
+
+def test_erasing_what_is_not_there_leaves_nothing(shard):
+    assert erase(shard, "a") == 0
+    assert shard.client.keys("{t:*") == []

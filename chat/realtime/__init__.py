@@ -29,6 +29,9 @@ saved session again, and gets what it missed (``Server.is_recovered``); ``identi
 ``admit`` refuses events, all in the app's own terms; ``Notes`` are names that Redis remembers for it.
 ``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
 
+What Node's adapters do on all nodes at once is in ``chat.realtime.cluster``, a line of code each; ``Outside`` is for
+processes that are no workers.
+
 Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
 (``examples/echo_engineio.py``), and ``WebSockets``, plain websockets (``examples/echo_websocket.py``), whose receivers
 are called by the event loop and must not wait.
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from chat.realtime.log import Limits, Stored
     from chat.realtime.manager import RedisManager
     from chat.realtime.notes import Notes
+    from chat.realtime.outside import Outside
+    from chat.realtime.packet import check_event
     from chat.realtime.server import Server
     from chat.realtime.throttle import Throttled
     from chat.realtime.transport import EngineServer
@@ -62,6 +67,7 @@ __all__ = [
     "Limits",
     "Manager",
     "Notes",
+    "Outside",
     "RedisManager",
     "Server",
     "Stored",
@@ -69,6 +75,7 @@ __all__ = [
     "WSGIApp",
     "WebSockets",
     "Worker",
+    "check_event",
     "encode_frame",
 ]
 
@@ -79,6 +86,7 @@ _MODULES = {
     "Limits": "log",
     "Manager": "local_manager",
     "Notes": "notes",
+    "Outside": "outside",
     "RedisManager": "manager",
     "Server": "server",
     "Stored": "log",
@@ -86,6 +94,7 @@ _MODULES = {
     "WSGIApp": "wsgi",
     "WebSockets": "websocket",
     "Worker": "worker",
+    "check_event": "packet",
     "encode_frame": "frames",
 }
 

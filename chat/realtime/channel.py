@@ -24,6 +24,7 @@ from chat.realtime.commands import Commands
 from chat.realtime.entry import VOLATILE, decode_body, encode_body
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
+from chat.realtime.peers import Peers
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.rooms import list_rooms, list_sids
 
@@ -36,7 +37,16 @@ class Channel(socketio.RedisManager):
     commands: Commands
     follower: Follower
     keys: Keys
+    peers: Peers
     has_recovery: bool
+
+    def on_request(self, data: bytes) -> None:
+        """A node, this one too, or another process asks all nodes."""
+        self.peers.on_request(data)
+
+    def on_answer(self, data: bytes) -> None:
+        """A node has answered this one."""
+        self.peers.on_answer(data)
 
     def _publish(self, data: dict[str, Any]) -> None:
         if data["method"] == "emit":

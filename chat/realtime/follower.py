@@ -80,6 +80,7 @@ class Follower:
         self.position.start(node)
         self._subscription.add(self._channel)
         self._subscription.add(self.position.channel)
+        self._subscription.add(self._log.keys.requests)
         gevent.spawn(self._beat)
 
     @property
@@ -164,13 +165,19 @@ class Follower:
                     log.warning("a message that is none was dropped from the channel %s", name)
             elif name == self._channel:
                 yield data
+            elif name == self._log.keys.requests:
+                self._receiver.on_request(data)
             elif data.startswith(VOLATILE):
                 self._receiver.on_volatile(name, data.removeprefix(VOLATILE))
             else:
                 self._on_message(name, data)
 
     def _on_own(self, data: bytes) -> None:
-        kind, *rest = data.split()
+        kind, _, text = data.partition(b" ")
+        if kind == b"answer":
+            self._receiver.on_answer(text)
+            return
+        rest = text.split()
         if kind in (b"taken", b"probe"):
             tell = self._receiver.on_taken if kind == b"taken" else self._receiver.on_probe
             tell(rest[0].decode(), int(rest[1]))

@@ -23,6 +23,7 @@ class Keys:
         self.sessions = f"{self._tag}session:"  # and the sid
         self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
         self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
+        self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
 
     def stream(self, namespace: str, room: str | None) -> str:
         """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
@@ -58,7 +59,7 @@ class Keys:
         return f"{self._tag}note:{name}"
 
     def user_sessions(self, namespace: str, user: str) -> str:
-        """Return the sids of a user's sessions: a sorted set (``users.lua``), those that are away included."""
+        """Return the sids of a user's sessions: a sorted set (``user_sessions.lua``), those that are away included."""
         return self.users + _name(namespace, user)
 
 

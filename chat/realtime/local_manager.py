@@ -6,6 +6,7 @@ import socketio
 
 from chat.realtime.connection import Connection
 from chat.realtime.no_recovery import NoRecovery
+from chat.realtime.peers import LocalPeers
 from chat.realtime.rooms import Rooms
 
 
@@ -16,6 +17,7 @@ class Manager(Rooms, socketio.Manager):
 
     def __init__(self) -> None:
         super().__init__()
+        self.peers = LocalPeers()
         self.recovery = NoRecovery(self)
 
     def start(self, node: str) -> None:

@@ -12,7 +12,7 @@ from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
 from chat.realtime.keys import Keys
 
-_FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
+FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 _ROOMS_AT_ONCE = 250
 _MAX_READ_BYTES = 16_777_216
 
@@ -71,7 +71,7 @@ class Log:
     def clock_arguments(self) -> tuple[str, str, str, str]:
         """What each script that opens the clock is told."""
         prefix, numbers = self._names
-        return _FORMAT, f"{prefix}{next(numbers)}", self.epoch, str(self.newest)
+        return FORMAT, f"{prefix}{next(numbers)}", self.epoch, str(self.newest)
 
     def see(self, epoch: bytes, newest: int | bytes) -> int:
         """Take note of the clock that a script returned; return its id."""

@@ -21,6 +21,7 @@ from chat.realtime.follower import Follower
 from chat.realtime.inboxes import Inboxes
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log, Stored
+from chat.realtime.peers import Peers
 from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.registry import Registry
@@ -65,13 +66,14 @@ class RedisManager(Rooms, Channel):
         self.writer = Writer(own, self.log, self.follower, wait_replicas)
         self.registry = Registry(self.commands, self.keys, self.on_return)
         self.inboxes = Inboxes(self.commands, self.keys, self.log.limits.ttl_s)
+        self.peers = Peers(self.commands, self.keys)
         self.recovery = Recovery(self)
         self.has_recovery = recovery_window_s > 0
 
     def start(self, node: str) -> None:
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
         self.registry.start(node)
-        for part in (self.writer, self.sessions, self.follower):
+        for part in (self.writer, self.sessions, self.peers, self.follower):
             part.start(self.registry.node)
         self.initialize()
         self.inboxes.start()

@@ -57,3 +57,6 @@ class NoRecovery:
 
     def end(self, sid: str, eio_sid: str) -> None:
         """The client, which has the connection ``eio_sid``, is gone for good."""
+
+    def drop_resuming(self, namespace: str, room: str | None) -> None:
+        """The sessions of a room have ended: nobody who is just resuming one of them gets it."""

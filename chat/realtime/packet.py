@@ -18,6 +18,8 @@ from typing import Any
 from socketio import packet
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
+from chat.realtime import strict_json
+
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 200
 MAX_VALUES = 65_536  # keys count as values, an array or object as two more
@@ -34,6 +36,8 @@ _HEAD = re.compile("(?:(/[^,]*)(?:,|$))?([0-9]{1,16})?", re.ASCII | re.DOTALL)
 
 class Packet(packet.Packet):
     """A packet that is what its type says, or no packet at all (``ValueError``, ``RecursionError``)."""
+
+    json = strict_json
 
     def __init__(self, *args: Any, encoded_packet: str | bytes | None = None, **kwargs: Any) -> None:
         self.size = len(encoded_packet or "")  # characters and bytes, as it came
@@ -121,6 +125,22 @@ _TYPES = tuple(str(kind) for kind in (CONNECT, DISCONNECT, EVENT, ACK, BINARY_EV
 def list_arguments(data: Any) -> list[Any]:
     """Return what an emit or an acknowledgement is given as arguments: a tuple is several, ``None`` none."""
     return list(data) if isinstance(data, tuple) else [] if data is None else [data]
+
+
+def check_event(event: Any, data: Any) -> None:
+    """Raise ``ValueError`` if no client could take this event, or its room's history would not have it.
+
+    Args:
+        event: its name.
+        data: its argument; a tuple of several; ``None`` for none.
+    """
+    if not isinstance(event, str) or not event or event in _RESERVED_EVENTS:
+        raise ValueError("An event's name is a text that is not empty and none of Socket.IO's own events'.")
+    arguments = [event, *list_arguments(data)]
+    if is_too_deep(arguments):
+        raise ValueError("The data is nested too deeply.")
+    if _has_too_many_values(strict_json.dumps(arguments)):
+        raise ValueError(f"The data has more than {MAX_VALUES} values.")
 
 
 def is_too_deep(value: Any) -> bool:

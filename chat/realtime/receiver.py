@@ -20,6 +20,12 @@ class Receiver(Protocol):
     def on_probe(self, sid: str, generation: int) -> None:
         """Another connection wants a session of this node: is its own one alive?"""
 
+    def on_request(self, data: bytes) -> None:
+        """A node, this one too, or another process asks all nodes."""
+
+    def on_answer(self, data: bytes) -> None:
+        """A node has answered this one."""
+
     def on_return(self) -> None:
         """Redis is back, nothing has been delivered yet. Raises ``redis.RedisError``."""
 

@@ -241,10 +241,20 @@ class Recovery(NoRecovery):
             self._sessions.end(session)
 
     def drop(self, session: Session) -> None:
-        """The session belongs to another connection by now: nothing more is done for this one."""
-        if not session.is_taken:
-            self._sessions.forget(session)
+        """The session belongs to another connection by now: nothing more is done for this one, or it was ended."""
+        if session.is_taken:
+            return
+        self._sessions.forget(session)
+        if session.is_ended and self._manager.is_connected(session.sid, session.namespace):
+            gevent.spawn(self._manager.server.disconnect, session.sid, session.namespace, ignore_queue=True)
+        else:
             self._manager.server.drop(session.sid, session.namespace, session.eio_sid)
+
+    def drop_resuming(self, namespace: str, room: str | None) -> None:
+        for session in self._sessions.get_all():
+            is_in_room = session.namespace == namespace and room in session.floors
+            if is_in_room and not self._manager.is_sid_room(namespace, session.sid):
+                self.drop(session)
 
     def on_taken(self, sid: str, generation: int) -> None:
         """Another node has taken a session."""

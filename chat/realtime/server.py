@@ -13,7 +13,7 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: a disconnect handler runs in its client's own
   order as well; nothing of a client stays, also if its handler failed.
 - more in its parts: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``,
-  ``chat.realtime.keeping``.
+  ``chat.realtime.keeping``. What stock has no word for is in ``chat.realtime.cluster``.
 """
 
 import logging
@@ -28,6 +28,7 @@ from chat.realtime import environ as environs
 from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
+from chat.realtime.cluster import Cluster
 from chat.realtime.connection import Connection
 from chat.realtime.handling import ACKS, Handling
 from chat.realtime.joining import Joining
@@ -47,7 +48,7 @@ _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the con
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(Joining, Handling, Calls, Keeping, Service):
+class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
     One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a
@@ -100,6 +101,7 @@ class Server(Joining, Handling, Calls, Keeping, Service):
         self.environ = environs.Environs()
         self.eio.deliver = self._handle_eio_message
         self.eio.on_ping, self.eio.on_pong = self.manager.on_ping, self.manager.on_pong
+        self.serve_peers()
         self.register()
 
     def start(self, node: str) -> None:
@@ -158,6 +160,8 @@ class Server(Joining, Handling, Calls, Keeping, Service):
         namespace = namespace or "/"
         eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
         if eio_sid is None:
+            if not ignore_queue:
+                self.manager.peers.end_session(sid, namespace)  # it may be away
             super().disconnect(sid, namespace, ignore_queue)
             return
         self.manager.wait_until_delivered()
@@ -240,6 +244,7 @@ class Server(Joining, Handling, Calls, Keeping, Service):
     def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
         if sid is not None:
+            self.eio.sockets[eio_sid].fail_calls(namespace or "/")
             self.manager.recovery.end(sid, eio_sid)
             self._end(eio_sid, namespace or "/", sid, reason or self.reason.CLIENT_DISCONNECT)
 

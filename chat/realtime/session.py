@@ -19,6 +19,7 @@ class Session:
         "floors",
         "generation",
         "inboxes",
+        "is_ended",
         "is_taken",
         "is_written",
         "namespace",
@@ -45,6 +46,7 @@ class Session:
         self.expires_ms = 0  # since 1970; 0: never
         self.is_written = False
         self.is_taken = False
+        self.is_ended = False  # by others
         self.eio_sid = ""  # whose it is on this node
 
     def get_fields(self, node: str) -> dict[str, str | bytes | int]:
@@ -84,7 +86,7 @@ class Session:
 
 
 class Taken(Exception):
-    """The session belongs to another connection by now."""
+    """The session belongs to another connection by now, or was ended by others."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.sid)

@@ -193,7 +193,7 @@ class Sessions:
         self.remove(session)
 
     def renew(self, sessions: Sequence[Session]) -> list[Session]:
-        """Keep sessions alive; write those again that expired; return those that were taken.
+        """Keep sessions alive; write those again that expired; return those that were taken or ended.
 
         Raises ``redis.RedisError``.
         """
@@ -205,10 +205,11 @@ class Sessions:
                 session: Session = some[answer[i]]
                 if self._sessions.get(session.sid) is not session:
                     continue
-                if answer[i + 1] == b"taken":
-                    taken.append(session)
-                else:
+                if answer[i + 1] == b"missing":
                     self._restore(session)
+                else:
+                    session.is_ended = answer[i + 1] == b"ended"
+                    taken.append(session)
         return taken
 
     def take(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
@@ -284,7 +285,8 @@ class Sessions:
             arguments=[*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, verb, field, value],
         )
         id = self._log.see(epoch, newest)
-        if refusal == b"taken":
+        if refusal in (b"taken", b"ended"):
+            session.is_ended = refusal == b"ended"
             raise Taken(session)
         if refusal == b"missing" and verb in ("join", "set") and self._sessions.get(session.sid) is session:
             self._restore(session, **{field: value or id})

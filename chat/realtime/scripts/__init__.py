@@ -4,7 +4,10 @@ from functools import cache
 from importlib.resources import files
 
 _SHARED = ("clock", "entries", "user_sessions")  # what the scripts have in common
-NAMES = ("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm")
+NAMES = (
+    *("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm"),
+    *("end", "erase"),
+)
 
 
 @cache

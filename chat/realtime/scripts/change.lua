@@ -2,12 +2,15 @@
 -- KEYS: clock, session
 -- ARGV: 4 for the clock; node, generation, lifetime (ms); then in threes: 'set', field, value | 'join', field, '' (its
 --       value is the clock) | 'del', field, '' | 'end', '', '' (nothing of it stays but that it has ended)
--- Returns: epoch, newest id, and '' or why not: 'taken', 'missing'
+-- Returns: epoch, newest id, and '' or why not: 'taken', 'ended', 'missing'
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local state = redis.call('HMGET', KEYS[2], 'node', 'generation')
 if not state[2] then
   return {epoch, text(newest), 'missing'}
+end
+if state[2] == '0' then
+  return {epoch, text(newest), 'ended'}
 end
 if state[1] ~= ARGV[5] or state[2] ~= ARGV[6] then
   return {epoch, text(newest), 'taken'}

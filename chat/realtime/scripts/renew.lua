@@ -2,7 +2,7 @@
 -- KEYS: sessions
 -- ARGV: node, lifetime (ms), 1 if their connections are open, else 0; what the key of a user's sessions begins with;
 --       then for each session: generation, and up to where all has reached its client
--- Returns: a list of index (from 0), 'taken' or 'missing', for those that could not be renewed.
+-- Returns: a list of index (from 0), 'taken', 'ended' or 'missing', for those that could not be renewed.
 
 local answer = {}
 for i, key in ipairs(KEYS) do
@@ -21,7 +21,7 @@ for i, key in ipairs(KEYS) do
     end
   else
     answer[#answer + 1] = i - 1
-    answer[#answer + 1] = state[2] and 'taken' or 'missing'
+    answer[#answer + 1] = state[2] == '0' and 'ended' or state[2] and 'taken' or 'missing'
   end
 end
 return answer

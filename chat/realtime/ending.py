@@ -1,0 +1,42 @@
+"""Ending the sessions of all clients in a room, connected or away, on whichever node they are."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from chat.realtime.keys import Keys
+from chat.realtime.session import get_field
+
+_AT_ONCE = 500
+
+Execute = Callable[..., Any]  # a command, to its answer
+Run = Callable[[str, Sequence[Any], Sequence[Any]], Any]  # a script by its name, its keys and arguments, to its answer
+
+
+class Ended(NamedTuple):
+    """How many sessions were ended."""
+
+    connected: int
+    away: int
+
+
+def end_sessions(execute: Execute, run: Run, keys: Keys, namespace: str, room: str | None) -> Ended:
+    """End the sessions of all clients in a room; ``None``: of all of ``namespace``. Raises ``redis.RedisError``.
+
+    Their nodes are not told: they notice when they write or renew them, and disconnect their clients.
+    """
+    counts = [0, 0]
+    for names in _scan(execute, f"{keys.sessions}*"):
+        for was_open in run("end", names, [namespace, get_field(room)]):
+            counts[was_open] += 1
+    return Ended(connected=counts[1], away=counts[0])
+
+
+def _scan(execute: Execute, pattern: str) -> Iterator[list[Any]]:
+    """Yield the keys that match, some at a time; one that comes and goes meanwhile may be left out."""
+    cursor: Any = 0
+    while True:
+        cursor, names = execute("SCAN", cursor, "MATCH", pattern, "COUNT", _AT_ONCE)
+        if names:
+            yield names
+        if not int(cursor):
+            return

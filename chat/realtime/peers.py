@@ -1,0 +1,241 @@
+"""What a node asks all nodes: over a channel that all listen to; each answers on the asker's own channel."""
+
+import base64
+import logging
+from collections.abc import Callable
+from itertools import count
+from typing import Any, NamedTuple
+
+import gevent
+from gevent.event import Event
+
+from chat.errors import Unavailable
+from chat.realtime import strict_json
+from chat.realtime.commands import Commands
+from chat.realtime.ending import Ended, end_sessions
+from chat.realtime.keys import Keys
+from chat.realtime.packet import Packet, list_arguments
+from chat.realtime.redis_client import redis_errors_as_unavailable
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[..., Any]  # given a request's arguments by their names
+
+
+class Answers(NamedTuple):
+    """What nodes have answered, and which have not."""
+
+    by_node: dict[str, Any]
+    missing: dict[str, str]  # nodes, and why there is no answer of theirs
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all nodes that were asked have answered."""
+        return not self.missing
+
+
+class LocalPeers:
+    """The requests of a server that is alone."""
+
+    def __init__(self) -> None:
+        self.node = ""
+        self.handlers: dict[str, Handler] = {}  # by a request's name; each runs in a greenlet of its own
+
+    def ask(self, name: str, arguments: dict[str, Any], timeout_s: float, *, others_only: bool = False) -> Answers:
+        """Ask all nodes; return what they answered within ``timeout_s`` seconds.
+
+        Args:
+            name: of the request.
+            arguments: of its handler, by name; what JSON has words for.
+            timeout_s: who has not answered by then is missing.
+            others_only: this node is not asked.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        return Answers({} if others_only else {self.node: self.handlers[name](**arguments)}, {})
+
+    def tell(self, name: str, arguments: dict[str, Any], *, others_only: bool = False) -> int:
+        """Ask all nodes, without an answer; return how many were reached. Raises ``Unavailable``."""
+        if not others_only:
+            gevent.spawn(self.handlers[name], **arguments)
+        return int(not others_only)
+
+    def end_sessions(self, namespace: str, room: str | None) -> Ended:
+        """End the sessions of all clients in a room, connected or away. Raises ``Unavailable``."""
+        return Ended(0, 0)
+
+    def end_session(self, sid: str, namespace: str) -> None:
+        """End a client's session, wherever it is. Raises ``Unavailable``."""
+
+
+class Peers(LocalPeers):
+    """The requests of a node among others.
+
+    Args:
+        commands: the connection to the Redis over which they go.
+        keys: the names of the channels there.
+    """
+
+    def __init__(self, commands: Commands, keys: Keys) -> None:
+        super().__init__()
+        self._commands = commands
+        self._keys = keys
+        self._numbers = count(1)
+        self._open: dict[int, _Request] = {}
+
+    def start(self, node: str) -> None:
+        """Ask and answer in the name of ``node``."""
+        self.node = node
+
+    def ask(self, name: str, arguments: dict[str, Any], timeout_s: float, *, others_only: bool = False) -> Answers:
+        number, request = next(self._numbers), _Request()
+        self._open[number] = request
+        try:
+            asked = self._publish(encode_request(name, arguments, self.node, number, others_only=others_only))
+            request.expect(asked)
+            request.is_answered.wait(timeout_s)
+        finally:
+            del self._open[number]
+        missing = dict(request.failed)
+        if not request.is_answered.is_set():
+            missing |= self._find_missing(request, asked)
+        if others_only:
+            request.answers.pop(self.node, None)
+            missing.pop(self.node, None)
+        return Answers(request.answers, missing)
+
+    def tell(self, name: str, arguments: dict[str, Any], *, others_only: bool = False) -> int:
+        reached = self._publish(encode_request(name, arguments, self.node, others_only=others_only))
+        return max(reached - 1, 0) if others_only else reached
+
+    def end_sessions(self, namespace: str, room: str | None) -> Ended:
+        with redis_errors_as_unavailable():
+            return end_sessions(self._commands.execute, self._commands.run, self._keys, namespace, room)
+
+    def end_session(self, sid: str, namespace: str) -> None:
+        with redis_errors_as_unavailable():
+            self._commands.run("end", [self._keys.session(sid)], [namespace, ""])
+
+    def _find_missing(self, request: "_Request", asked: int) -> dict[str, str]:
+        """Return who has not answered, by the channels that somebody listens to."""
+        marks = self._keys.marks
+        with redis_errors_as_unavailable():
+            channels: list[bytes] = self._commands.execute("PUBSUB", "CHANNELS", f"{marks}*")
+        nodes = {channel.decode().removeprefix(marks) for channel in channels}
+        silent = dict.fromkeys(sorted(nodes - request.answers.keys() - request.failed.keys()), "it has not answered")
+        gone = asked - len(request.answers) - len(request.failed) - len(silent)
+        return silent | {f"gone ({number})": "it has ended meanwhile" for number in range(1, gone + 1)}
+
+    def _publish(self, text: str) -> int:
+        with redis_errors_as_unavailable():
+            reached: int = self._commands.execute("PUBLISH", self._keys.requests, text)
+        return reached
+
+    # From the follower, in the subscription's greenlet
+
+    def on_request(self, data: bytes) -> None:
+        """A node, this one too, or another process asks."""
+        try:
+            request = strict_json.loads(data)
+            name, arguments = request["name"], dict(request["arguments"])
+            asker, number, others_only = request["node"], request["number"], request["others_only"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            log.warning("a request that is none was dropped")
+            return
+        if not others_only or asker != self.node:
+            gevent.spawn(self._handle, name, arguments, asker, number)
+        elif number:
+            gevent.spawn(self._answer, asker, number, {"answer": None})
+
+    def on_answer(self, data: bytes) -> None:
+        """A node has answered this one."""
+        try:
+            message = strict_json.loads(data)
+            request = self._open.get(message["number"])
+            if request is not None:
+                request.add(message)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            log.warning("an answer that is none was dropped")
+
+    def _handle(self, name: str, arguments: dict[str, Any], asker: str, number: int) -> None:
+        handler = self.handlers.get(name)
+        try:
+            if handler is None:
+                raise Unavailable("it does not know this request")
+            answer = {"answer": handler(**arguments)}
+        except Unavailable as error:
+            answer = {"error": str(error)}
+        except (Exception, gevent.Timeout):
+            log.exception("the request %r of %s failed", name, asker or "another process")
+            answer = {"error": "it has failed, its log says how"}
+        if number:
+            self._answer(asker, number, answer)
+
+    def _answer(self, asker: str, number: int, answer: dict[str, Any]) -> None:
+        try:
+            text = strict_json.dumps({"number": number, "node": self.node, **answer})
+        except (TypeError, ValueError, RecursionError):
+            log.exception("an answer to %s can't be written", asker)
+            text = strict_json.dumps({"number": number, "node": self.node, "error": "its answer can't be written"})
+        try:
+            with redis_errors_as_unavailable():
+                self._commands.execute("PUBLISH", self._keys.marks + asker, f"answer {text}")
+        except Unavailable as error:
+            log.debug("not answered: %s", error)
+
+
+class _Request:
+    """A request that is being answered."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.failed: dict[str, str] = {}
+        self.is_answered = Event()
+        self._asked = -1
+
+    def expect(self, asked: int) -> None:
+        self._asked = asked
+        self._check()
+
+    def add(self, message: dict[str, Any]) -> None:
+        if "error" in message:
+            self.failed[message["node"]] = str(message["error"])
+        else:
+            self.answers[message["node"]] = message["answer"]
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.answers) + len(self.failed) == self._asked:
+            self.is_answered.set()
+
+
+def encode_request(
+    name: str, arguments: dict[str, Any], node: str = "", number: int = 0, *, others_only: bool = False
+) -> str:
+    """Return a request as it is published; ``node`` is answered under ``number``, if there is one."""
+    message = {"name": name, "arguments": arguments, "node": node, "number": number, "others_only": others_only}
+    return strict_json.dumps(message)
+
+
+def pack(data: Any) -> list[Any]:
+    """Return what an emit or an acknowledgement is given so that JSON can carry it, attachments included."""
+    arguments = list_arguments(data)
+    if not Packet.data_is_binary(arguments):
+        return [arguments]
+    stripped, attachments = Packet.deconstruct_binary(arguments)
+    return [stripped, *(base64.b64encode(part).decode() for part in attachments)]
+
+
+def unpack(packed: list[Any]) -> Any:
+    """Return what was packed: ``None``, one argument, or a tuple of several."""
+    arguments = unpack_arguments(packed)
+    return tuple(arguments) if len(arguments) > 1 else arguments[0] if arguments else None
+
+
+def unpack_arguments(packed: list[Any]) -> list[Any]:
+    """Return the arguments that were packed."""
+    arguments, *attachments = packed
+    if attachments:
+        arguments = Packet.reconstruct_binary(arguments, [base64.b64decode(part) for part in attachments])
+    return list(arguments)
