@@ -114,6 +114,14 @@ class Follower:
         if self._rooms.pop(stream, None) is not None:
             self._subscription.remove(stream)
 
+    def listen_to(self, channel: str) -> None:
+        """Have what is published on a channel of presence from now on."""
+        self._subscription.add(channel)
+
+    def listen_no_more(self, channel: str) -> None:
+        """Have it no more."""
+        self._subscription.remove(channel)
+
     def wait_until_following(self, *streams: str) -> None:
         """Wait until messages of ``streams`` come. Raises ``Unavailable``."""
         if streams:
@@ -166,6 +174,8 @@ class Follower:
                 yield data
             elif data.startswith(VOLATILE):
                 self._receiver.on_volatile(name, data.removeprefix(VOLATILE))
+            elif name.startswith(self._log.keys.present):
+                self._receiver.on_presence(name, data)
             else:
                 self._on_message(name, data)
 

@@ -36,7 +36,7 @@ class Handling(socketio.Server):
 
     manager: Manager | RedisManager
     eio: EngineServer
-    _get_user: Callable[[str], str | None]
+    get_user: Callable[[str], str | None]
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         handler, arguments = self._get_event_handler(event, namespace, args)
@@ -80,7 +80,7 @@ class Handling(socketio.Server):
             log.info("event %r from %s: %s", data[0], sid, error)
             self._refuse_event(eio_sid, namespace, id, Internal("The client that was asked is gone."))
         except (Exception, gevent.Timeout):
-            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self._get_user(sid))
+            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
             self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
 
     def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:

@@ -27,6 +27,7 @@ from chat.realtime import strict_json
 from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
 from chat.realtime.connection import Connection
+from chat.realtime.engine_http import get_sid_prefix
 from chat.realtime.handling import Handling
 from chat.realtime.joining import Joining
 from chat.realtime.local_manager import Manager
@@ -56,7 +57,9 @@ class Server(Joining, Handling, Calls, Service):
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
         identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
             resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
-        get_user: names the user of a sid for the log, ``None`` if it has none.
+        get_user: names the user of a sid for the log and the registry, ``None`` if it has none.
+        on_presence: called when a user came into a room that clients of this worker watch (``RedisManager.watch``), or
+            went some seconds ago: with namespace, room, user, whether it is there, and the clients' sids.
         kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
 
@@ -67,6 +70,7 @@ class Server(Joining, Handling, Calls, Service):
         connect_timeout_s: float = 10.0,
         identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
         get_user: Callable[[str], str | None] = lambda sid: None,
+        on_presence: Callable[[str, str, str, bool, list[str]], None] = lambda *args: None,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {
@@ -78,12 +82,15 @@ class Server(Joining, Handling, Calls, Service):
         super().__init__(client_manager=client_manager or Manager(), **options | kwargs)
         self._connect_timeout_s = connect_timeout_s
         self._identify = identify
-        self._get_user = get_user
+        self.get_user = get_user
+        self.on_presence = on_presence
+        self.name = ""  #: HAProxy's of this worker, once a request has told it
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
         self.environ = environs.Environs()
         self.eio.deliver = self._handle_eio_message
         self.eio.on_ping, self.eio.on_pong = self.manager.on_ping, self.manager.on_pong
+        self.eio.on_upgraded = self.manager.on_upgraded
         self.register()
 
     def start(self, node: str) -> None:
@@ -194,6 +201,7 @@ class Server(Joining, Handling, Calls, Service):
 
     def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         self.environ[eio_sid] = environs.strip(environ)
+        self.name = get_sid_prefix(environ)[:-1] or self.name
         self._unjoined.add(eio_sid)
 
     def _close_if_unjoined(self, eio_sid: str) -> None:

@@ -3,8 +3,11 @@
 from functools import cache
 from importlib.resources import files
 
-_SHARED = ("clock", "entries")  # what the scripts have in common
-NAMES = ("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm")
+_SHARED = ("clock", "entries", "presence")  # what the scripts have in common
+NAMES = (
+    *("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm"),
+    *("enlist", "register", "bury", "announce", "nodes", "clients", "rooms", "users"),
+)
 
 
 @cache
