@@ -31,6 +31,7 @@ def create_app(settings: Settings) -> Flask:
         connect_timeout_s=settings.connect_timeout_s,
         identify=namespace.identify,
         get_user=namespace.get_user,
+        on_presence=namespace.tell_watchers,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),
         **settings.engine_options,
     )

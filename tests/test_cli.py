@@ -16,7 +16,7 @@ def chat(*args, **env):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"], ["clients"], ["rooms"], ["nodes"]])
 def test_help(command):
     done = chat(*command, "--help")
     assert done.returncode == 0

@@ -23,7 +23,9 @@ ALLOWED = {
     "chat.app": LEAVES | {"chat.auth", "chat.events", "chat.views", "chat.realtime"},
     "chat.programs": LEAVES | {"chat.realtime.redis_client"},
     "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm"},
+    "chat.listing": LEAVES
+    | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm", "chat.listing"},
 }
 
 
