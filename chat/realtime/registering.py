@@ -54,6 +54,7 @@ class Registering(Rooms):
 
         Raises ``Unavailable``.
         """
+        self.registry.write()
         with redis_errors_as_unavailable():
             return self.directory.get_users(room, namespace=namespace)
 

@@ -1,7 +1,7 @@
 """The registry: who is connected to this node, written to where all nodes and the command line can read it.
 
-What changes is marked, and written as it is by then: at most one command is under way, and whatever changes meanwhile
-leaves with the next. Nobody waits for it. What could not be written stays marked until Redis is back.
+What changes is marked, and written a moment later, as it is by then; so it may be written twice, and in any order with
+what failed. Nobody waits for it. What could not be written is marked again, until Redis is back.
 """
 
 import logging
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _AT_ONCE = 300  # of each kind
+_GATHER_S = 0.01  # many changes in one command cost half
 _RETRY_S = 0.5
 
 
@@ -71,7 +72,7 @@ class Registry:
         self._marked_clients: dict[str, None] = {}
         self._marked_rooms: dict[str, None] = {}
         self._marked_members: dict[tuple[str, str], None] = {}  # room and user
-        self._is_writing = False
+        self._timer: Any = None
 
     def __contains__(self, sid: object) -> bool:
         return sid in self._clients
@@ -117,6 +118,32 @@ class Registry:
         self._write_soon()
         gevent.spawn(self._mark_what_is_written)
 
+    def write(self) -> None:
+        """Write what is marked, now: whoever reads behind it over the same connection finds it there."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+        clients, members = _take(self._marked_clients), _take(self._marked_members)
+        rooms = dict.fromkeys(name for name, _ in members) | _take(self._marked_rooms)
+        if not clients and not rooms:
+            return
+        keys, node = self._keys, self._lease.node
+        start = keys.members_of(node)
+        names: list[str] = [*keys.of_node(node), keys.leaving]
+        arguments: list[Any] = [int(GRACE_S * 1_000_000), start, len(clients)]
+        for sid in clients:
+            client = self._clients.get(sid)
+            arguments += (sid, client.describe() if client is not None else b"")
+        for name, user in members:
+            names += (start + name, keys.present + name)
+            arguments += (name, user, self._rooms.get(name, _EMPTY).users.get(user, 0))
+        for name in rooms:
+            arguments += (name, self._rooms.get(name, _EMPTY).clients)
+        command = describe_script("register", names, arguments)
+        self._commands.ask(command, partial(self._on_answer, clients, rooms, members))
+        if self._marked_clients or self._marked_members or self._marked_rooms:
+            self._write_soon()
+
     def _count(self, name: str, user: str | None, change: int) -> None:
         room = self._rooms.get(name)
         if room is None:
@@ -136,42 +163,18 @@ class Registry:
         self._marked_clients[sid] = None
         self._write_soon()
 
-    def _write_soon(self) -> None:
-        if not self._is_writing:
-            self._is_writing = True
-            gevent.get_hub().loop.run_callback(self._write)
-
-    def _write(self) -> None:
-        """Write some of what is marked. Called in the hub."""
-        clients, members = _take(self._marked_clients), _take(self._marked_members)
-        rooms = dict.fromkeys(name for name, _ in members) | _take(self._marked_rooms)
-        if not clients and not rooms:
-            self._is_writing = False
-            return
-        keys, node = self._keys, self._lease.node
-        start = keys.members_of(node)
-        names: list[str] = [*keys.of_node(node), keys.leaving]
-        arguments: list[Any] = [int(GRACE_S * 1_000_000), start, len(clients)]
-        for sid in clients:
-            client = self._clients.get(sid)
-            arguments += (sid, client.describe() if client is not None else b"")
-        for name, user in members:
-            names += (start + name, keys.present + name)
-            arguments += (name, user, self._rooms.get(name, _EMPTY).users.get(user, 0))
-        for name in rooms:
-            arguments += (name, self._rooms.get(name, _EMPTY).clients)
-        command = describe_script("register", names, arguments)
-        self._commands.ask(command, partial(self._on_answer, clients, rooms, members))
+    def _write_soon(self, delay_s: float = _GATHER_S) -> None:
+        if self._timer is None:
+            self._timer = gevent.get_hub().loop.timer(delay_s)
+            self._timer.start(self.write)
 
     def _on_answer(
         self, clients: dict[str, None], rooms: dict[str, None], members: dict[tuple[str, str], None], answer: Any
     ) -> None:
         if answer == 1:
-            self._write()
             return
         if isinstance(answer, redis.DataError):
             log.error("some clients can't be registered: %s", answer)
-            self._write()
             return
         self._marked_clients.update(clients)
         self._marked_rooms.update(rooms)
@@ -181,7 +184,7 @@ class Registry:
             self._commands.ask(("SCRIPT", "LOAD", get_source("register")), lambda _: None)
         elif answer == 0:
             self._lease.renew_soon()
-        gevent.spawn_later(_RETRY_S, self._write)
+        self._write_soon(_RETRY_S)
 
     def _mark_what_is_written(self) -> None:
         """Mark what Redis has of this node, as some of it may have gone."""

@@ -12,7 +12,7 @@ for i = 1, #found, 2 do
   local messages = redis.call('XLEN', ARGV[3] .. found[i])
   local state = redis.call('HMGET', ARGV[4] .. found[i], 'bytes', 'gone')
   local bytes = messages > 0 and tonumber(state[1] or 0) - tonumber(state[2] or 0) or 0
-  if found[i + 1] ~= '0' then
+  if found[i + 1] ~= '00' then -- else they are just leaving it
     answer[#answer + 1] = {found[i], tonumber(found[i + 1]), messages, bytes}
   end
 end
