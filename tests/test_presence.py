@@ -178,7 +178,7 @@ def test_a_reload_is_no_news(two_workers, node, join):
     assert get_presence(node, "w", "reloader") == [("reloader", True)]
 
 
-def test_a_watch_survives_a_lost_connection_and_ends_with_false_and_with_leave(two_workers, node, join):
+def test_a_watch_survives_a_lost_connection_and_ends_with_false_and_with_leave(two_workers, redis_server, node, join):
     url = two_workers.urls[0]
     for name in ("w1", "w2", "w3"):
         join(name, url, name, "watched")
@@ -186,15 +186,26 @@ def test_a_watch_survives_a_lost_connection_and_ends_with_false_and_with_leave(t
     assert node.call("w1", "who", {"room": "watched", "watch": False})["ok"]
     assert node.call("w2", "leave", {"room": "watched"})["ok"]
     assert node.call("w2", "join", {"room": "watched"})["ok"]
+    expect_news(two_workers, node, join, "first")
     for name in ("w1", "w2", "w3"):
         node.cut(name)
         assert node.wait_for(name, "connect", 2)[1]["recovered"] is True
-    join("n", two_workers.urls[1], "newcomer", "watched")
-    wait_for_presence(node, "w3", "newcomer", True)
+    expect_news(two_workers, node, join, "second")
+    with redis.Redis.from_url(redis_server.url) as client:
+        channel = f"{Keys(PREFIX).present}/,watched"
+        assert client.pubsub_numsub(channel) == [(channel.encode(), 1)]
+        node.close("w3")
+        wait_until(lambda: client.pubsub_numsub(channel) == [(channel.encode(), 0)], "nobody to listen any more")
+
+
+def expect_news(process, node, join, user):
+    """Have a user come, of which only ``w3`` hears."""
+    join(user, process.urls[1], user, "watched")
+    wait_for_presence(node, "w3", user, True)
     for name in ("w1", "w2"):
-        assert node.call(name, "message", {"room": "watched", "n": 1})["ok"]  # all before has come
-        node.wait_for(name, "message")
-        assert get_presence(node, name, "newcomer") == []
+        assert node.call(name, "message", {"room": "watched", "to": user})["ok"]
+        wait_until(lambda name=name: {"room": "watched", "to": user} in [m[0] for m in node.get(name, "message")], "it")
+        assert get_presence(node, name, user) == []  # it would have come before
 
 
 @pytest.mark.parametrize(
@@ -354,6 +365,28 @@ class Crowd:
             for room in own:
                 rooms.setdefault(room, Counter())[user] += 1
         return rooms
+
+
+def test_what_redis_has_kept_though_it_has_gone_is_taken_away(own_redis, workers, node, join):
+    own_redis.start()
+    process = workers(1, url=own_redis.url, CHAT_PREFIX=PREFIX)
+    join("a", process.urls[0], "anna", "x")
+    keys = Keys(PREFIX)
+    with redis.Redis.from_url(own_redis.url) as client:
+        directory = Directory(client.execute_command, keys)
+        wait_until(lambda: directory.get_users("x") == {"anna": 1}, "anna")
+        [name] = [one["node"] for one in directory.get_nodes()]
+        [(sid, description)] = client.hgetall(keys.of_node(name)[1]).items()
+        client.hset(keys.of_node(name)[1], "ghost", description)  # as if their going had been lost
+        client.hset(keys.of_node(name)[2], "/,gone", 1)
+        for room in ("/,gone", "/,x"):
+            client.hset(keys.members_of(name) + room, "ghost", 1)
+            client.hset(keys.present + room, "ghost", 1)
+        client.client_kill_filter(_type="pubsub")
+        wait_until(lambda: directory.get_users("x") == {"anna": 1}, "the ghost to be gone")
+        wait_until(lambda: [one["sid"].encode() for one in directory.iterate_clients()] == [sid], "its client, too")
+        wait_until(lambda: "gone" not in [one["room"] for one in directory.get_rooms()], "its room, too")
+        assert not [key for key in client.keys("*present:*") if client.hexists(key, "ghost")]
 
 
 @pytest.mark.cluster

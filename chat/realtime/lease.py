@@ -113,6 +113,7 @@ class Lease(Service):
         elif not self._is_given_up:
             had_begun = bool(self._written)
             if had_begun:
+                self._answers_since = math.inf  # as ours has ended, others' may have for no better reason
                 self._on_expired()
             self._enlist(key, description)
 
