@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> Flask:
         select_rooms=namespace.select_rooms,
         max_connections_per_user=settings.max_connections_per_user,
         admit=RateLimits(*rates).admit if any(rates) else None,
+        on_presence=namespace.tell_watchers,
         cors_allowed_origins=_get_engineio_origins(settings.allowed_origins),
         **settings.engine_options,
     )

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -87,6 +88,46 @@ def haproxy_config(
         source_rate=source_rate,
     )
     click.echo(text, nl=False)
+
+
+def _listing(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that all listings have."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One array of objects instead of a table."),
+        click.option("--node", help="Only this node: its name, its address, or HAProxy's name of it."),
+        click.option("--room", help="Only this room, or what has clients there."),
+        click.option("--user", help="Only this user, or what its clients are in."),
+    ):
+        function = option(function)
+    return function
+
+
+def _print_listing(name: str, as_json: bool, filters: dict[str, str | None]) -> None:
+    from chat import listing  # Redis' packages are slow to import
+
+    settings = Settings.from_env(os.environ)
+    click.echo(listing.render(name, settings, listing.Filters(**filters), as_json=as_json))
+
+
+@main.command()
+@_listing
+def clients(as_json: bool, **filters: str | None) -> None:
+    """List who is connected, on all workers. REDIS_URL and CHAT_PREFIX say to which farm."""
+    _print_listing("clients", as_json, filters)
+
+
+@main.command()
+@_listing
+def rooms(as_json: bool, **filters: str | None) -> None:
+    """List the rooms that somebody is in, with what is stored of each."""
+    _print_listing("rooms", as_json, filters)
+
+
+@main.command()
+@_listing
+def nodes(as_json: bool, **filters: str | None) -> None:
+    """List the workers that live, on all machines."""
+    _print_listing("nodes", as_json, filters)
 
 
 @main.command()

@@ -82,6 +82,8 @@ class ChatNamespace(socketio.Namespace):
             self.server.enter_inbox(sid, get_user_room(user))
             for room in (COMMON_ROOM, EVERYBODY):
                 self.enter_room(sid, room)
+        for room in self.get_session(sid).get("watched", ()):  # of one that is back
+            self._manager.watch(sid, room)
         log.info(
             "connect sid=%s user=%r node=%s pid=%d address=%s recovered=%s",
             sid,
@@ -154,6 +156,7 @@ class ChatNamespace(socketio.Namespace):
         room = _get_room(data)
         if self._is_server_room(room):
             raise Forbidden("The server gave this room; it can't be left.")
+        self._set_watched(sid, room, False)
         self.leave_room(sid, room)
         return {"ok": True, "room": room}
 
@@ -165,6 +168,22 @@ class ChatNamespace(socketio.Namespace):
         self._check_member(sid, "invite", room)
         self._invitations.add(_name_invitation(room, data["userId"]))
         return {"ok": True, "room": room}
+
+    def on_who(self, sid: str, data: Any) -> dict[str, Any]:
+        """Who is in a room, on all workers; with ``watch: true`` also who comes and goes from now on."""
+        if not isinstance(data, dict) or not isinstance(data.get("watch", False), bool):
+            raise BadRequest("An object is needed; it may name a room, and have watch: true or false.")
+        room = _get_room(data) if "room" in data else COMMON_ROOM
+        self._check_member(sid, "who", room)
+        if "watch" in data:
+            self._set_watched(sid, room, data["watch"])
+        users = self._manager.get_users(room)
+        return {"ok": True, "users": [{"userId": user, "clients": users[user]} for user in sorted(users)]}
+
+    def tell_watchers(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
+        """A user came into a room that these clients watch, or has gone."""
+        presence = {"userId": user, "online": is_online, "room": room}
+        self._manager.deliver("presence", presence, namespace, watchers)
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         """Call the event's handler; refuse an event that has none, or that has another number of arguments."""
@@ -229,6 +248,19 @@ class ChatNamespace(socketio.Namespace):
     def _is_server_room(self, room: str) -> bool:
         """Whether the server gives this room: a socket's own, a user's, everybody's."""
         return room == EVERYBODY or room.startswith(get_user_room("")) or self._manager.has_client(room)
+
+    def _set_watched(self, sid: str, room: str, is_watched: bool) -> None:
+        """Tell the client who comes to ``room`` and goes, or no longer; also after a lost connection."""
+        session = self.get_session(sid)
+        before = session.get("watched", [])
+        watched = [one for one in before if one != room]
+        if is_watched:
+            self._manager.watch(sid, room)
+            watched.append(room)
+        else:
+            self._manager.unwatch(sid, room)
+        if set(watched) != set(before):
+            self.save_session(sid, {**session, "watched": watched})
 
     def _check_room_limit(self, sid: str) -> None:
         given = {sid, get_user_room(self.get_user(sid) or ""), EVERYBODY, COMMON_ROOM}

@@ -42,10 +42,10 @@ def choose_redis(url: str, *, is_set: bool, state: Path) -> Redis:
     """
     fault = _ping(url)
     if fault is None:
-        return Redis(url, f"Redis: the one that answers at {_without_password(url)}")
+        return Redis(url, f"Redis: the one that answers at {without_password(url)}")
     if is_set:
         reason = str(fault).rstrip(".")
-        raise Error(f"REDIS_URL {_without_password(url)} does not answer: {reason}. Start it, or unset REDIS_URL.")
+        raise Error(f"REDIS_URL {without_password(url)} does not answer: {reason}. Start it, or unset REDIS_URL.")
     if not isinstance(fault, redis.ConnectionError) or isinstance(fault, redis.AuthenticationError):
         raise Error(f"the Redis at {url} can't be used: {fault}. Name another one with REDIS_URL.")
     program = find_redis()
@@ -97,6 +97,7 @@ def _ping(url: str) -> redis.RedisError | None:
     return None
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """Return ``url`` as it may be shown."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

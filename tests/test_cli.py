@@ -16,7 +16,10 @@ def chat(*args, stdin="", **env):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["haproxy-config"], ["token"], ["emit"], ["kick"], ["erase"]])
+COMMANDS = ("run", "haproxy-config", "token", "emit", "kick", "erase", "clients", "rooms", "nodes")
+
+
+@pytest.mark.parametrize("command", [[], *([one] for one in COMMANDS)])
 def test_help(command):
     done = chat(*command, "--help")
     assert done.returncode == 0

@@ -29,7 +29,9 @@ ALLOWED = {
     "chat.programs": LEAVES | {"chat.realtime.redis_client"},
     "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm", "chat.remote"},
+    "chat.listing": LEAVES
+    | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
 }
 
 

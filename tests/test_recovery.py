@@ -33,7 +33,7 @@ class Client:
     def __init__(self, url, user=None, **auth):
         query = f"&userId={user}" if user else ""
         self.stack = contextlib.ExitStack()
-        address = url.replace("http", "ws") + f"/socket.io/?EIO=4&transport=websocket{query}"
+        self.address = address = url.replace("http", "ws") + f"/socket.io/?EIO=4&transport=websocket{query}"
         self.socket = self.stack.enter_context(connect(address))
         self.events, self.acks, self.number = [], {}, 0
         assert str(self.socket.recv(10)).startswith("0")

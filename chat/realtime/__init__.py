@@ -32,6 +32,10 @@ saved session again, and gets what it missed (``Server.is_recovered``); ``identi
 What Node's adapters do on all nodes at once is in ``chat.realtime.cluster``, a line of code each; ``Outside`` is for
 processes that are no workers.
 
+Who is where in the cluster, by the users that ``Server``'s ``get_user`` names: ``RedisManager.get_users(room)``, and
+``RedisManager.directory`` for clients, rooms and nodes (a ``Directory`` of one's own reads them without a worker).
+``RedisManager.watch(sid, room)`` has ``Server``'s ``on_presence`` called when a user comes into a room or goes.
+
 Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
 (``examples/echo_engineio.py``), and ``WebSockets``, plain websockets (``examples/echo_websocket.py``), whose receivers
 are called by the event loop and must not wait.
@@ -44,6 +48,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chat.realtime.directory import Directory
     from chat.realtime.entry import MESSAGE_ID
     from chat.realtime.frames import encode_frame
     from chat.realtime.handshake import HandshakeError
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MESSAGE_ID",
+    "Directory",
     "EngineServer",
     "HandshakeError",
     "Limits",
@@ -81,6 +87,7 @@ __all__ = [
 
 _MODULES = {
     "MESSAGE_ID": "entry",
+    "Directory": "directory",
     "EngineServer": "transport",
     "HandshakeError": "handshake",
     "Limits": "log",

@@ -21,7 +21,7 @@ from socketio import packet
 
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
-from chat.realtime.entry import VOLATILE, decode_body, encode_body
+from chat.realtime.entry import VOLATILE, encode_body
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.peers import Peers
@@ -91,14 +91,6 @@ class Channel(socketio.RedisManager):
             for index, one in enumerate(rooms):
                 body = b"".join(encode_body(parts, skipped, rooms[:index]))
                 self.commands.execute("PUBLISH", self.keys.stream(namespace, one), VOLATILE + body)
-
-    def decode_event(self, body: bytes) -> list[Any]:
-        """Return the name and the arguments of a stored event."""
-        taken_apart = decode_body(body)
-        pkt = self.server.packet_class(encoded_packet=taken_apart.text)
-        for attachment in taken_apart.attachments:
-            pkt.add_attachment(attachment)
-        return pkt.data  # type: ignore[no-any-return]
 
     def ask_owner(self, method: str, sid: str, namespace: str, room: str) -> None:
         """Have the node of a client change its rooms, and wait until that is done.

@@ -141,6 +141,7 @@ class Connection(Jobs):
         polling, self.polling = self.polling, None
         self.websocket = websocket
         websocket.receiver = self
+        self.server.on_upgraded(self)
         if self._is_paused:
             websocket.pause()
         for message in polling.take() if polling is not None else ():

@@ -66,7 +66,7 @@ class Follower:
         self._run = b""  # which life of Redis' process this is
         self._log = shard
         self._receiver = receiver
-        self._subscription = Subscription(client)
+        self.subscription = Subscription(client)
         self._channel = channel
         self._rooms: dict[str, _Room] = {}
         self._held: list[Entry] | None = []  # until the node has caught up
@@ -78,9 +78,9 @@ class Follower:
     def start(self, node: str) -> None:
         """Listen in the name of ``node``; ``listen`` is to be consumed."""
         self.position.start(node)
-        self._subscription.add(self._channel)
-        self._subscription.add(self.position.channel)
-        self._subscription.add(self._log.keys.requests)
+        self.subscription.add(self._channel)
+        self.subscription.add(self.position.channel)
+        self.subscription.add(self._log.keys.requests)
         gevent.spawn(self._beat)
 
     @property
@@ -108,17 +108,17 @@ class Follower:
         """Have the messages of a room from now on."""
         if stream not in self._rooms:
             self._rooms[stream] = _Room()
-            self._subscription.add(stream)
+            self.subscription.add(stream)
 
     def unfollow(self, stream: str) -> None:
         """Have the messages of a room no longer."""
         if self._rooms.pop(stream, None) is not None:
-            self._subscription.remove(stream)
+            self.subscription.remove(stream)
 
     def wait_until_following(self, *streams: str) -> None:
         """Wait until messages of ``streams`` come. Raises ``Unavailable``."""
         if streams:
-            self._subscription.wait_until_confirmed(*streams)
+            self.subscription.wait_until_confirmed(*streams)
 
     def begin_at(self, stream: str, id: int) -> None:
         """A room's first member joined at ``id``: what is older is for nobody here."""
@@ -131,7 +131,7 @@ class Follower:
             if self._has_heard.is_set():
                 self.position.request_marker()
                 if monotonic() - self._heard > _SILENT_S:
-                    self._subscription.interrupt()
+                    self.subscription.interrupt()
             gevent.sleep(_HEARTBEAT_S)
 
     # What comes
@@ -141,9 +141,9 @@ class Follower:
         complained, failures = -math.inf, 0
         while True:
             try:
-                self._subscription.open()
+                self.subscription.open()
                 self._held, self._marked = [], 0
-                gevent.spawn(self._catch_up, self._subscription.life)
+                gevent.spawn(self._catch_up, self.subscription.life)
                 yield from self._read()
             except (redis.RedisError, OSError) as error:
                 failures = failures + 1 if self._held is not None else 0
@@ -151,13 +151,13 @@ class Follower:
                     log.error("Redis does not answer, trying again twice a second: %s", error)
                     complained = monotonic()
             finally:
-                self._subscription.close()
+                self.subscription.close()
                 self._has_heard.clear()
                 self._held = self._held or []  # nothing is delivered until it was caught up
             gevent.sleep(_RETRIES_S[min(failures, len(_RETRIES_S) - 1)])
 
     def _read(self) -> Iterator[bytes]:
-        for name, data in self._subscription.read():
+        for name, data in self.subscription.read():
             if name == self.position.channel:
                 try:
                     self._on_own(data)
@@ -169,6 +169,8 @@ class Follower:
                 self._receiver.on_request(data)
             elif data.startswith(VOLATILE):
                 self._receiver.on_volatile(name, data.removeprefix(VOLATILE))
+            elif name.startswith(self._log.keys.present):
+                self._receiver.on_presence(name, data)
             else:
                 self._on_message(name, data)
 
@@ -222,11 +224,11 @@ class Follower:
     def _catch_up(self, life: object) -> None:
         """Deliver what was stored while there was no connection; go live."""
         try:
-            self._subscription.wait_until_confirmed()
+            self.subscription.wait_until_confirmed()
             self.position.show()
             self._wait_for_others()
             self._receiver.on_return()
-            if self._subscription.life is life:
+            if self.subscription.life is life:
                 self._recover(life)
         except (Exception, gevent.Timeout) as error:
             if "FORMAT" in str(error):
@@ -234,8 +236,8 @@ class Follower:
             elif not isinstance(error, redis.RedisError | Unavailable):
                 log.exception("catching up failed")
             log.debug("not caught up: %s", error)
-            if self._subscription.life is life:
-                self._subscription.interrupt()
+            if self.subscription.life is life:
+                self.subscription.interrupt()
 
     def _wait_for_others(self) -> None:
         """If Redis was started anew, let the other nodes show what they have seen, too, before anything is stored.
@@ -266,7 +268,7 @@ class Follower:
                 if monotonic() > turn_ends:
                     wait_a_turn()
                     turn_ends = monotonic() + _SLICE_S
-                if self._subscription.life is not life:
+                if self.subscription.life is not life:
                     return  # what is left will be read again
         self._held = None
         self.position.advance(self._marked)
@@ -290,7 +292,7 @@ class Follower:
         """Wait until everything up to ``id`` has come over this connection."""
         deadline = monotonic() + _DEAF_S
         while self._marked < id or not self._marked:
-            if monotonic() > deadline or self._subscription.life is not life:
+            if monotonic() > deadline or self.subscription.life is not life:
                 raise Unavailable("Redis does not answer")
             self.position.request_marker()
             gevent.sleep(0.002)

@@ -24,19 +24,25 @@ class Keys:
         self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
         self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
         self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
+        self.nodes = f"{self._tag}nodes"
+        self.leaving = f"{self._tag}leaving"
+        self.streams = f"{self._tag}{_STREAMS}"  # and a room's name
+        self.rooms = f"{self._tag}room:"  # and a room's name
+        self.present = f"{self._tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
+        self.clients = f"{self._tag}clients:"  # and the node
+        self.members = f"{self._tag}members:"  # and the node, and a room's name
 
     def stream(self, namespace: str, room: str | None) -> str:
         """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
-        return f"{self._tag}{_STREAMS}{_name(namespace, room)}"
+        return self.streams + name_room(namespace, room)
 
     def get_room(self, stream: str) -> tuple[str, str | None]:
         """Return the namespace and the room of a stream."""
-        namespace, comma, room = stream[self._streams_start :].partition(",")
-        return namespace, room if comma else None
+        return split_name(stream[self._streams_start :])
 
     def room_of(self, stream: str) -> str:
         """Return the hash of what is known of a stream."""
-        return f"{self._tag}room:{stream[self._streams_start :]}"
+        return f"{self.rooms}{stream[self._streams_start :]}"
 
     def once(self, stream: str, key: str) -> str:
         """Return where a message's id stands that was stored once under ``key``."""
@@ -60,8 +66,23 @@ class Keys:
 
     def user_sessions(self, namespace: str, user: str) -> str:
         """Return the sids of a user's sessions: a sorted set (``user_sessions.lua``), those that are away included."""
-        return self.users + _name(namespace, user)
+        return self.users + name_room(namespace, user)
+
+    def of_node(self, node: str) -> tuple[str, str, str]:
+        """Return the lease of ``node``, the hash of its clients and that of its rooms."""
+        return f"{self.leases}{node}", f"{self.clients}{node}", f"{self._tag}rooms:{node}"
+
+    def members_of(self, node: str) -> str:
+        """Return what the keys of the members of rooms on ``node`` begin with; the room's name follows."""
+        return f"{self.members}{node}:"
 
 
-def _name(namespace: str, room: str | None) -> str:
+def name_room(namespace: str, room: str | None) -> str:
+    """Return the name under which Redis has a room, or all clients of ``namespace``."""
     return namespace if room is None else f"{namespace},{room}"  # no namespace's name has a comma
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Return the namespace and the room that have a name."""
+    namespace, comma, room = name.partition(",")
+    return namespace, room if comma else None

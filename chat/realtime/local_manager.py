@@ -35,6 +35,9 @@ class Manager(Rooms, socketio.Manager):
     def on_pong(self, connection: Connection) -> None:
         """It was answered."""
 
+    def on_upgraded(self, connection: Connection) -> None:
+        """It has become a websocket."""
+
     def emit(
         self,
         event: str,

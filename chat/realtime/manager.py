@@ -7,6 +7,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - ``emit``: an event is stored in the log, and delivered when it comes back from there, on its own worker too: all
   workers see one order, and only those that have members in its room do any work.
 - ``enter_room``, ``leave_room``: also written to the client's session.
+- ``connect`` and what else concerns the registry (``chat.realtime.registering``).
 - what concerns the channel of python-socketio's own (``chat.realtime.channel``).
 """
 
@@ -16,24 +17,27 @@ from chat.errors import Unavailable
 from chat.realtime.channel import Channel
 from chat.realtime.commands import Commands
 from chat.realtime.connection import Connection
+from chat.realtime.directory import Directory
 from chat.realtime.entry import Entry, decode_body, encode_body, encode_offset, make_messages
 from chat.realtime.follower import Follower
 from chat.realtime.inboxes import Inboxes
 from chat.realtime.keys import Keys
+from chat.realtime.lease import Lease
 from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.peers import Peers
+from chat.realtime.presence import Presence
+from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
-from chat.realtime.redis_client import connect, redis_errors_as_unavailable
+from chat.realtime.redis_client import connect
+from chat.realtime.registering import Registering
 from chat.realtime.registry import Registry
-from chat.realtime.rooms import Rooms, list_rooms, list_sids
+from chat.realtime.rooms import list_rooms, list_sids
 from chat.realtime.session import Taken
 from chat.realtime.sessions import Sessions
 from chat.realtime.writer import Outgoing, Writer
 
-_LAST_ID = 2**53
 
-
-class RedisManager(Rooms, Channel):
+class RedisManager(Registering, Reading, Channel):
     """Delivers what the log has, and keeps the clients' sessions.
 
     Args:
@@ -64,7 +68,10 @@ class RedisManager(Rooms, Channel):
         self.follower = Follower(client, self.commands, self.log, channel, self)
         own = Commands(client) if wait_replicas else self.commands  # others need not wait for replicas
         self.writer = Writer(own, self.log, self.follower, wait_replicas)
-        self.registry = Registry(self.commands, self.keys, self.on_return)
+        self.lease = Lease(self.commands, self.keys, self.describe_node, self.on_return)
+        self.registry = Registry(self.commands, self.keys, self.lease)
+        self.directory = Directory(self.commands.execute, self.keys)
+        self.presence = Presence(self.commands, self.keys, self.lease, self.follower, self.tell_watchers)
         self.inboxes = Inboxes(self.commands, self.keys, self.log.limits.ttl_s)
         self.peers = Peers(self.commands, self.keys)
         self.recovery = Recovery(self)
@@ -72,17 +79,19 @@ class RedisManager(Rooms, Channel):
 
     def start(self, node: str) -> None:
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
-        self.registry.start(node)
+        self.address = node
+        self.lease.hold(node)
         for part in (self.writer, self.sessions, self.peers, self.follower):
-            part.start(self.registry.node)
+            part.start(self.node)
         self.initialize()
         self.inboxes.start()
         self.recovery.start()
+        self.presence.start()
 
     @property
     def node(self) -> str:
         """The name of this worker in the cluster."""
-        return self.registry.node
+        return self.lease.node
 
     @property
     def is_ready(self) -> bool:
@@ -211,22 +220,6 @@ class RedisManager(Rooms, Channel):
         elif session is not None:
             session.floors.pop(room, None)
 
-    def find(self, room: str, once: str, namespace: str = "/") -> Stored | None:
-        """Return where the message is that was stored under ``once``. Raises ``Unavailable``."""
-        with redis_errors_as_unavailable():
-            return self.log.find(namespace, room, once)
-
-    def read_history(
-        self, room: str, *, before: int | None = None, most: int, most_bytes: int, namespace: str = "/"
-    ) -> list[tuple[int, list[Any]]]:
-        """Return ids and events (name, arguments) of a room, oldest first: the ``most`` before the id ``before``.
-
-        What is longer than ``most_bytes`` is left out. Raises ``Unavailable``.
-        """
-        with redis_errors_as_unavailable():
-            found = self.log.read_history(namespace, room, before=before or _LAST_ID, most=most, most_bytes=most_bytes)
-        return [(id, self.decode_event(body)) for id, body in reversed(found)]
-
     def get_owner(self, sid: str) -> str:
         """Return who owns a client of this node, as ``identify`` had it; an empty text if nobody does."""
         return self.sessions[sid].owner
@@ -266,6 +259,10 @@ class RedisManager(Rooms, Channel):
         namespace, room = self.keys.get_room(stream)
         self._send_body(body, namespace, self._get_members(namespace, room), 0, None)
 
+    def on_presence(self, channel: str, data: bytes) -> None:
+        """A user came into a room that is watched, or went."""
+        self.presence.on_change(channel, data)
+
     def on_taken(self, sid: str, generation: int) -> None:
         """A session of this node belongs to another connection by now."""
         self.recovery.on_taken(sid, generation)
@@ -277,6 +274,8 @@ class RedisManager(Rooms, Channel):
     def on_return(self) -> None:
         """Redis is back, and nothing has been delivered yet."""
         self.recovery.confirm()
+        self.registry.refresh()
+        self.lease.renew_soon()
 
     def on_lost(self, streams: list[str]) -> None:
         """Messages of these rooms are lost to this node."""

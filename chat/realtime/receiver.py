@@ -14,6 +14,9 @@ class Receiver(Protocol):
     def on_volatile(self, stream: str, body: bytes) -> None:
         """A message that is not in the log."""
 
+    def on_presence(self, channel: str, data: bytes) -> None:
+        """What came over a channel that is listened to (``Follower.subscription``)."""
+
     def on_taken(self, sid: str, generation: int) -> None:
         """A session of this node was taken by another connection."""
 

@@ -1,57 +1,210 @@
-"""The nodes: which worker processes live.
+"""The registry: who is connected to this node, written to where all nodes and the command line can read it.
 
-A node holds a *lease*, a key that it renews. A node whose lease has ended is dead, or stood still for so long that
-its clients may have been taken over by others.
+What changes is marked, and written a moment later, as it is by then; so it may be written twice, and in any order with
+what failed. Nobody waits for it. What could not be written is marked again, until Redis is back.
 """
 
 import logging
-import uuid
-from collections.abc import Callable
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
+from time import time
+from typing import Any, TypeVar
 
 import gevent
+import orjson
 import redis
 
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys
-from chat.settings import LEASE_S
+from chat.realtime.commands import Commands, describe_script
+from chat.realtime.keys import Keys, name_room
+from chat.realtime.lease import GRACE_S, Lease
+from chat.realtime.scripts import get_source
 
 log = logging.getLogger(__name__)
 
-_RENEW_S = 2
+T = TypeVar("T")
+
+_AT_ONCE = 300  # of each kind
+_GATHER_S = 0.01  # many changes in one command cost half
+_RETRY_S = 0.5
+
+
+class _Client:
+    __slots__ = ("namespace", "since", "transport", "user")
+
+    def __init__(self, namespace: str, user: str | None, transport: str) -> None:
+        self.namespace = namespace
+        self.user = user
+        self.transport = transport
+        self.since = int(time() * 1000)
+
+    def describe(self) -> bytes:
+        names = {"userId": self.user, "transport": self.transport}
+        return orjson.dumps({**names, "since": self.since, "namespace": self.namespace})
+
+
+class _Room:
+    __slots__ = ("clients", "users")
+
+    def __init__(self) -> None:
+        self.clients = 0
+        self.users: dict[str, int] = {}  # their clients
+
+
+_EMPTY = _Room()
 
 
 class Registry:
-    """This node's lease.
+    """The clients of this node, and the rooms that they are in; a socket's own room is none.
 
     Args:
-        commands: the connection to where leases are kept.
-        keys: how they are called there.
-        on_expired: called when the lease turns out to have ended.
+        commands: the connection to the Redis that they are written to.
+        keys: how things are called there.
+        lease: this node's; without it nothing is written.
     """
 
-    def __init__(self, commands: Commands, keys: Keys, on_expired: Callable[[], None]) -> None:
+    def __init__(self, commands: Commands, keys: Keys, lease: Lease) -> None:
         self._commands = commands
         self._keys = keys
-        self._on_expired = on_expired
-        self.node = ""
+        self._lease = lease
+        self._clients: dict[str, _Client] = {}
+        self._rooms: dict[str, _Room] = {}  # by the name that Redis has for them
+        self._marked_clients: dict[str, None] = {}
+        self._marked_rooms: dict[str, None] = {}
+        self._marked_members: dict[tuple[str, str], None] = {}  # room and user
+        self._timer: Any = None
 
-    def start(self, node: str) -> None:
-        """Hold the lease of ``node`` from now on. Each start is a node of its own: the one before is dead."""
-        self.node = f"{node}#{uuid.uuid4().hex[:8]}"
-        gevent.spawn(self._run)
+    def __contains__(self, sid: object) -> bool:
+        return sid in self._clients
 
-    def _run(self) -> None:
-        lease = self._keys.leases + self.node
-        had_begun = False
-        while True:
-            try:
-                if not self._commands.execute("PEXPIRE", lease, LEASE_S * 1000):  # which a full Redis takes, too
-                    if had_begun:
-                        self._on_expired()
-                    self._commands.execute("SET", lease, "1", "PX", LEASE_S * 1000)
-                had_begun = True
-            except redis.RedisError as error:
-                log.debug("lease not renewed: %s", error)
-            except (Exception, gevent.Timeout):
-                log.exception("lease not renewed")
-            gevent.sleep(_RENEW_S)
+    def add(self, sid: str, namespace: str, user: str | None, transport: str, rooms: Iterable[str]) -> None:
+        """A client is connected, and in ``rooms``."""
+        if user is not None:
+            user = user.encode(errors="replace").decode()  # half a surrogate pair can't be written
+        self._clients[sid] = _Client(namespace, user, transport)
+        self._mark(sid)
+        for room in rooms:
+            self.enter(sid, room)
+
+    def remove(self, sid: str) -> None:
+        """It is there no longer; it has left its rooms before."""
+        if self._clients.pop(sid, None) is not None:
+            self._mark(sid)
+
+    def set_transport(self, sid: str, transport: str) -> None:
+        """It has another transport by now."""
+        client = self._clients.get(sid)
+        if client is not None and client.transport != transport:
+            client.transport = transport
+            self._mark(sid)
+
+    def enter(self, sid: str, room: str) -> None:
+        """It has entered a room."""
+        client = self._clients[sid]
+        name = name_room(client.namespace, room)
+        self._count(name, client.user, 1)
+
+    def leave(self, sid: str, room: str) -> None:
+        """It has left a room that it was in."""
+        client = self._clients[sid]
+        self._count(name_room(client.namespace, room), client.user, -1)
+
+    def refresh(self) -> None:
+        """Write everything again: Redis may have lost some of it, and kept what has gone since."""
+        self._marked_clients.update(dict.fromkeys(self._clients))
+        for name, room in self._rooms.items():
+            self._marked_rooms[name] = None
+            self._marked_members.update(((name, user), None) for user in room.users)
+        self._write_soon()
+        gevent.spawn(self._mark_what_is_written)
+
+    def write(self) -> None:
+        """Write what is marked, now: whoever reads behind it over the same connection finds it there."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+        clients, members = _take(self._marked_clients), _take(self._marked_members)
+        rooms = dict.fromkeys(name for name, _ in members) | _take(self._marked_rooms)
+        if not clients and not rooms:
+            return
+        keys, node = self._keys, self._lease.node
+        start = keys.members_of(node)
+        names: list[str] = [*keys.of_node(node), keys.leaving]
+        arguments: list[Any] = [int(GRACE_S * 1_000_000), start, len(clients)]
+        for sid in clients:
+            client = self._clients.get(sid)
+            arguments += (sid, client.describe() if client is not None else b"")
+        for name, user in members:
+            names += (start + name, keys.present + name)
+            arguments += (name, user, self._rooms.get(name, _EMPTY).users.get(user, 0))
+        for name in rooms:
+            arguments += (name, self._rooms.get(name, _EMPTY).clients)
+        command = describe_script("register", names, arguments)
+        self._commands.ask(command, partial(self._on_answer, clients, rooms, members))
+        if self._marked_clients or self._marked_members or self._marked_rooms:
+            self._write_soon()
+
+    def _count(self, name: str, user: str | None, change: int) -> None:
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = _Room()
+        room.clients += change
+        if room.clients <= 0:
+            del self._rooms[name]
+        if user is not None:
+            clients = room.users[user] = room.users.get(user, 0) + change
+            if clients <= 0:
+                del room.users[user]
+            self._marked_members[name, user] = None
+        self._marked_rooms[name] = None
+        self._write_soon()
+
+    def _mark(self, sid: str) -> None:
+        self._marked_clients[sid] = None
+        self._write_soon()
+
+    def _write_soon(self, delay_s: float = _GATHER_S) -> None:
+        if self._timer is None:
+            self._timer = gevent.get_hub().loop.timer(delay_s)
+            self._timer.start(self.write)
+
+    def _on_answer(
+        self, clients: dict[str, None], rooms: dict[str, None], members: dict[tuple[str, str], None], answer: Any
+    ) -> None:
+        if answer == 1:
+            return
+        if isinstance(answer, redis.DataError):
+            log.error("some clients can't be registered: %s", answer)
+            return
+        self._marked_clients.update(clients)
+        self._marked_rooms.update(rooms)
+        self._marked_members.update(members)
+        log.debug("clients not registered: %s", answer or "the lease has ended")
+        if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
+            self._commands.ask(("SCRIPT", "LOAD", get_source("register")), lambda _: None)
+        elif answer == 0:
+            self._lease.renew_soon()
+        self._write_soon(_RETRY_S)
+
+    def _mark_what_is_written(self) -> None:
+        """Mark what Redis has of this node, as some of it may have gone."""
+        keys, node = self._keys, self._lease.node
+        _, clients, rooms = keys.of_node(node)
+        try:
+            self._marked_clients.update((sid.decode(), None) for sid in self._commands.execute("HKEYS", clients))
+            for key in self._commands.execute("HKEYS", rooms):
+                name = key.decode()
+                users = self._commands.execute("HKEYS", keys.members_of(node) + name)
+                self._marked_rooms[name] = None
+                self._marked_members.update(((name, user.decode()), None) for user in users)
+        except redis.RedisError as error:  # then there will be another return
+            log.debug("what is registered could not be read: %s", error)
+        self._write_soon()
+
+
+def _take(marked: dict[T, None]) -> dict[T, None]:
+    """Take out some of what is marked."""
+    taken = dict.fromkeys(islice(marked, _AT_ONCE))
+    for item in taken:
+        del marked[item]
+    return taken

@@ -30,6 +30,7 @@ from chat.realtime.assembler import Assembler
 from chat.realtime.calls import Calls
 from chat.realtime.cluster import Cluster
 from chat.realtime.connection import Connection
+from chat.realtime.engine_http import get_sid_prefix
 from chat.realtime.handling import ACKS, Handling
 from chat.realtime.joining import Joining
 from chat.realtime.keeping import Keeping
@@ -60,7 +61,8 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
         identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
             resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
-        get_user: names the user of a sid, ``None`` if it has none: for the log, and for what is counted by user.
+        get_user: names the user of a sid, ``None`` if it has none: for the log, the registry, and for what is counted by
+            user.
         max_connections_per_user: on all nodes; who has as many is refused at CONNECT, once the connect handler has run
             (with ``always_connect`` none is counted). A ``RedisManager`` is needed.
         select_rooms: is asked about a client that comes back, given its sid, environment and rooms; returns those where
@@ -68,6 +70,8 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         admit: is asked about each event, given its user (its connection, if that has none) and its bytes; in the hub,
             so it must be quick. It may raise a ``ClientError``, which refuses the event, or ``Flooding``, which closes
             the connection. ``None``: all are let through.
+        on_presence: called when a user came into a room that clients of this worker watch (``RedisManager.watch``), or
+            went some seconds ago: with namespace, room, user, whether it is there, and the clients' sids.
         kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
 
@@ -81,6 +85,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         max_connections_per_user: int = 1000,
         select_rooms: Callable[[str, dict[str, Any], list[str]], Iterable[str]] = lambda sid, environ, rooms: rooms,
         admit: Callable[[str, int], None] | None = None,
+        on_presence: Callable[[str, str, str, bool, list[str]], None] = lambda *args: None,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {
@@ -96,12 +101,15 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         self.select_rooms = select_rooms
         self._admit = admit
         self.manager.recovery.max_connections_per_user = max_connections_per_user
+        self.on_presence = on_presence
+        self.name = ""  #: HAProxy's of this worker, once a request has told it
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
         self.environ = environs.Environs()
         self.eio.deliver = self._handle_eio_message
         self.eio.on_ping, self.eio.on_pong = self.manager.on_ping, self.manager.on_pong
         self.serve_peers()
+        self.eio.on_upgraded = self.manager.on_upgraded
         self.register()
 
     def start(self, node: str) -> None:
@@ -195,6 +203,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
 
     def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         self.environ[eio_sid] = environs.strip(environ)
+        self.name = get_sid_prefix(environ)[:-1] or self.name
         self._unjoined.add(eio_sid)
 
     def _close_if_unjoined(self, eio_sid: str) -> None:

@@ -56,6 +56,8 @@ class EngineServer(EngineHTTP, Service):
         #: Called before a heartbeat is sent, and when it was answered.
         self.on_ping: Callable[[Connection], None] = _ignore
         self.on_pong: Callable[[Connection], None] = _ignore
+        #: Called when it has become a websocket.
+        self.on_upgraded: Callable[[Connection], None] = _ignore
         self.is_draining = False
         self._drain_s = drain_s
         self.logs_packets = self.logger.isEnabledFor(20)

@@ -3,10 +3,10 @@
 from functools import cache
 from importlib.resources import files
 
-_SHARED = ("clock", "entries", "user_sessions")  # what the scripts have in common
+_SHARED = ("clock", "entries", "user_sessions", "presence")  # what the scripts have in common
 NAMES = (
-    *("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm"),
-    *("end", "erase"),
+    *("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm", "end", "erase"),
+    *("enlist", "register", "bury", "announce", "nodes", "clients", "rooms", "users"),
 )
 
 

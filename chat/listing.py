@@ -1,0 +1,96 @@
+"""``chat clients``, ``chat rooms``, ``chat nodes``: what is connected, as a table for people or as JSON."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+import redis
+from tabulate import tabulate
+
+from chat.errors import Error
+from chat.programs import without_password
+from chat.realtime.directory import Directory
+from chat.realtime.keys import Keys
+from chat.realtime.redis_client import connect
+from chat.settings import Settings
+
+_NUMBERS = ("clients", "messages", "bytes")
+
+Row = dict[str, Any]
+
+
+class Filters(NamedTuple):
+    """What a listing is narrowed to; ``None`` does not narrow."""
+
+    user: str | None = None
+    room: str | None = None
+    node: str | None = None  # its name, its address, or HAProxy's name of it
+
+
+def list_clients(directory: Directory, filters: Filters) -> list[Row]:
+    """Return the clients that the filters leave."""
+    return list(directory.iterate_clients(**filters._asdict()))
+
+
+def list_rooms(directory: Directory, filters: Filters) -> list[Row]:
+    """Return the rooms; of a user, those that its clients are in."""
+    rooms = directory.get_rooms(node=filters.node)
+    if filters.room is not None:
+        rooms = [row for row in rooms if row["room"] == filters.room]
+    if filters.user is not None:
+        clients = directory.iterate_clients(user=filters.user, node=filters.node)
+        names = {room for client in clients for room in client["rooms"]}
+        rooms = [row for row in rooms if row["room"] in names]
+    return rooms
+
+
+def list_nodes(directory: Directory, filters: Filters) -> list[Row]:
+    """Return the nodes; of a user or a room, those that have such clients."""
+    nodes = directory.get_nodes(node=filters.node)
+    if filters.user is not None or filters.room is not None:
+        names = {client["node"] for client in directory.iterate_clients(**filters._asdict())}
+        nodes = [row for row in nodes if row["node"] in names]
+    return nodes
+
+
+_LISTINGS: dict[str, tuple[Callable[[Directory, Filters], list[Row]], Sequence[str]]] = {
+    "clients": (list_clients, ("sid", "userId", "node", "transport", "rooms", "since")),
+    "rooms": (list_rooms, ("room", "clients", "messages", "bytes")),
+    "nodes": (list_nodes, ("node", "server", "address", "clients", "version", "since", "draining")),
+}
+
+
+def render(name: str, settings: Settings, filters: Filters, *, as_json: bool) -> str:
+    """Return ``clients``, ``rooms`` or ``nodes`` of the farm as text. Raises ``Error`` if Redis does not answer."""
+    listing, columns = _LISTINGS[name]
+    with _open_directory(settings) as directory:
+        rows = listing(directory, filters)
+    if as_json:
+        return orjson.dumps([{column: row[column] for column in columns} for row in rows]).decode()
+    cells = [[_show(column, row[column]) for column in columns] for row in rows]
+    alignment = ["right" if column in _NUMBERS else "left" for column in columns]
+    return tabulate(cells, columns, tablefmt="simple", disable_numparse=True, colalign=alignment if cells else None)
+
+
+def _show(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column == "since":
+        return datetime.fromtimestamp(value / 1000).isoformat(" ", "seconds")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+@contextmanager
+def _open_directory(settings: Settings) -> Iterator[Directory]:
+    client = connect(settings.redis_url)
+    try:
+        yield Directory(client.execute_command, Keys(settings.prefix))
+    except redis.RedisError as error:
+        reason = str(error).rstrip(".")
+        raise Error(f"the Redis at {without_password(settings.redis_url)} does not answer: {reason}.") from None
+    finally:
+        client.close()

@@ -1,0 +1,139 @@
+"""The nodes: which worker processes live.
+
+A node holds a *lease*, a key that it renews. A node whose lease has ended is dead, or stood still for so long that
+its clients may have been taken over by others; what it has left behind is taken away by whoever sees it.
+"""
+
+import logging
+import math
+import uuid
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any
+
+import gevent
+import orjson
+import redis
+from gevent.event import Event
+
+from chat.realtime.commands import Commands
+from chat.realtime.keys import Keys
+from chat.realtime.service import Service
+from chat.settings import LEASE_S
+
+log = logging.getLogger(__name__)
+
+#: For so long a user who has left may come back, and nobody hears of it.
+GRACE_S = 5.0
+
+_RENEW_S = 2.0
+_PROMPT_S = 1.0  # an answer that takes longer may have come after leases had ended that could not be renewed
+_BURY_AT_ONCE = 500
+_STOP_S = 1.0
+
+
+class Lease(Service):
+    """This node's lease, and its eye on those of others.
+
+    Args:
+        commands: the connection to where leases are kept.
+        keys: how they are called there.
+        describe: returns what others may know of this node.
+        on_expired: called when the lease turns out to have ended, before there is a new one.
+    """
+
+    def __init__(
+        self, commands: Commands, keys: Keys, describe: Callable[[], dict[str, Any]], on_expired: Callable[[], None]
+    ) -> None:
+        self._commands = commands
+        self._keys = keys
+        self._describe = describe
+        self._on_expired = on_expired
+        self.node = ""
+        self._since = 0
+        self._written = b""  # the description
+        self._answers_since = math.inf  # when Redis began to answer at once
+        self._is_due = Event()
+        self._is_given_up = False
+        self.register()
+
+    def hold(self, node: str) -> None:
+        """Hold the lease of ``node`` from now on. Each start is a node of its own: the one before is dead."""
+        self.node = f"{node}#{uuid.uuid4().hex[:8]}"
+        self._since = int(time() * 1000)
+        gevent.spawn(self._run)
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether a lease that is not there has ended: Redis has answered for as long as one lasts."""
+        return monotonic() - self._answers_since >= LEASE_S
+
+    def renew_soon(self) -> None:
+        """Renew it now: Redis may not have answered for a while."""
+        self._is_due.set()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Give it up; the clients have gone."""
+        self._is_given_up = True
+        with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
+            try:
+                self._commands.execute("DEL", self._keys.leases + self.node)
+                self._bury(self.node)
+            except redis.RedisError as error:
+                log.debug("lease not given up: %s", error)
+
+    def _run(self) -> None:
+        while not self._is_given_up:
+            self._is_due.clear()
+            asked_at = monotonic()
+            try:
+                self._renew()
+                if monotonic() - asked_at > _PROMPT_S:
+                    self._answers_since = math.inf
+                else:
+                    self._answers_since = min(self._answers_since, asked_at)
+                if self.may_judge:
+                    self._bury_the_dead()
+            except redis.RedisError as error:
+                self._answers_since = math.inf
+                log.debug("lease not renewed: %s", error)
+            except (Exception, gevent.Timeout):
+                log.exception("lease not renewed")
+            self._is_due.wait(_RENEW_S)
+
+    def _renew(self) -> None:
+        key = self._keys.leases + self.node
+        description = orjson.dumps({**self._describe(), "since": self._since})
+        if self._commands.execute("PEXPIRE", key, LEASE_S * 1000):  # which a full Redis takes, too
+            if description != self._written and not self._is_given_up:
+                try:
+                    self._enlist(key, description)
+                except redis.ResponseError as error:
+                    log.debug("the node is not described anew: %s", error)
+        elif not self._is_given_up:
+            had_begun = bool(self._written)
+            if had_begun:
+                self._answers_since = math.inf  # as ours has ended, others' may have for no better reason
+                self._on_expired()
+            self._enlist(key, description)
+
+    def _enlist(self, key: str, description: bytes) -> None:
+        self._commands.run("enlist", [key, self._keys.nodes], [self.node, description, LEASE_S * 1000])
+        self._written = description
+
+    def _bury_the_dead(self) -> None:
+        keys = self._keys
+        names: list[bytes] = self._commands.execute("SMEMBERS", keys.nodes)
+        nodes = [name.decode() for name in names]
+        leases = self._commands.execute("MGET", *(keys.leases + node for node in nodes)) if nodes else ()
+        for node, lease in zip(nodes, leases, strict=True):
+            if lease is None:
+                log.info("node %s is dead: its lease has ended", node)
+                self._bury(node)
+
+    def _bury(self, node: str) -> None:
+        """Take away what a node without a lease has left behind; somebody else may do so at the same time."""
+        keys = self._keys
+        arguments = [node, int(GRACE_S * 1_000_000), _BURY_AT_ONCE, keys.members_of(node), keys.present]
+        while self._commands.run("bury", [*keys.of_node(node), keys.leaving, keys.nodes], arguments):
+            pass

@@ -1,0 +1,116 @@
+"""Presence: telling those who watch a room which users come and go.
+
+Redis keeps how many clients each user has in a room, on all nodes, and publishes on a channel of the room's when the
+first one comes and some seconds after the last one has gone. Only nodes with a watcher listen.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import redis
+
+from chat.errors import Unavailable
+from chat.realtime.commands import Commands
+from chat.realtime.follower import Follower
+from chat.realtime.keys import Keys, name_room, split_name
+from chat.realtime.lease import Lease
+
+log = logging.getLogger(__name__)
+
+_GATHER_S = 0.1  # what comes and goes within it is not told
+_ANNOUNCE_S = 0.5
+_ANNOUNCE_AT_ONCE = 200
+
+#: Given namespace, room, user, whether it is there, and the sids of this node's clients that watch the room.
+OnPresence = Callable[[str, str, str, bool, list[str]], None]
+
+
+class Presence:
+    """Who of this node's clients watches which room.
+
+    Args:
+        commands: the connection to where presence is kept.
+        keys: how things are called there.
+        lease: says whether what Redis has can be trusted yet.
+        follower: hears what is published.
+        tell: called with what happened, not in the hub.
+    """
+
+    def __init__(self, commands: Commands, keys: Keys, lease: Lease, follower: Follower, tell: OnPresence) -> None:
+        self._commands = commands
+        self._keys = keys
+        self._lease = lease
+        self._follower = follower
+        self._tell = tell
+        self._watchers: dict[str, dict[str, None]] = {}  # sids by channel
+        self._changes: dict[tuple[str, str], bool] = {}  # of a channel's user
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Announce from now on who has gone, on behalf of all nodes."""
+        gevent.spawn(self._run)
+
+    def watch(self, sid: str, namespace: str, room: str) -> None:
+        """Tell a client of this node who comes to ``room`` and goes, from when this returns. Raises ``Unavailable``."""
+        channel = self._get_channel(namespace, room)
+        watchers = self._watchers.setdefault(channel, {})
+        if not watchers:
+            self._follower.subscription.add(channel)
+        watchers[sid] = None
+        try:
+            self._follower.wait_until_following(channel)
+        except Unavailable:
+            self.unwatch(sid, namespace, room)
+            raise
+
+    def unwatch(self, sid: str, namespace: str, room: str) -> None:
+        """Tell it no more."""
+        channel = self._get_channel(namespace, room)
+        watchers = self._watchers.get(channel, {})
+        watchers.pop(sid, None)
+        if not watchers and self._watchers.pop(channel, None) is not None:
+            self._follower.subscription.remove(channel)
+
+    def on_change(self, channel: str, data: bytes) -> None:
+        """A user came or went. It is told in a moment, with what else happens until then."""
+        kind, _, name = data.partition(b" ")
+        user, is_online = name.decode(errors="replace"), kind == b"1"
+        if self._changes.get((channel, user)) == (not is_online):
+            del self._changes[channel, user]
+        else:
+            self._changes[channel, user] = is_online
+        if self._timer is None:
+            self._timer = gevent.spawn_later(_GATHER_S, self._tell_all)
+
+    def _tell_all(self) -> None:
+        changes, self._changes, self._timer = self._changes, {}, None
+        for (channel, user), is_online in changes.items():
+            namespace, room = split_name(channel.removeprefix(self._keys.present))
+            watchers = list(self._watchers.get(channel, ()))
+            if watchers and room is not None:
+                try:
+                    self._tell(namespace, room, user, is_online, watchers)
+                except Exception:
+                    log.exception("watchers of %s could not be told", room)
+
+    def _get_channel(self, namespace: str, room: str) -> str:
+        return self._keys.present + name_room(namespace, room)
+
+    def _run(self) -> None:
+        """Announce who has gone. If Redis was away, all nodes may first write who is there."""
+        while True:
+            gevent.sleep(_ANNOUNCE_S)
+            try:
+                while self._lease.may_judge and self._announce() == _ANNOUNCE_AT_ONCE:
+                    pass
+            except redis.RedisError as error:
+                log.debug("nobody was announced: %s", error)
+            except (Exception, gevent.Timeout):
+                log.exception("nobody was announced")
+
+    def _announce(self) -> int:
+        keys = self._keys
+        count: int = self._commands.run("announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present])
+        return count

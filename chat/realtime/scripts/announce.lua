@@ -1,0 +1,15 @@
+-- Publishes that users have gone, where the time has come: each once.
+-- KEYS: who is leaving
+-- ARGV: most at once, what the keys of who is present begin with
+-- Returns: how many there were.
+
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now()), 'LIMIT', 0, ARGV[1])
+for _, pair in ipairs(due) do
+  redis.call('ZREM', KEYS[1], pair)
+  local length, rest = pair:match('^(%d+) (.*)$')
+  local present, user = ARGV[2] .. rest:sub(1, length), rest:sub(length + 1)
+  if redis.call('HEXISTS', present, user) == 0 then
+    redis.call('PUBLISH', present, '0 ' .. user)
+  end
+end
+return #due

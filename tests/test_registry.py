@@ -1,0 +1,275 @@
+"""The registry: who is where, written by nodes, read by anybody, taken away after their death."""
+
+import random
+from collections import Counter
+
+import orjson
+import pytest
+import redis
+
+from chat.realtime.directory import Directory
+from chat.realtime.keys import Keys, name_room
+from chat.realtime.scripts import get_source
+
+GRACE_US = 5_000_000
+
+
+class Node:
+    """A node as its registry would write it, by the scripts alone."""
+
+    def __init__(self, client, name):
+        self.client, self.keys, self.name = client, Keys("r"), name
+        self.enlist()
+
+    def run(self, script, keys, *args):
+        return self.client.eval(get_source(script), len(keys), *keys, *args)
+
+    def enlist(self):
+        description = {"server": f"web-{self.name}", "address": f"host:{self.name}", "since": 1}
+        description |= {"version": "1", "draining": False}
+        keys = [self.keys.leases + self.name, self.keys.nodes]
+        self.run("enlist", keys, self.name, orjson.dumps(description), 60_000)
+
+    def die(self):
+        self.client.delete(self.keys.leases + self.name)
+
+    def register(self, clients=(), members=(), rooms=None):
+        """Write clients ``(sid, user)``, gone if the user is None, and members ``(room, user, clients)``."""
+        pairs = [(name_room("/", room), user, count) for room, user, count in members]
+        names = [key for room, _, _ in pairs for key in (self.members(room), self.keys.present + room)]
+        described = [
+            part
+            for sid, user in clients
+            for part in (sid, orjson.dumps({"userId": user, "namespace": "/", "since": 1}) if user else "")
+        ]
+        totals = [part for room, n in (rooms or {}).items() for part in (name_room("/", room), n)]
+        return self.run(
+            "register",
+            [*self.keys.of_node(self.name), self.keys.leaving, *names],
+            *(GRACE_US, self.keys.members_of(self.name), len(clients), *described),
+            *(part for pair in pairs for part in pair),
+            *totals,
+        )
+
+    def members(self, room):
+        return self.keys.members_of(self.name) + room
+
+    def bury(self, other, most=500):
+        keys = [*self.keys.of_node(other.name), self.keys.leaving, self.keys.nodes]
+        return self.run("bury", keys, other.name, GRACE_US, most, self.keys.members_of(other.name), self.keys.present)
+
+    def announce(self):
+        return self.run("announce", [self.keys.leaving], 100, self.keys.present)
+
+    def let_grace_pass(self):
+        for pair in self.client.zrange(self.keys.leaving, 0, -1):
+            self.client.zadd(self.keys.leaving, {pair: 1})
+
+    def get_present(self, room):
+        found = self.client.hgetall(self.keys.present + name_room("/", room))
+        return {user.decode(): int(count) for user, count in found.items()}
+
+
+@pytest.fixture
+def client(redis_server):
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield client
+        for key in client.scan_iter("{r:*"):
+            client.delete(key)
+
+
+@pytest.fixture
+def directory(client):
+    return Directory(client.execute_command, Keys("r"))
+
+
+@pytest.fixture
+def hear(client):
+    """Returns what was published of the room ``x``, as texts."""
+    with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.subscribe(Keys("r").present + "/,x")
+        pubsub.get_message(timeout=5)
+
+        def hear():
+            client.publish(Keys("r").present + "/,x", "end")
+            heard = []
+            while (message := pubsub.get_message(timeout=5)) is None or message["data"] != b"end":
+                heard += [message["data"].decode()] if message else []
+            return heard
+
+        yield hear
+
+
+def test_what_is_written_twice_counts_once(client, directory, hear):
+    a, b = Node(client, "a"), Node(client, "b")
+    for _ in range(2):
+        assert a.register([("s1", "anna"), ("s2", "anna")], [("x", "anna", 2)], {"x": 2}) == 1
+    b.register([("s3", "anna")], [("x", "anna", 1)], {"x": 1})
+    assert a.get_present("x") == directory.get_users("x") == {"anna": 3}
+    assert [node["clients"] for node in directory.get_nodes()] == [2, 1]
+    assert directory.get_rooms() == [{"room": "x", "clients": 3, "messages": 0, "bytes": 0}]
+    assert hear() == ["1 anna"]
+
+
+def test_a_node_without_a_lease_writes_nothing(client, directory):
+    a = Node(client, "a")
+    a.die()
+    assert a.register([("s1", "anna")], [("x", "anna", 1)], {"x": 1}) == 0
+    assert a.get_present("x") == {}
+    assert directory.get_nodes() == list(directory.iterate_clients()) == directory.get_rooms() == []
+
+
+def test_who_goes_is_announced_once_after_the_grace_period_by_whichever_node(client, hear):
+    a, b = Node(client, "a"), Node(client, "b")
+    for node in (a, b):
+        node.register([], [("x", "anna", 1)], {"x": 1})
+    a.register([], [("x", "anna", 0)], {"x": 0})
+    assert client.zcard(a.keys.leaving) == 0
+    b.register([], [("x", "anna", 0)], {"x": 0})
+    assert a.announce() == 0
+    a.let_grace_pass()
+    assert (a.announce(), b.announce()) == (1, 0)
+    assert hear() == ["1 anna", "0 anna"]
+    assert a.get_present("x") == {}
+    assert not client.exists(*a.keys.of_node("a")[1:], a.members("/,x"))
+
+
+def test_who_is_back_within_the_grace_period_has_never_gone(client, hear):
+    a = Node(client, "a")
+    for count in (1, 0, 1):
+        a.register([], [("x", "anna", count)], {"x": count})
+    a.let_grace_pass()
+    assert a.announce() == 0
+    assert hear() == ["1 anna"]
+
+
+def test_rooms_and_users_may_have_any_name(client, hear):
+    a = Node(client, "a")
+    names = ["1 x", "x:y", "ü\n", "{x}", ",", "12"]
+    members = [(room, user, 1) for room in names for user in names]
+    a.register([], members, dict.fromkeys(names, 6))
+    a.register([], [(room, user, 0) for room, user, _ in members], dict.fromkeys(names, 0))
+    for room in names:
+        assert a.get_present(room) == {}
+    with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.psubscribe(a.keys.present + "*")
+        pubsub.get_message(timeout=5)
+        a.let_grace_pass()
+        assert a.announce() == 36
+        heard = Counter()
+        while sum(heard.values()) < 36:
+            if message := pubsub.get_message(timeout=5):
+                heard[message["channel"].decode(), message["data"].decode()] += 1
+    expected = {(a.keys.present + name_room("/", room), f"0 {user}"): 1 for room in names for user in names}
+    assert heard == expected
+
+
+def test_the_dead_are_in_no_answer_and_buried_step_by_step_by_anybody(client, directory):
+    a, b, c = (Node(client, name) for name in "abc")
+    clients = [(f"s{n}", f"u{n}") for n in range(1000)]
+    for node in (a, b):
+        node.register(clients, [("x", user, 1) for _, user in clients] + [("own", "anna", 1)], {"x": 1000, "own": 1})
+    assert b.bury(a) == 0  # it lives
+    assert directory.get_users("own") == {"anna": 2}
+    a.die()
+    assert [node["node"] for node in directory.get_nodes()] == ["b", "c"]
+    assert {one["node"] for one in directory.iterate_clients()} == {"b"}
+    assert directory.get_rooms(node="a") == []
+    assert directory.get_users("own") == {"anna": 1}
+    steps = 0
+    while b.bury(a, 100) or c.bury(a, 100):  # whoever of them goes on
+        steps += 1
+    assert steps > 2
+    assert b.get_present("x") == {user: 1 for _, user in clients}
+    assert client.zcard(b.keys.leaving) == 0
+    assert not any(key for key in client.scan_iter("{r:*") if b":a" in key)
+    assert client.smembers(a.keys.nodes) == {b"b", b"c"}
+
+
+def test_a_node_that_dies_in_the_middle_of_leaving_a_room_leaves_nobody_behind(client):
+    a, b = Node(client, "a"), Node(client, "b")
+    a.register([], [("x", f"u{n}", 1) for n in range(10)], {"x": 10})
+    a.register([], [("x", f"u{n}", 0) for n in range(5)], {"x": 0})  # the others would be written next
+    a.die()
+    while b.bury(a):
+        pass
+    assert b.get_present("x") == {}
+
+
+def test_a_client_that_was_resumed_elsewhere_is_listed_there_alone(client, directory):
+    a, b = Node(client, "a"), Node(client, "b")
+    for node in (a, b):
+        node.register([("s1", "anna")], [], {})
+    client.hset(a.keys.session("s1"), mapping={"node": "b", "floor": 5, "floor:s1": 5, "floor:x": 7, "pid": "p"})
+    assert list(directory.iterate_clients()) == [
+        {"sid": "s1", "userId": "anna", "node": "b", "since": 1, "rooms": ["x"]}
+    ]
+
+
+def test_thousands_are_listed_page_by_page_each_once(client, directory):
+    nodes = [Node(client, name) for name in "abc"]
+    expected = {f"s{n}": nodes[n % 3].name for n in range(6000)}
+    for node in nodes:
+        sids = [sid for sid, name in expected.items() if name == node.name]
+        for first in range(0, 2000, 500):
+            some = sids[first : first + 500]
+            node.register([(sid, f"u{sid}") for sid in some], [], {sid: 1 for sid in some})
+    answers = []
+
+    def execute(*command):
+        answers.append(command[0])
+        return client.execute_command(*command)
+
+    listing = Directory(execute, Keys("r")).iterate_clients()
+    next(listing)
+    assert len(answers) == 2  # the nodes, and a page of one
+    found = [(one["sid"], one["node"]) for one in Directory(execute, Keys("r")).iterate_clients()]
+    assert len(found) == 6000
+    assert dict(found) == expected
+    assert [room["clients"] for room in directory.get_rooms()] == [1] * 6000
+    assert [one["sid"] for one in directory.iterate_clients(user="us77")] == ["s77"]
+    assert {one["node"] for one in directory.iterate_clients(node="web-b")} == {"b"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_joins_leaves_deaths_burials_and_returns_in_any_order_end_with_what_is_there(client, directory, seed):
+    chance = random.Random(seed)
+    nodes = {name: Node(client, name) for name in "abc"}
+    model = {name: Counter() for name in nodes}  # clients by room and user
+    dead = set()
+    for _ in range(400):
+        name = chance.choice("abc")
+        node, counts = nodes[name], model[name]
+        step = chance.random()
+        if step < 0.05:
+            node.die()
+            dead.add(name)
+        elif step < 0.2 and dead:
+            nodes[chance.choice("abc")].bury(nodes[chance.choice(sorted(dead))], chance.randint(1, 5))
+        elif step < 0.3 and name in dead:
+            node.enlist()
+            dead.discard(name)
+            write(node, counts, counts)
+        else:
+            member = chance.choice("xyz"), f"u{chance.randint(0, 5)}"
+            counts[member] = max(0, counts[member] + chance.choice((-1, 1)))
+            write(node, counts, [member])
+    for name in dead:
+        while nodes["a"].bury(nodes[name]):
+            pass
+    for room in "xyz":
+        expected = Counter()
+        for name in nodes.keys() - dead:
+            expected.update({user: count for (one, user), count in model[name].items() if one == room and count})
+        assert nodes["a"].get_present(room) == directory.get_users(room) == dict(expected)
+    totals = {room["room"]: room["clients"] for room in directory.get_rooms()}
+    everything = Counter()
+    for name in nodes.keys() - dead:
+        for (room, _), count in model[name].items():
+            everything[room] += count
+    assert totals == {room: count for room, count in everything.items() if count}
+
+
+def write(node, counts, members):
+    rooms = {room: sum(n for (one, _), n in counts.items() if one == room) for room, _ in members}
+    node.register([], [(room, user, counts[room, user]) for room, user in members], rooms)
