@@ -61,8 +61,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
         identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
             resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
-        get_user: names the user of a sid, ``None`` if it has none: for the log, the registry, and for what is counted by
-            user.
+        get_user: names the user of a sid, ``None`` if it has none: for the log, the registry, what is counted by user.
         max_connections_per_user: on all nodes; who has as many is refused at CONNECT, once the connect handler has run
             (with ``always_connect`` none is counted). A ``RedisManager`` is needed.
         select_rooms: is asked about a client that comes back, given its sid, environment and rooms; returns those where
