@@ -7,7 +7,7 @@ ends the connection; ``rooms`` is a list of private rooms that the user may join
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -56,10 +56,11 @@ def create_guest() -> str:
     return f"guest-{secrets.token_hex(8)}"
 
 
-def create_token(user: str, secret: str, ttl_s: int) -> str:
-    """Return a token for ``user`` that expires in ``ttl_s`` seconds."""
+def create_token(user: str, secret: str, ttl_s: int, rooms: Sequence[str] = ()) -> str:
+    """Return a token for ``user`` that expires in ``ttl_s`` seconds and names private ``rooms``."""
     now = int(time.time())
-    return jwt.encode({"sub": user, "iat": now, "exp": now + ttl_s}, secret, algorithm=_ALGORITHM)
+    claims = {"sub": user, "iat": now, "exp": now + ttl_s} | ({"rooms": list(rooms)} if rooms else {})
+    return jwt.encode(claims, secret, algorithm=_ALGORITHM)
 
 
 def is_name(value: object) -> bool:

@@ -140,11 +140,12 @@ def nodes(as_json: bool, **filters: str | None) -> None:
     metavar="SECONDS",
     help="How long it is valid.",
 )
-def token(user: str, ttl: int) -> None:
+@click.option("--room", "rooms", multiple=True, help="A private room that USER may join; may be given several times.")
+def token(user: str, ttl: int, rooms: tuple[str, ...]) -> None:
     """Print a signed token for USER; needs CHAT_SECRET."""
     secret = Settings.from_env(os.environ).secret
     if secret is None:
         raise SettingsError("CHAT_SECRET is not set: it is the key that tokens are signed with.")
     if not auth.is_name(user):
         raise SettingsError(f"USER must be 1 to {auth.MAX_NAME_LENGTH} characters, none of them a control character.")
-    click.echo(auth.create_token(user, secret, ttl))
+    click.echo(auth.create_token(user, secret, ttl, rooms))

@@ -19,6 +19,13 @@ def chat(*args, stdin="", **env):
 COMMANDS = ("run", "haproxy-config", "token", "emit", "kick", "erase", "clients", "rooms", "nodes")
 
 
+def test_a_token_names_the_private_rooms_of_its_user():
+    secret = "s" * 32
+    done = chat("token", "anna", "--room", "private:a", "--room", "private:b", CHAT_SECRET=secret)
+    claims = jwt.decode(done.stdout.strip(), secret, algorithms=["HS256"])
+    assert (claims["sub"], claims["rooms"]) == ("anna", ["private:a", "private:b"])
+
+
 @pytest.mark.parametrize("command", [[], *([one] for one in COMMANDS)])
 def test_help(command):
     done = chat(*command, "--help")

@@ -59,7 +59,7 @@ class Cluster(socketio.Server):
 
     manager: Manager | RedisManager
     eio: EngineServer
-    _get_user: Callable[[str], str | None]
+    get_user: Callable[[str], str | None]
 
     def serve_peers(self) -> None:
         """Answer the requests of the other nodes from now on."""
@@ -200,7 +200,7 @@ class Cluster(socketio.Server):
         return [
             {
                 "sid": sid,
-                "user": self._get_user(sid),
+                "user": self.get_user(sid),
                 "rooms": self.manager.get_rooms(sid, namespace),
                 "transport": "websocket" if self._is_upgraded(sid, namespace) else "polling",
             }
