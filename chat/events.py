@@ -247,7 +247,9 @@ class ChatNamespace(socketio.Namespace):
 
     def _is_server_room(self, room: str) -> bool:
         """Whether the server gives this room: a socket's own, a user's, everybody's."""
-        return room == EVERYBODY or room.startswith(get_user_room("")) or self._manager.has_client(room)
+        if room == EVERYBODY or room.startswith(get_user_room("")):
+            return True
+        return self._manager.has_client(room) or self._manager.had_client(room)
 
     def _set_watched(self, sid: str, room: str, is_watched: bool) -> None:
         """Tell the client who comes to ``room`` and goes, or no longer; also after a lost connection."""

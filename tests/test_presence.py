@@ -428,3 +428,14 @@ def test_a_listing_without_redis_is_one_sentence(redis_server):
     assert done.stderr.startswith("chat: the Redis at redis://127.0.0.1:1/0 does not answer: ")
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
+
+
+def test_a_client_that_watches_its_own_room_leaves_nothing_behind(two_workers, redis_server):
+    client = Client(two_workers.urls[0], "nina")
+    assert client.call("who", {"room": client.sid, "watch": True})["ok"]
+    channel = Keys(PREFIX).present + f"/,{client.sid}"
+    with redis.Redis.from_url(redis_server.url) as server:
+        assert server.pubsub_numsub(channel)[0][1] == 1
+        client.cut()
+        wait_until(lambda: server.pubsub_numsub(channel)[0][1] == 0, "the subscription to end")
+    client.stack.close()

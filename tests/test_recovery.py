@@ -311,6 +311,16 @@ def test_a_socket_that_is_away_and_can_be_resumed_is_a_recipient(two_workers, cl
 # Inboxes
 
 
+def test_what_was_sent_to_a_socket_that_has_gone_is_nobody_elses(two_workers, client):
+    a, b = client(two_workers.urls[0], name()), client(two_workers.urls[1], name())
+    assert a.call("privateMessage", {"to": b.sid, "secret": 1})["ok"]
+    b.get(1, "privateMessage")
+    b.socket.send("41")
+    wait_until(lambda: not a.call("privateMessage", {"to": b.sid})["ok"], "its session to end")
+    for event in ("join", "history", "who", "message"):
+        assert a.call(event, {"room": b.sid})["error"]["code"] == "forbidden"
+
+
 def test_an_absent_user_gets_private_messages_on_the_next_connection(two_workers, client):
     user, a = name(), client(two_workers.urls[0], name())
     for n in range(3):

@@ -186,6 +186,21 @@ def test_the_dead_are_in_no_answer_and_buried_step_by_step_by_anybody(client, di
     assert client.smembers(a.keys.nodes) == {b"b", b"c"}
 
 
+def test_a_dead_node_with_thousands_of_rooms_is_buried_to_the_last(client):
+    a, b = Node(client, "a"), Node(client, "b")
+    users = [f"u{n}" for n in range(3_000)]
+    for first in range(0, len(users), 500):
+        some = users[first : first + 500]
+        members = [(room, user, 1) for user in some for room in ("x", f"user:{user}")]
+        a.register([], members, dict.fromkeys([f"user:{user}" for user in some], 1) | {"x": first + 500})
+    a.die()
+    while b.bury(a):
+        pass
+    assert b.get_present("x") == {}
+    assert client.zcard(b.keys.leaving) == 6_000
+    assert not any(key for key in client.scan_iter("{r:*") if b":a" in key or b"present" in key)
+
+
 def test_a_node_that_dies_in_the_middle_of_leaving_a_room_leaves_nobody_behind(client):
     a, b = Node(client, "a"), Node(client, "b")
     a.register([], [("x", f"u{n}", 1) for n in range(10)], {"x": 10})

@@ -6,6 +6,7 @@ first one comes and some seconds after the last one has gone. Only nodes with a 
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -16,10 +17,12 @@ from chat.realtime.commands import Commands
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys, name_room, split_name
 from chat.realtime.lease import Lease
+from chat.realtime.slices import wait_a_turn
 
 log = logging.getLogger(__name__)
 
 _GATHER_S = 0.1  # what comes and goes within it is not told
+_SLICE_S = 0.004  # of telling; then others get their turn
 _ANNOUNCE_S = 0.5
 _ANNOUNCE_AT_ONCE = 200
 
@@ -86,6 +89,7 @@ class Presence:
 
     def _tell_all(self) -> None:
         changes, self._changes, self._timer = self._changes, {}, None
+        turn_ends = monotonic() + _SLICE_S
         for (channel, user), is_online in changes.items():
             namespace, room = split_name(channel.removeprefix(self._keys.present))
             watchers = list(self._watchers.get(channel, ()))
@@ -94,6 +98,9 @@ class Presence:
                     self._tell(namespace, room, user, is_online, watchers)
                 except Exception:
                     log.exception("watchers of %s could not be told", room)
+            if monotonic() > turn_ends:
+                wait_a_turn()
+                turn_ends = monotonic() + _SLICE_S
 
     def _get_channel(self, namespace: str, room: str) -> str:
         return self._keys.present + name_room(namespace, room)

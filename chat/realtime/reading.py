@@ -4,7 +4,9 @@ from typing import Any
 
 from socketio.base_manager import BaseManager
 
+from chat.realtime.commands import Commands
 from chat.realtime.entry import decode_body
+from chat.realtime.keys import Keys
 from chat.realtime.log import Log, Stored
 from chat.realtime.redis_client import redis_errors_as_unavailable
 
@@ -15,11 +17,19 @@ class Reading(BaseManager):
     """Finds messages in the log."""
 
     log: Log
+    keys: Keys
+    commands: Commands
 
     def find(self, room: str, once: str, namespace: str = "/") -> Stored | None:
         """Return where the message is that was stored under ``once``. Raises ``Unavailable``."""
         with redis_errors_as_unavailable():
             return self.log.find(namespace, room, once)
+
+    def had_client(self, sid: str, namespace: str = "/") -> bool:
+        """Return whether messages are stored that were for a client of this sid alone. Raises ``Unavailable``."""
+        with redis_errors_as_unavailable():
+            room = self.keys.room_of(self.keys.stream(namespace, sid))
+            return bool(self.commands.execute("HEXISTS", room, "own"))
 
     def read_history(
         self, room: str, *, before: int | None = None, most: int, most_bytes: int, namespace: str = "/"

@@ -253,7 +253,7 @@ class Recovery(NoRecovery):
     def drop_resuming(self, namespace: str, room: str | None) -> None:
         for session in self._sessions.get_all():
             is_in_room = session.namespace == namespace and room in session.floors
-            if is_in_room and not self._manager.is_sid_room(namespace, session.sid):
+            if is_in_room and not self._manager.is_connected(session.sid, namespace):
                 self.drop(session)
 
     def on_taken(self, sid: str, generation: int) -> None:

@@ -1,6 +1,7 @@
 """The half of a manager that keeps the registry and the watchers up to date."""
 
 from importlib.metadata import version
+from time import monotonic
 from typing import Any
 
 from chat.realtime.connection import Connection
@@ -10,6 +11,7 @@ from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.registry import Registry
 from chat.realtime.rooms import Rooms
 
+_SHARE = 10  # who is in a room is read in a tenth of the time at most, however often and large
 _VERSION = version("webfarm")
 
 
@@ -20,6 +22,10 @@ class Registering(Rooms):
     directory: Directory
     presence: Presence
     address = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._users: dict[tuple[str, str], tuple[dict[str, int], float]] = {}  # as read, and until when that is good
 
     def connect(self, sid: str, namespace: str) -> str:
         super().connect(sid, namespace)
@@ -42,6 +48,7 @@ class Registering(Rooms):
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         super().basic_disconnect(sid, namespace, **kwargs)
+        self.presence.unwatch(sid, namespace, sid)  # its own room is not left
         self.registry.remove(sid)
 
     def on_upgraded(self, connection: Connection) -> None:
@@ -54,9 +61,17 @@ class Registering(Rooms):
 
         Raises ``Unavailable``.
         """
+        users, good_until = self._users.get((namespace, room), ({}, 0.0))
+        start = monotonic()
+        if start < good_until:
+            return users
         self.registry.write()
         with redis_errors_as_unavailable():
-            return self.directory.get_users(room, namespace=namespace)
+            users = self.directory.get_users(room, namespace=namespace)
+        end = monotonic()
+        self._users = {key: kept for key, kept in self._users.items() if kept[1] > end}
+        self._users[namespace, room] = users, end + _SHARE * (end - start)
+        return users
 
     def watch(self, sid: str, room: str, namespace: str = "/") -> None:
         """Tell of a client of this node who comes to ``room`` and who goes (``Server``'s ``on_presence``).

@@ -114,8 +114,11 @@ class Sessions:
                 raise Unavailable("the log of messages began anew")
             if refusal:
                 raise TooManyConnections(f"A user may have {max_of_user} connections; close one first.")
-        except BaseException:
+        except BaseException as error:
             session.is_written = False
+            if isinstance(error, Unavailable):  # it may be there
+                self._ending.append(session)
+                self._write_soon()
             raise
         return id, sorted(decode_entries(found, names))
 

@@ -6,9 +6,19 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
+
+-- Some fields and values of a hash, none if it is empty: a page of a scan may be, too, where many have been deleted.
+local function some(key, count)
+  local cursor, found = '0', {}
+  repeat
+    cursor, found = unpack(redis.call('HSCAN', key, cursor, 'COUNT', count))
+  until #found > 0 or cursor == '0'
+  return found
+end
+
 local left = tonumber(ARGV[3])
 while left > 0 do
-  local rooms = redis.call('HSCAN', KEYS[3], '0', 'COUNT', 10)[2]
+  local rooms = some(KEYS[3], 10)
   if #rooms == 0 then
     break
   end
@@ -16,7 +26,7 @@ while left > 0 do
     local room = rooms[i]
     local members = ARGV[4] .. room
     while left > 0 do
-      local users = redis.call('HSCAN', members, '0', 'COUNT', 100)[2]
+      local users = some(members, 100)
       if #users == 0 then
         redis.call('HDEL', KEYS[3], room)
         left = left - 1

@@ -59,6 +59,9 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
     gone = trim(stream, total, added, max_bytes)
   end
   redis.call('HSET', room, 'id', text(id), 'bytes', text(total), 'gone', text(gone))
+  if needs_recipient == '1' and prev == '0' then
+    redis.call('HSET', room, 'own', '1') -- it is a socket's, and is nobody's once that has gone
+  end
   if time >= tonumber(state[4] or 0) then -- not at each message: what expires later by a tenth costs less
     redis.call('HSET', room, 'due', text(time + lifetime * 100))
     redis.call('PEXPIRE', stream, text(lifetime * 1.1))
