@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from chat.auth import create_token
-from tests.conftest import get_status, is_alive, starting_workers, wait_until
+from chat.realtime import Outside
+from tests.conftest import get_status, is_alive, opening, starting_workers, wait_until
 
 TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
 SECRET = "s" * 32
@@ -82,16 +83,8 @@ class Client:
 @pytest.fixture
 def client():
     """Opens clients, which end with the test."""
-    opened = []
-
-    def open_client(*args, **kwargs):
-        opened.append(Client(*args, **kwargs))
-        return opened[-1]
-
-    yield open_client
-    for one in opened:
-        with contextlib.suppress(OSError):
-            one.stack.close()
+    with opening(Client) as open_client:
+        yield open_client
 
 
 def get_refusals(url):
@@ -311,10 +304,13 @@ def test_a_socket_that_is_away_and_can_be_resumed_is_a_recipient(two_workers, cl
 # Inboxes
 
 
-def test_what_was_sent_to_a_socket_that_has_gone_is_nobody_elses(two_workers, client):
+def test_what_was_sent_to_a_socket_that_has_gone_is_nobody_elses(two_workers, redis_server, client):
     a, b = client(two_workers.urls[0], name()), client(two_workers.urls[1], name())
+    outside = Outside(redis_server.url, "recovery")
+    outside.store("privateMessage", "from elsewhere", room=b.sid)  # not one to a recipient
+    outside.close()
     assert a.call("privateMessage", {"to": b.sid, "secret": 1})["ok"]
-    b.get(1, "privateMessage")
+    b.get(2, "privateMessage")
     b.socket.send("41")
     wait_until(lambda: not a.call("privateMessage", {"to": b.sid})["ok"], "its session to end")
     for event in ("join", "history", "who", "message"):

@@ -48,7 +48,7 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
   if tail ~= '' then
     body = head .. text(id) .. tail
   end
-  local state = redis.call('HMGET', room, 'id', 'bytes', 'gone', 'due')
+  local state = redis.call('HMGET', room, 'id', 'bytes', 'gone', 'due', 'own')
   local prev, total, gone = state[1] or '0', tonumber(state[2] or 0) + #body, tonumber(state[3] or 0)
   local added = redis.pcall('XADD', stream, 'MAXLEN', '=', length, text(id) .. '-0', 'p', prev, 'n', text(total), 'b', body)
   if type(added) == 'table' and added.err then
@@ -59,7 +59,7 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
     gone = trim(stream, total, added, max_bytes)
   end
   redis.call('HSET', room, 'id', text(id), 'bytes', text(total), 'gone', text(gone))
-  if needs_recipient == '1' and prev == '0' then
+  if needs_recipient == '1' and not state[5] then
     redis.call('HSET', room, 'own', '1') -- it is a socket's, and is nobody's once that has gone
   end
   if time >= tonumber(state[4] or 0) then -- not at each message: what expires later by a tenth costs less
