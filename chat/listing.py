@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +14,7 @@ from chat.errors import Error
 from chat.programs import without_password
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys
-from chat.realtime.redis_client import connect
+from chat.realtime.redis_client import connect, run_script
 from chat.settings import Settings
 
 _NUMBERS = ("clients", "messages", "bytes")
@@ -88,7 +89,7 @@ def _show(column: str, value: Any) -> str:
 def _open_directory(settings: Settings) -> Iterator[Directory]:
     client = connect(settings.redis_url)
     try:
-        yield Directory(client.execute_command, Keys(settings.prefix))
+        yield Directory(partial(run_script, client), Keys(settings.prefix))
     except redis.RedisError as error:
         reason = str(error).rstrip(".")
         raise Error(f"the Redis at {without_password(settings.redis_url)} does not answer: {reason}.") from None

@@ -446,6 +446,24 @@ class RawClient:
         self._stack.close()
 
 
+@contextlib.contextmanager
+def opening(kind: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield what opens clients of a kind, each with a ``stack`` that is closed at the end."""
+    with contextlib.ExitStack() as opened:
+
+        def open_client(*args: Any, **kwargs: Any) -> Any:
+            client = kind(*args, **kwargs)
+            opened.callback(_close, client)
+            return client
+
+        yield open_client
+
+
+def _close(client: Any) -> None:
+    with contextlib.suppress(OSError):  # its connection was cut
+        client.stack.close()
+
+
 @pytest.fixture
 def raw_client() -> Iterator[Callable[..., RawClient]]:
     """Opens websockets without a Socket.IO client; ``join=False`` stops before the namespace's CONNECT."""

@@ -6,7 +6,7 @@ import uuid
 import pytest
 import requests
 
-from tests.conftest import starting_workers, wait_until
+from tests.conftest import opening, starting_workers, wait_until
 from tests.test_recovery import Client
 
 KEY = "the key of the API"
@@ -23,15 +23,8 @@ def two_workers(redis_server):
 @pytest.fixture
 def client():
     """Opens clients, which end with the test."""
-    opened = []
-
-    def open_client(*args, **kwargs):
-        opened.append(Client(*args, **kwargs))
-        return opened[-1]
-
-    yield open_client
-    for one in opened:
-        one.stack.close()
+    with opening(Client) as open_client:
+        yield open_client
 
 
 def name():

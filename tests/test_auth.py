@@ -12,7 +12,7 @@ import redis
 
 from chat.auth import Identity, authenticate, create_guest, create_token
 from chat.errors import BadRequest, Unauthorized
-from tests.conftest import starting_workers, wait_until
+from tests.conftest import opening, starting_workers, wait_until
 from tests.test_recovery import Client, get_refusals
 
 SECRET = "s" * 64
@@ -107,15 +107,8 @@ def secret_workers(redis_server):
 @pytest.fixture
 def client(secret_workers):
     """Opens clients, which end with the test."""
-    opened = []
-
-    def open_client(worker=0, *args, **auth):
-        opened.append(Client(secret_workers.urls[worker], *args, **auth))
-        return opened[-1]
-
-    yield open_client
-    for one in opened:
-        one.stack.close()
+    with opening(Client) as open_any:
+        yield lambda worker=0, *args, **auth: open_any(secret_workers.urls[worker], *args, **auth)
 
 
 def refuse(raw_client, url, auth, query=""):

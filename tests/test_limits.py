@@ -7,7 +7,7 @@ import requests
 
 from chat.errors import Flooding, RateLimited
 from chat.limits import Buckets, RateLimits
-from tests.conftest import starting_workers, wait_until
+from tests.conftest import opening, starting_workers, wait_until
 from tests.test_recovery import Client
 
 
@@ -89,15 +89,8 @@ def limited(redis_server):
 
 @pytest.fixture
 def client(limited):
-    opened = []
-
-    def open_client(user=None):
-        opened.append(Client(limited.urls[0], user))
-        return opened[-1]
-
-    yield open_client
-    for one in opened:
-        one.stack.close()
+    with opening(Client) as open_any:
+        yield lambda user=None: open_any(limited.urls[0], user)
 
 
 def send(client, count):

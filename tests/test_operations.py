@@ -10,7 +10,7 @@ import uuid
 import pytest
 import redis
 
-from tests.conftest import starting_workers, wait_until
+from tests.conftest import opening, starting_workers, wait_until
 from tests.test_recovery import Client as _Client
 
 PREFIX = "operations"
@@ -51,15 +51,8 @@ def start(start_workers, prefix):
 @pytest.fixture
 def client():
     """Opens clients, which end with the test."""
-    opened = []
-
-    def open_client(*args, **kwargs):
-        opened.append(Client(*args, **kwargs))
-        return opened[-1]
-
-    yield open_client
-    for one in opened:
-        one.stack.close()
+    with opening(Client) as open_client:
+        yield open_client
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from chat.realtime.scripts import get_source
-from tests.conftest import starting_workers, wait_until
+from tests.conftest import opening, starting_workers, wait_until
 from tests.test_cli import chat
 from tests.test_recovery import Client, get_refusals
 
@@ -27,15 +27,9 @@ def two_workers(redis_server):
 
 @pytest.fixture
 def client():
-    opened = []
-
-    def open_client(*args, **kwargs):
-        opened.append(Client(*args, **kwargs))
-        return opened[-1]
-
-    yield open_client
-    for one in opened:
-        one.stack.close()
+    """Opens clients, which end with the test."""
+    with opening(Client) as open_client:
+        yield open_client
 
 
 @pytest.fixture

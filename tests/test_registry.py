@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from functools import partial
 
 import orjson
 import pytest
@@ -9,7 +10,7 @@ import redis
 
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
-from chat.realtime.scripts import get_source
+from chat.realtime.redis_client import run_script
 
 GRACE_US = 5_000_000
 
@@ -22,7 +23,7 @@ class Node:
         self.enlist()
 
     def run(self, script, keys, *args):
-        return self.client.eval(get_source(script), len(keys), *keys, *args)
+        return run_script(self.client, script, keys, args)
 
     def enlist(self):
         description = {"server": f"web-{self.name}", "address": f"host:{self.name}", "since": 1}
@@ -80,7 +81,7 @@ def client(redis_server):
 
 @pytest.fixture
 def directory(client):
-    return Directory(client.execute_command, Keys("r"))
+    return Directory(partial(run_script, client), Keys("r"))
 
 
 @pytest.fixture
@@ -231,14 +232,14 @@ def test_thousands_are_listed_page_by_page_each_once(client, directory):
             node.register([(sid, f"u{sid}") for sid in some], [], {sid: 1 for sid in some})
     answers = []
 
-    def execute(*command):
-        answers.append(command[0])
-        return client.execute_command(*command)
+    def run(*script):
+        answers.append(script[0])
+        return run_script(client, *script)
 
-    listing = Directory(execute, Keys("r")).iterate_clients()
+    listing = Directory(run, Keys("r")).iterate_clients()
     next(listing)
     assert len(answers) == 2  # the nodes, and a page of one
-    found = [(one["sid"], one["node"]) for one in Directory(execute, Keys("r")).iterate_clients()]
+    found = [(one["sid"], one["node"]) for one in Directory(run, Keys("r")).iterate_clients()]
     assert len(found) == 6000
     assert dict(found) == expected
     assert [room["clients"] for room in directory.get_rooms()] == [1] * 6000

@@ -7,7 +7,7 @@ import jwt
 import pytest
 import redis
 
-from tests.conftest import starting_workers
+from tests.conftest import opening, starting_workers
 from tests.test_recovery import Client, name
 
 SECRET = "s" * 32
@@ -22,17 +22,13 @@ def secret_workers(redis_server):
 @pytest.fixture
 def client(secret_workers):
     """Opens clients with a token that names rooms; they end with the test."""
-    opened = []
 
     def open_client(user, *rooms, worker=0, **auth):
         claims = {"sub": user, "exp": time.time() + 60} | ({"rooms": rooms} if rooms else {})
-        token = jwt.encode(claims, SECRET)
-        opened.append(Client(secret_workers.urls[worker], token=token, **auth))
-        return opened[-1]
+        return open_any(secret_workers.urls[worker], token=jwt.encode(claims, SECRET), **auth)
 
-    yield open_client
-    for one in opened:
-        one.stack.close()
+    with opening(Client) as open_any:
+        yield open_client
 
 
 @pytest.fixture

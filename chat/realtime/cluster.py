@@ -202,14 +202,10 @@ class Cluster(socketio.Server):
                 "sid": sid,
                 "user": self.get_user(sid),
                 "rooms": self.manager.get_rooms(sid, namespace),
-                "transport": "websocket" if self._is_upgraded(sid, namespace) else "polling",
+                "transport": self.transport(sid, namespace),
             }
             for sid in self._get_own(namespace, room)
         ]
-
-    def _is_upgraded(self, sid: str, namespace: str) -> bool:
-        connection = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, namespace) or "")
-        return connection is not None and connection.upgraded
 
     def _call_own(
         self, namespace: str, room: str | None, event: str, packed: list[Any], timeout: float

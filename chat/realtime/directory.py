@@ -1,12 +1,12 @@
 """The directory: who is where in the cluster, read from Redis; no node is asked, and none is waited for."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from chat.realtime.keys import Keys, name_room, split_name
-from chat.realtime.scripts import get_source
+from chat.realtime.scripts import Run
 
 _PAGE = 300
 
@@ -15,14 +15,14 @@ class Directory:
     """What the registries of all living nodes have written.
 
     Args:
-        execute: executes a Redis command: ``Commands.execute``, or ``redis.Redis.execute_command``.
+        run: runs a script: ``Commands.run``, or ``chat.realtime.redis_client.run_script`` with a client of one's own.
         keys: how things are called there.
 
     All methods raise ``redis.RedisError`` if Redis does not answer.
     """
 
-    def __init__(self, execute: Callable[..., Any], keys: Keys) -> None:
-        self._execute = execute
+    def __init__(self, run: Run, keys: Keys) -> None:
+        self._run = run
         self._keys = keys
 
     def get_nodes(self, *, node: str | None = None) -> list[dict[str, Any]]:
@@ -114,6 +114,3 @@ class Directory:
             yield from found
             if cursor == b"0":
                 return
-
-    def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        return self._execute("EVAL", get_source(script), len(keys), *keys, *arguments)

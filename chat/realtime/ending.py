@@ -1,15 +1,15 @@
 """Ending the sessions of all clients in a room, connected or away, on whichever node they are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from chat.realtime.keys import Keys
+from chat.realtime.scripts import Run
 from chat.realtime.session import get_field
 
 _AT_ONCE = 500
 
 Execute = Callable[..., Any]  # a command, to its answer
-Run = Callable[[str, Sequence[Any], Sequence[Any]], Any]  # a script by its name, its keys and arguments, to its answer
 
 
 class Ended(NamedTuple):

@@ -51,13 +51,7 @@ class Log:
         on_new_epoch: called when the log's life was found to be broken.
     """
 
-    def __init__(
-        self,
-        commands: Commands,
-        keys: Keys,
-        limits: Limits,
-        on_new_epoch: Callable[[], None],
-    ) -> None:
+    def __init__(self, commands: Commands, keys: Keys, limits: Limits, on_new_epoch: Callable[[], None]) -> None:
         self.epoch = ""
         self.newest = 0
         self.keys = keys

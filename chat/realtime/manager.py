@@ -70,7 +70,7 @@ class RedisManager(Registering, Reading, Channel):
         self.writer = Writer(own, self.log, self.follower, wait_replicas)
         self.lease = Lease(self.commands, self.keys, self.describe_node, self.on_return)
         self.registry = Registry(self.commands, self.keys, self.lease)
-        self.directory = Directory(self.commands.execute, self.keys)
+        self.directory = Directory(self.commands.run, self.keys)
         self.presence = Presence(self.commands, self.keys, self.lease, self.follower, self.tell_watchers)
         self.inboxes = Inboxes(self.commands, self.keys, self.log.limits.ttl_s)
         self.peers = Peers(self.commands, self.keys)

@@ -18,7 +18,7 @@ SESSIONS_ENDED = Counter(
 
 
 class Counts(Collector):
-    """What is counted once per message: a ``Counter`` has a lock, which costs as much as a tenth of the message."""
+    """What is counted once per message: a ``Counter`` has a lock, which costs some hundredths of the message."""
 
     def __init__(self) -> None:
         self.stored = 0

@@ -13,7 +13,6 @@ class NoRecovery:
 
     def __init__(self, manager: "Rooms") -> None:
         self._manager = manager
-        self.max_connections_per_user = 1000
 
     def split_auth(self, data: Any) -> tuple[Any, Any, Any]:
         """Return the app's part of what a client sent with CONNECT, then its pid and offset, if it has any."""

@@ -20,10 +20,8 @@ from chat.realtime.keys import Keys
 from chat.realtime.log import FORMAT, Limits, Stored
 from chat.realtime.packet import Packet, list_arguments
 from chat.realtime.peers import encode_request
-from chat.realtime.redis_client import connect, redis_errors_as_unavailable
-from chat.realtime.scripts import get_source
-
-_REPLICAS_MS = 1_000
+from chat.realtime.redis_client import connect, redis_errors_as_unavailable, run_script
+from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
 
 
 class Outside:
@@ -65,18 +63,17 @@ class Outside:
             Unavailable: Redis could not take it just now. Whether it has it is not known if the answer was lost.
         """
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
-        keys, stream = self._keys, self._keys.stream(namespace, room)
-        names = [keys.clock, keys.batch(f"outside#{secrets.token_hex(8)}"), stream, keys.room_of(stream)]
-        names += [keys.clock, keys.clock]  # it is not looked for, and needs no recipient
+        message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
+        batch_key = self._keys.batch(f"outside#{secrets.token_hex(8)}")
+        names, arguments = describe_batch(self._keys, self._limits, batch_key, [message])
         clock = (FORMAT, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
-        limits = (self._limits.length, self._limits.bytes, int(self._limits.ttl_s * 1000))
-        body = encode_body(pkt.encode_parts())
         with redis_errors_as_unavailable():
-            _, [id, nodes] = self._run("store", names, [*clock, 1, *limits, 0, 0, *body])
-            if not id:
-                raise Unavailable(f"Redis could not store it: {nodes.decode()}")
+            _, [id, nodes] = self._run("store", names, [*clock, 1, *arguments])
+            stored = decode_answer(id, nodes)
+            if isinstance(stored, Exception):
+                raise stored
             self._wait_for_replicas()
-        return Stored(int(id), nodes)
+        return stored
 
     def disconnect(self, room: str | None, namespace: str = "/") -> tuple[Ended, int]:
         """Disconnect all clients in a room, on every node; the sessions of those that are away end, too.
@@ -104,7 +101,7 @@ class Outside:
 
     def _run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         try:
-            return self._client.eval(get_source(name), len(keys), *keys, *arguments)
+            return run_script(self._client, name, keys, arguments)
         except redis.ResponseError as error:
             if "FORMAT" in str(error):
                 raise Unavailable("Redis holds what a farm of another format has stored.") from error
@@ -112,6 +109,4 @@ class Outside:
 
     def _wait_for_replicas(self) -> None:
         if self._wait_replicas:
-            reached: Any = self._client.execute_command("WAIT", self._wait_replicas, _REPLICAS_MS)
-            if reached < self._wait_replicas:
-                raise Unavailable(f"{reached} replicas have it, not {self._wait_replicas}")
+            wait_for_replicas(self._client.execute_command, self._wait_replicas)

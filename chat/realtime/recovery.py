@@ -71,7 +71,7 @@ class Recovery(NoRecovery):
         keys, namespace = self._keys, session.namespace
         session.user = self._manager.server.get_user(sid) or ""
         self._follower.wait_until_following(*(keys.stream(namespace, room) for room in session.floors))
-        newest, entries = self._sessions.write(session, self.max_connections_per_user)
+        newest, entries = self._sessions.write(session, self._manager.server.max_connections_per_user)
         if entries:
             self._follower.position.wait_until_passed(newest)
         for entry in entries:

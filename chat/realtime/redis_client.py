@@ -1,6 +1,6 @@
 """The connection to Redis: a client that fails fast, and what its failures mean to a handler."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from redis.sentinel import Sentinel
 from socketio.redis_manager import parse_redis_sentinel_url
 
 from chat.errors import Unavailable
+from chat.realtime.scripts import get_source
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
@@ -38,6 +39,11 @@ def connect(url: str) -> redis.Redis:
     sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, **options, **credentials)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(name)
     return client
+
+
+def run_script(client: redis.Redis, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    """Run the script ``name`` over a plain client, as ``Commands.run`` does over a worker's connection."""
+    return client.eval(get_source(name), len(keys), *keys, *arguments)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         self.get_user = get_user
         self.select_rooms = select_rooms
         self._admit = admit
-        self.manager.recovery.max_connections_per_user = max_connections_per_user
+        self.max_connections_per_user = max_connections_per_user
         self.on_presence = on_presence
         self.name = ""  #: HAProxy's of this worker, once a request has told it
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
@@ -237,9 +237,9 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             except (ClientError, Flooding) as error:
                 self._refuse_packet(connection, pkt, error)
                 return
-        size = pkt.size + _JOB_BYTES
         if pkt.packet_type in ACKS:
             return  # nobody waits for it
+        size = pkt.size + _JOB_BYTES
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
             connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
         elif pkt.packet_type == packet.CONNECT:

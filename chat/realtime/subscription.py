@@ -1,6 +1,5 @@
 """A connection to Redis that is subscribed to many channels, and to others at every moment."""
 
-import logging
 from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,8 +16,6 @@ from gevent.hub import Waiter
 from chat.errors import Unavailable
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.wire import Wire
-
-log = logging.getLogger(__name__)
 
 _CONFIRM_S = 3.0
 _SLICE_S = 0.004  # of a burst; then others get their turn
@@ -74,7 +71,6 @@ class Subscription:
         self._error = None
         self._replies.clear()
         self._wire = Wire(connection, self._on_reply, self._on_lost)
-        self._commands.clear()
         for event in self._confirmed.values():
             event.set()  # who waits looks again
         self._confirmed.clear()

@@ -6,7 +6,7 @@ there is nothing to be waited for but the answer.
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ from gevent.hub import Waiter
 from chat.errors import NoRecipient, Unavailable
 from chat.realtime.commands import Commands, describe_script
 from chat.realtime.follower import Follower
-from chat.realtime.log import Log, Stored
+from chat.realtime.keys import Keys
+from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.metrics import counts
 
 log = logging.getLogger(__name__)
@@ -93,10 +94,10 @@ class Writer:
         batch = self._take_batch()
         self._batch_number += 1
         try:
-            keys, arguments = self._describe([message for message, _, _ in batch])
-        except Exception as error:  # whatever it is, those who wait are told, and the next batch is written
-            log.exception("storing failed")
-            self._finish(batch, [Unavailable(f"Redis could not store it: {error}")] * len(batch))
+            messages = [message for message, _, _ in batch]
+            keys, arguments = describe_batch(self._log.keys, self._log.limits, self._batch_key, messages)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
+            self._fail(batch, error)
             return
         if self._wait_replicas or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
@@ -110,20 +111,25 @@ class Writer:
             return
         try:
             answers = self._take_note(answer)
-        except Exception as error:
-            log.exception("storing failed")
-            answers = [Unavailable(f"Redis could not store it: {error}")] * len(batch)
-        self._finish(batch, answers)
+        except Exception as error:  # noqa: BLE001
+            self._fail(batch, error)
+        else:
+            self._finish(batch, answers)
 
     def _insist(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any]) -> None:
         """Run the script, again and again while its answer is lost."""
         try:
             answers = self._execute(keys, arguments, batch[0][2])
-        except Exception as error:
-            if not isinstance(error, Unavailable | redis.RedisError):
-                log.exception("storing failed")
-            answers = [Unavailable(f"Redis could not store it: {error}")] * len(batch)
-        self._finish(batch, answers)
+        except Exception as error:  # noqa: BLE001
+            self._fail(batch, error)
+        else:
+            self._finish(batch, answers)
+
+    def _fail(self, batch: "list[_Waiting]", error: Exception) -> None:
+        """Tell whoever waits, and go on with the next batch."""
+        if not isinstance(error, Unavailable | redis.RedisError):
+            log.error("storing failed", exc_info=error)
+        self._finish(batch, [Unavailable(f"Redis could not store it: {error}")] * len(batch))
 
     def _finish(self, batch: "list[_Waiting]", answers: "Sequence[Stored | Exception]") -> None:
         """Hand each message's answer to who waits for it; go on with the next batch."""
@@ -167,7 +173,7 @@ class Writer:
         """Return what the store script says of each message."""
         epoch, *answers = answer
         counts.stored += len(answers)
-        decoded = [_decode_answer(id, nodes) for id, nodes in answers]
+        decoded = [decode_answer(id, nodes) for id, nodes in answers]
         self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
         return decoded
 
@@ -178,29 +184,37 @@ class Writer:
         """
         if life is None or self._commands.life is not life:
             raise redis.ConnectionError("another connection has written it")
-        reached = self._commands.execute("WAIT", self._wait_replicas, _REPLICAS_MS)
-        if reached < self._wait_replicas:
-            raise Unavailable(f"{reached} replicas have it, not {self._wait_replicas}")
-
-    def _describe(self, messages: list[Outgoing]) -> tuple[list[str], list[Any]]:
-        keys, limits = self._log.keys, self._log.limits
-        names = [keys.clock, self._batch_key]
-        arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000)]
-        for namespace, room, body, once, known_s, recipient in messages:
-            names += (
-                stream := keys.stream(namespace, room),
-                keys.room_of(stream),
-                keys.once(stream, once) if once else keys.clock,
-                keys.session(recipient) if recipient else keys.clock,
-            )
-            arguments += (int(known_s * 1000) if once else 0, 1 if recipient else 0, *body)
-        return names, arguments
+        wait_for_replicas(self._commands.execute, self._wait_replicas)
 
 
-def _decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
+def describe_batch(
+    keys: Keys, limits: Limits, batch_key: str, messages: Sequence[Outgoing]
+) -> tuple[list[str], list[Any]]:
+    """Return the keys of the store script for ``messages``, and its arguments behind the batch's number."""
+    names = [keys.clock, batch_key]
+    arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000)]
+    for namespace, room, body, once, known_s, recipient in messages:
+        names += (
+            stream := keys.stream(namespace, room),
+            keys.room_of(stream),
+            keys.once(stream, once) if once else keys.clock,
+            keys.session(recipient) if recipient else keys.clock,
+        )
+        arguments += (int(known_s * 1000) if once else 0, 1 if recipient else 0, *body)
+    return names, arguments
+
+
+def decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
     """Return what the store script's answer to one message means."""
     if id:
         return Stored(int(id), nodes)
     if nodes == b"recipient":
         return NoRecipient("Nobody by that id is connected.")
     return Unavailable(f"Redis could not store it: {nodes.decode()}")
+
+
+def wait_for_replicas(execute: Callable[..., Any], replicas: int) -> None:
+    """Wait until so many replicas have what the connection of ``execute`` has written. Raises ``Unavailable``."""
+    reached: int = execute("WAIT", replicas, _REPLICAS_MS)
+    if reached < replicas:
+        raise Unavailable(f"{reached} replicas have it, not {replicas}")

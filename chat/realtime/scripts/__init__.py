@@ -1,7 +1,12 @@
 """The Lua scripts that run in Redis; each says in its head what it takes and returns."""
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
+
+#: What runs a script: given its name, its keys and its arguments, it returns the answer.
+Run = Callable[[str, Sequence[Any], Sequence[Any]], Any]
 
 _SHARED = ("clock", "entries", "user_sessions", "presence")  # what the scripts have in common
 NAMES = (
