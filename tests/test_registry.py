@@ -3,14 +3,18 @@
 import random
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
+import gevent
 import orjson
 import pytest
 import redis
 
+from chat.realtime.commands import Commands
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
-from chat.realtime.redis_client import run_script
+from chat.realtime.redis_client import connect, run_script
+from chat.realtime.registry import Registry
 
 GRACE_US = 5_000_000
 
@@ -99,6 +103,41 @@ def hear(client):
             return heard
 
         yield hear
+
+
+@pytest.fixture
+def registry(redis_server, client):
+    """A node's registry, by the name ``n``, with a connection of its own."""
+    Node(client, "n")
+    commands = Commands(connect(redis_server.url))
+    commands.execute("PING")
+    yield Registry(commands, Keys("r"), SimpleNamespace(node="n", renew_soon=lambda: None))
+    commands._wire.lose(redis.ConnectionError("the test has ended"))
+
+
+def wait_for(condition):
+    with gevent.Timeout(5):
+        while not condition():
+            gevent.sleep(0.01)
+
+
+def test_a_room_whose_name_can_not_be_written_loses_no_other(registry, directory):
+    for number in range(3):
+        registry.add(f"s{number}", "/", "anna", "websocket", ["x", "\ud800", f"room{number}"])
+    wait_for(lambda: directory.get_users("x") == {"anna": 3} and len(directory.get_rooms()) == 4)
+    assert sorted(one["sid"] for one in directory.iterate_clients()) == ["s0", "s1", "s2"]
+    for number in range(3):
+        for room in ("x", "\ud800", f"room{number}"):
+            registry.leave(f"s{number}", room)
+        registry.remove(f"s{number}")
+    wait_for(lambda: directory.get_users("x") == {} and directory.get_rooms() == [])
+    assert list(directory.iterate_clients()) == []
+
+
+def test_a_script_that_redis_has_lost_is_loaded_again(registry, client, directory):
+    client.script_flush()
+    registry.add("s1", "/", "anna", "websocket", ["x"])
+    wait_for(lambda: directory.get_users("x") == {"anna": 1})
 
 
 def test_what_is_written_twice_counts_once(client, directory, hear):
