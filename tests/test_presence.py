@@ -242,6 +242,7 @@ def test_what_a_killed_worker_had_is_gone_in_time_and_announced_once(two_workers
     killed_at = time.monotonic()
     again = Client(urls[0], "back", pid=back.pid)
     assert again.sid == back.sid
+    assert {"userId": "back", "clients": 1} in node.call("w", "who", {"room": room})["users"]
     wait_until(lambda: not list(directory.iterate_clients(user="lost")), "it to be listed no more", LEASE_S + SLACK_S)
     assert time.monotonic() - killed_at < LEASE_S + SLACK_S
     users = {one["userId"]: one["clients"] for one in node.call("w", "who", {"room": room})["users"]}

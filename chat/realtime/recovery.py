@@ -173,9 +173,10 @@ class Recovery(NoRecovery):
     def _take_when_free(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
         """Take a session; if it was resumed just now, see first whether that connection has gone already."""
         until = monotonic() + _PROBE_S + _PROBE_ANSWER_S
+        max_of_user = self._manager.server.max_connections_per_user
         while True:
             try:
-                return self._sessions.take(pid, owner, namespace, is_open_here=is_open_here)
+                return self._sessions.take(pid, owner, namespace, max_of_user, is_open_here=is_open_here)
             except NotResumable as error:
                 if str(error) != "twin" or monotonic() > until:
                     raise
