@@ -195,7 +195,7 @@ def test_who_saves_its_session_when_that_is_anothers_is_disconnected_and_not_ans
 
 
 def test_a_handler_whose_client_has_gone_meanwhile_ends_without_a_traceback(site, pair):
-    a, b = pair
+    a, _ = pair
     other = Client(site.urls[0])
     gate = f"{a.sid} load"
     other.call("close_gate", gate)

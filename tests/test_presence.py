@@ -225,6 +225,23 @@ def test_a_bad_who_is_refused(two_workers, node, data, code):
     assert {"userId": "asker", "clients": 1} in node.call("a", "who", {})["users"]
 
 
+def test_who_lists_a_thousand_users_and_says_that_there_are_more(two_workers, redis_server, node, join):
+    join("m", two_workers.urls[0], "member", "many")
+    keys, name = Keys(PREFIX), "another node"
+    members = keys.members_of(name) + "/,many"
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set(keys.leases + name, "{}", px=20_000)
+        client.sadd(keys.nodes, name)
+        for count, expected in ((999, 1000), (1500, 1000)):
+            client.hset(members, mapping={f"user {n}": 1 for n in range(count)})
+            wait_until(lambda: node.call("m", "who", {"room": "many"}).get("more", False) == (count > 999), "it")
+            listed = [one["userId"] for one in node.call("m", "who", {"room": "many"})["users"]]
+            assert len(listed) == expected
+            assert listed == sorted(listed)
+        client.srem(keys.nodes, name)
+        client.delete(keys.leases + name, members)
+
+
 # Faults
 
 

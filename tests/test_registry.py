@@ -324,6 +324,20 @@ def test_what_the_registry_does_not_have_yet_is_not_taken_out(client):
     assert a.get_present("x") == {}
 
 
+def test_of_very_many_users_so_many_are_listed_each_with_all_clients(client, directory):
+    a, b = Node(client, "a"), Node(client, "b")
+    for first in range(0, 3000, 500):
+        a.register([], [("x", f"u{n}", 1) for n in range(first, first + 500)], {"x": first + 500})
+    b.register([], [("x", f"u{n}", 2) for n in range(0, 3000, 3)], {"x": 2000})
+    all_of_them = directory.get_users("x")
+    assert all_of_them == {f"u{n}": 1 if n % 3 else 3 for n in range(3000)}
+    for most in (1, 1001, 2999):
+        some = directory.get_users("x", most=most)
+        assert len(some) == most
+        assert some.items() <= all_of_them.items()
+    assert directory.get_users("x", most=3000) == all_of_them
+
+
 def test_thousands_are_listed_page_by_page_each_once(client, directory):
     nodes = [Node(client, name) for name in "abc"]
     expected = {f"s{n}": nodes[n % 3].name for n in range(6000)}
