@@ -1,4 +1,4 @@
-"""What an app has Redis remember for a while, for all nodes: that something was said, and no more than that."""
+"""What an app has Redis remember for a while, for all nodes: that something was said, or who said it first."""
 
 from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
@@ -23,6 +23,13 @@ class Notes:
         """Remember ``name`` from now on. Raises ``Unavailable``."""
         with redis_errors_as_unavailable():
             self._commands.execute("SET", self._keys.note(name), "1", "PX", self._ttl_ms)
+
+    def claim(self, name: str, who: str) -> bool:
+        """Remember ``name`` as ``who``'s, unless it is somebody's; return whether it is. Raises ``Unavailable``."""
+        key = self._keys.note(name)
+        with redis_errors_as_unavailable():
+            self._commands.execute("SET", key, who, "NX", "PX", self._ttl_ms)
+            return bool(self._commands.execute("GET", key) == who.encode())
 
     def renew(self, name: str) -> bool:
         """Return whether ``name`` is remembered; if so, its time begins anew. Raises ``Unavailable``."""
