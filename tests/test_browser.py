@@ -3,21 +3,47 @@
 import os
 import shutil
 import signal
+from functools import partial
 
 import pytest
+import redis
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import starting_farm
+from chat.auth import create_token
+from chat.realtime.directory import Directory
+from chat.realtime.keys import Keys, name_room
+from chat.realtime.redis_client import run_script
+from tests.conftest import starting_farm, wait_until
 
 pytestmark = pytest.mark.browser
 
+PREFIX = "browser"
+SECRET = "a secret of the tests, of thirty-two bytes and more"
+GRACE_S = 5.0
+# What the page's sockets hear of presence, and the sockets themselves.
+HOOK = """
+window.sockets = [];
+window.heard = [];
+let io;
+Object.defineProperty(window, "io", {
+  get: () => io,
+  set: (connect) => {
+    io = (...args) => {
+      const socket = connect(...args);
+      socket.onAny((event, data) => event === "presence" && heard.push([data.room, data.userId, data.online]));
+      sockets.push(socket);
+      return socket;
+    };
+  },
+});
+"""
 MARKUP = "<img src=x onerror=alert(1)> <b>text & more</b>"
 
 
 @pytest.fixture(scope="module")
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
-        yield start_farm(2)
+        yield start_farm(2, CHAT_PREFIX=PREFIX)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +67,13 @@ def open_page(browser: Browser, site):
     """Opens pages, each in a profile of its own; fails the test on an error in a page's console."""
     contexts, errors = [], []
 
-    def open_page(path: str, **options) -> Page:
+    def open_page(path: str, url: str = site.url, **options) -> Page:
         contexts.append(browser.new_context(**options))
+        contexts[-1].add_init_script(HOOK)
         page = contexts[-1].new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(site.url + path)
+        page.goto(url + path)
         return page
 
     yield open_page
@@ -55,8 +82,14 @@ def open_page(browser: Browser, site):
     assert errors == []
 
 
-def chat(open_page, user):
-    page = open_page(f"/?userId={user}")
+@pytest.fixture
+def directory(redis_server):
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield Directory(partial(run_script, client), Keys(PREFIX))
+
+
+def chat(open_page, user, **options):
+    page = open_page(f"/?userId={user}", **options)
     expect(page.locator("#state")).to_have_attribute("data-state", "connected")
     return page
 
@@ -64,6 +97,32 @@ def chat(open_page, user):
 def send(page, text):
     page.fill("#message-input", text)
     page.press("#message-input", "Enter")
+
+
+def join(page, room):
+    page.fill("#room-input", room)
+    page.press("#room-input", "Enter")
+    expect(page.locator("#rooms [aria-current]")).to_have_text(room)
+
+
+def expect_people(page, *names, timeout_s=5.0):
+    """Wait until these are the people whom the page lists."""
+    expect(page.locator("#people li")).to_have_text(list(names), timeout=timeout_s * 1000)
+    expect(page.locator("#people .count")).to_have_text(str(len(names)))
+
+
+def get_heard(page, room, *users):
+    return [(user, online) for where, user, online in page.evaluate("heard") if where == room and user in users]
+
+
+def lose_connection(page):
+    page.evaluate("sockets[0].io.reconnection(false); sockets[0].io.engine.close()")
+    expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
+
+
+def come_back(page):
+    page.evaluate("sockets[0].io.reconnection(true); sockets[0].connect()")
+    expect(page.locator("#state")).to_have_attribute("data-state", "connected")
 
 
 def test_the_demo_sends_a_private_message_from_one_worker_to_the_other(open_page):
@@ -117,14 +176,139 @@ def test_a_refused_message_says_why(open_page):
 def test_rooms_and_broadcast(open_page):
     anna, bob = chat(open_page, "anna-r"), chat(open_page, "bob-r")
     for page in (anna, bob):
-        page.fill("#room-input", "kitchen")
-        page.press("#room-input", "Enter")
-        expect(page.locator("#rooms")).to_contain_text("kitchen")
+        join(page, "kitchen")
     send(anna, "in the kitchen")
     expect(bob.locator("#log li.message:visible")).to_contain_text("in the kitchen")
     anna.fill("#broadcast-input", "to all")
     anna.press("#broadcast-input", "Enter")
     expect(bob.locator("#log li.broadcast")).to_contain_text("to all")
+
+
+def test_tabs_on_two_workers_are_one_user_and_a_closed_or_reloaded_one_is_no_news(open_page, site, directory):
+    """Redis announces who has gone in the order of their going: when the last one's is heard, all others' would be."""
+    wait_until(lambda: not directory.get_users("common"), "those of other tests to be gone")
+    bob, erin, carl = (chat(open_page, user) for user in ("bob-t", "erin-t", "carl-t"))
+    tabs = {}
+    for user in ("anna-t", "dan-t"):  # by HAProxy, and on the other worker's own port
+        first = chat(open_page, user)
+        other = site.workers.urls[2 - int(first.inner_text("#worker")[-2:])]
+        tabs[user] = first, chat(open_page, user, url=other)
+        expect(tabs[user][1].locator("#worker")).to_have_text("direct")
+    everybody = ("anna-t", "bob-t", "carl-t", "dan-t", "erin-t")
+    for page, user in [(bob, "bob-t"), (erin, "erin-t"), *((tab, user) for user in tabs for tab in tabs[user])]:
+        expect_people(page, f"{user} (you)", *(one for one in everybody if one != user))
+    assert {len(list(directory.iterate_clients(user=user))) for user in tabs} == {2}
+    assert get_heard(bob, "common", *everybody) == [(one, True) for one in ("erin-t", "carl-t", "anna-t", "dan-t")]
+
+    for page in (*tabs["dan-t"], tabs["anna-t"][1]):
+        page.close()
+    erin.reload()
+    expect(erin.locator("#state")).to_have_attribute("data-state", "connected")
+    wait_until(
+        lambda: directory.get_users("common") == {"anna-t": 1, "bob-t": 1, "carl-t": 1, "erin-t": 1},
+        "the tabs to be gone",
+    )
+    carl.close()
+    expect_people(bob, "bob-t (you)", "anna-t", "erin-t", timeout_s=2 * GRACE_S)
+    expect_people(tabs["anna-t"][0], "anna-t (you)", "bob-t", "erin-t")
+    assert sorted(get_heard(bob, "common", *everybody)[4:]) == [("carl-t", False), ("dan-t", False)]
+
+
+def test_whoever_is_reloading_while_a_list_is_read_is_in_it_soon(open_page, directory):
+    gina = chat(open_page, "gina-g")
+    gina.goto("about:blank")
+    wait_until(lambda: "gina-g" not in directory.get_users("common"), "her to be away")
+    hugo = chat(open_page, "hugo-g")
+    name = hugo.locator("#people li", has_text="gina-g")
+    expect(name).to_have_count(0)
+    gina.go_back()
+    expect(name).to_be_visible(timeout=2 * GRACE_S * 1000)
+    assert get_heard(hugo, "common", "gina-g") == []
+
+
+def test_a_name_in_the_list_starts_a_private_message(open_page):
+    pages = anna, bob = chat(open_page, "anna-n"), chat(open_page, "bob-n")
+    for page in pages:
+        join(page, "names")
+    expect_people(anna, "anna-n (you)", "bob-n")
+    anna.locator("#people button.name").focus()
+    anna.keyboard.press("Enter")
+    anna.keyboard.type("psst")
+    anna.keyboard.press("Enter")
+    expect(bob.locator("#log li.private:visible")).to_contain_text("psst")
+
+
+def test_the_list_is_of_the_open_room_and_others_are_watched_no_more(open_page):
+    anna, bob = chat(open_page, "anna-w"), chat(open_page, "bob-w")
+    join(anna, "first")
+    join(bob, "first")
+    expect_people(anna, "anna-w (you)", "bob-w")
+    join(anna, "second")
+    expect_people(anna, "anna-w (you)")
+    carl = chat(open_page, "carl-w")
+    join(carl, "first")
+    expect_people(bob, "bob-w (you)", "anna-w", "carl-w")
+    join(carl, "second")
+    expect_people(anna, "anna-w (you)", "carl-w")
+    assert get_heard(anna, "first", "carl-w") == []
+    anna.get_by_role("button", name="first", exact=True).click()
+    expect_people(anna, "anna-w (you)", "bob-w", "carl-w")
+
+
+@pytest.mark.parametrize("is_recovered", [True, False])
+def test_after_a_lost_connection_the_list_is_read_anew_and_kept_up_to_date(open_page, is_recovered):
+    room = f"again-{is_recovered}"
+    anna, bob = (chat(open_page, user) for user in ("anna-a", "bob-a"))
+    for page in (anna, bob):
+        join(page, room)
+    expect_people(anna, "anna-a (you)", "bob-a")
+    lose_connection(anna)
+    bob.click("#rooms .leave")
+    expect(bob.locator("#rooms li")).to_have_count(1)
+    join(chat(open_page, "carl-a"), room)
+    if not is_recovered:
+        anna.evaluate("delete sockets[0]._pid")
+    come_back(anna)
+    assert anna.evaluate("sockets[0].recovered") is is_recovered
+    expect_people(anna, "anna-a (you)", "carl-a")
+    join(chat(open_page, "dan-a"), room)
+    expect_people(anna, "anna-a (you)", "carl-a", "dan-a")
+    assert get_heard(anna, room, "dan-a") == [("dan-a", True)]
+
+
+def test_of_a_large_room_a_part_is_listed(open_page, redis_server, directory):
+    anna = chat(open_page, "anna-l")
+    join(anna, "large")
+    expect_people(anna, "anna-l (you)")
+    [client] = directory.iterate_clients(user="anna-l")
+    with redis.Redis.from_url(redis_server.url) as connection:
+        members = Keys(PREFIX).members_of(client["node"]) + name_room("/", "large")
+        assert connection.hlen(members) == 1
+        connection.hset(members, mapping={f"user-{number}": 1 for number in range(1200)})
+    anna.get_by_role("button", name="large", exact=True).click()
+    expect(anna.locator("#people .note")).to_have_text("and more")
+    expect(anna.locator("#people .count")).to_have_text("1,000+")
+    expect(anna.locator("#people li").first).to_have_text("anna-l (you)")
+
+
+def test_a_member_of_a_private_room_invites_others(open_page, redis_server, tmp_path):
+    with starting_farm(redis_server.url, tmp_path) as start_farm:
+        url = start_farm(1, CHAT_SECRET=SECRET).url
+        anna, bob = (open_page(f"/?userId={user}", url=url) for user in ("anna", "bob"))
+        for page, user, rooms in (anna, "anna", ["private:den"]), (bob, "bob", []):
+            page.fill("#token", create_token(user, SECRET, 60, rooms))
+            page.click("#connect")
+            expect(page.locator("#state")).to_have_attribute("data-state", "connected")
+        bob.fill("#room-input", "private:den")
+        bob.press("#room-input", "Enter")
+        expect(bob.locator("#log")).to_contain_text("needs an invitation")
+        expect(anna.locator("#invite-form")).to_be_hidden()
+        join(anna, "private:den")
+        anna.fill("#invite-input", "bob")
+        anna.press("#invite-input", "Enter")
+        expect(anna.locator("#log")).to_contain_text("bob may join private:den now.")
+        join(bob, "private:den")
+        expect_people(anna, "anna (you)", "bob")
 
 
 def test_the_page_comes_back_by_itself_when_its_worker_is_killed(open_page, site):
