@@ -21,6 +21,7 @@ export class People {
     this.user = "";
     this.room = "";
     this.question = null; // the newest one; answers to others are out of date
+    this.problem = ""; // why there is no answer
   }
 
   /** From now on list what this connection of `user` is told; `ask` once it is there. */
@@ -50,9 +51,10 @@ export class People {
     const question = (this.question = { early: [] }); // what changes before the answer is there
     const { ok, users, more, error } = await request(this.socket, "who", { room: this.room, watch: true });
     if (question !== this.question) return;
+    this.problem = ok ? "" : `Who is here could not be read: ${error.message}`;
     // The answer may be a moment old, so that it lacks oneself.
     if (ok) this.replace([{ userId: this.user }, ...users], more);
-    else this.show(`Who is here could not be read: ${error.message}`);
+    else this.show();
     for (const change of question.early) this.apply(change);
     question.early = null;
     if (ok) setTimeout(() => this.askAgain(question), SECOND_LOOK_MS);
@@ -106,13 +108,14 @@ export class People {
 
   clear() {
     this.question = null;
+    this.problem = "";
     this.replace([]);
   }
 
-  show(note = this.isMore ? "and more" : "") {
+  show() {
     const { size } = this.entries;
     this.count.textContent = size ? size.toLocaleString() + (this.isMore ? "+" : "") : "";
-    this.note.textContent = note;
+    this.note.textContent = this.problem || (this.isMore ? "and more" : "");
   }
 
   /** Where `user` belongs: oneself first, then by name. */
