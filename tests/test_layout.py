@@ -33,7 +33,14 @@ ALLOWED = {
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.listing": LEAVES
     | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
+    "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
+    "chat.doctor.finding": set(),
+    "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
+    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.programs", "chat.realtime.redis_client"},
+    "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
+    "chat.doctor.report": LEAVES
+    | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
+    "chat.cli": LEAVES | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
 }
 
 
