@@ -182,7 +182,7 @@ class ChatNamespace(socketio.Namespace):
         self._check_member(sid, "who", room)
         if "watch" in data:
             self._set_watched(sid, room, data["watch"])
-        users = self._manager.get_users(room, most=_MAX_USERS + 1)
+        users = self._manager.get_users(room, most=_MAX_USERS + 1, is_watched=data.get("watch", False))
         listed = [{"userId": user, "clients": users[user]} for user in sorted(users)[:_MAX_USERS]]
         return {"ok": True, "users": listed} | ({"more": True} if len(users) > _MAX_USERS else {})
 

@@ -178,6 +178,11 @@ def test_a_reload_is_no_news(two_workers, node, join):
         wait_for_presence(node, "w", user, True)
     node.close("r1")
     wait_until(lambda: all(u["userId"] != "reloader" for u in node.call("w", "who", {"room": "reload"})["users"]), "it")
+    join("late", urls[1], "late", "reload")  # will not be told that the reloader is back
+    listed = {
+        one["userId"]: one["clients"] for one in node.call("late", "who", {"room": "reload", "watch": True})["users"]
+    }
+    assert listed == {"watcher": 1, "leaver": 1, "late": 1, "reloader": 0}
     join("r2", urls[1], "reloader", "reload")
     node.close("l")
     wait_for_presence(node, "w", "leaver", True, False)  # who left later than the reload

@@ -3,9 +3,6 @@
 import { make, request } from "./connection.js";
 
 const MAX_SHOWN = 1000;
-// Whoever is back within the server's 5 s of grace is announced neither as gone nor as back, but an answer in between
-// lacks them: it is asked once more when such people are back.
-const SECOND_LOOK_MS = 6000;
 const { compare } = new Intl.Collator();
 
 export class People {
@@ -52,20 +49,10 @@ export class People {
     const { ok, users, more, error } = await request(this.socket, "who", { room: this.room, watch: true });
     if (question !== this.question) return;
     this.problem = ok ? "" : `Who is here could not be read: ${error.message}`;
-    // The answer may be a moment old, so that it lacks oneself.
-    if (ok) this.replace([{ userId: this.user }, ...users], more);
+    if (ok) this.replace(users, more);
     else this.show();
     for (const change of question.early) this.apply(change);
     question.early = null;
-    if (ok) setTimeout(() => this.askAgain(question), SECOND_LOOK_MS);
-  }
-
-  async askAgain(question) {
-    if (question !== this.question || !this.socket.connected) return;
-    const { users = [] } = await request(this.socket, "who", { room: this.room });
-    if (question !== this.question) return;
-    for (const { userId } of users) this.add(userId);
-    this.show();
   }
 
   apply({ userId, online, room }) {

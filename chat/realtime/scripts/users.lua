@@ -1,6 +1,7 @@
 -- Lists the users in a room, on the nodes that live.
--- KEYS: nodes
--- ARGV: room, what the keys of leases and of members begin with, how many at most (0: all of them)
+-- KEYS: nodes, who is leaving
+-- ARGV: room, what the keys of leases and of members begin with, how many at most (0: all of them), 1 for those as well,
+--       with 0 clients, whose going is not announced yet
 -- Returns: a list of user and clients in turn.
 
 local members, users, is_listed, most = {}, {}, {}, tonumber(ARGV[4])
@@ -20,6 +21,15 @@ for _, key in ipairs(members) do
       end
     end
   until cursor == '0' or #users == most
+end
+if ARGV[5] == '1' then
+  local start = #ARGV[1] .. ' ' .. ARGV[1]
+  for _, pair in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    local user = pair:sub(#start + 1)
+    if pair:sub(1, #start) == start and not is_listed[user] and (most == 0 or #users < most) then
+      users[#users + 1] = user
+    end
+  end
 end
 
 local answer = {}
