@@ -19,8 +19,8 @@ from chat.realtime.entry import encode_body
 from chat.realtime.keys import Keys
 from chat.realtime.log import FORMAT, Limits, Stored
 from chat.realtime.packet import Packet, list_arguments
-from chat.realtime.peers import encode_request
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable, run_script
+from chat.realtime.request import encode_request
 from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
 
 

@@ -172,10 +172,10 @@ class Writer:
         return [*self._log.clock_arguments, self._batch_number, *arguments]
 
     def _take_note(self, answer: list[Any], count: int) -> "list[Stored | Exception]":
-        """Return what the store script says of each of ``count`` messages."""
+        """Return what the store script says of each of ``count`` messages. Raises ``Unavailable``: of others."""
         epoch, *answers = answer
         if len(answers) != count:
-            raise ValueError(f"the store script answered {len(answers)} messages of {count}")
+            raise Unavailable(f"the store script answered for {len(answers)} messages, not {count}")
         counts.stored += len(answers)
         decoded = [decode_answer(id, nodes) for id, nodes in answers]
         self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
