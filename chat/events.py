@@ -59,7 +59,7 @@ class ChatNamespace(socketio.Namespace):
         """
         if not room.startswith(PRIVATE) or action != "join" or room in self.get_session(sid).get("rooms", ()):
             return True
-        return self._invitations.renew(_name_invitation(room, self.get_user(sid)))
+        return self._invitations.renew(self.get_user(sid) or "", _name_invitation(room))
 
     def identify(self, environ: dict[str, Any], auth: Any) -> str | None:
         """Return the user who owns the connection, and its session; ``None`` for a guest."""
@@ -166,7 +166,7 @@ class ChatNamespace(socketio.Namespace):
         if not is_name(data.get("userId")) or not room.startswith(PRIVATE):
             raise BadRequest(f"An object with a userId and a room is needed, whose name begins with {PRIVATE!r}.")
         self._check_member(sid, "invite", room)
-        self._invitations.add(_name_invitation(room, data["userId"]))
+        self._invitations.add(data["userId"], _name_invitation(room))
         return {"ok": True, "room": room}
 
     def on_who(self, sid: str, data: Any) -> dict[str, Any]:
@@ -278,8 +278,8 @@ def _get_room(data: Any) -> str:
     return str(data["room"])
 
 
-def _name_invitation(room: str, user: str | None) -> str:
-    return f"invitation:{room}\n{user}"  # no name has a line's end
+def _name_invitation(room: str) -> str:
+    return f"invitation:{room}"
 
 
 def _is_message_id(value: Any) -> bool:

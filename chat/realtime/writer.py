@@ -196,7 +196,7 @@ def describe_batch(
 ) -> tuple[list[str], list[Any]]:
     """Return the keys of the store script for ``messages``, and its arguments behind the batch's number."""
     names = [keys.clock, batch_key]
-    arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000)]
+    arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000), keys.users_sids]
     for namespace, room, body, once, known_s, recipient in messages:
         names += (
             stream := keys.stream(namespace, room),
