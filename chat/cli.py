@@ -147,5 +147,5 @@ def token(user: str, ttl: int, rooms: tuple[str, ...]) -> None:
     if secret is None:
         raise SettingsError("CHAT_SECRET is not set: it is the key that tokens are signed with.")
     if not auth.is_name(user):
-        raise SettingsError(f"USER must be 1 to {auth.MAX_NAME_LENGTH} characters, none of them a control character.")
+        raise SettingsError(f"USER must be {auth.NAME_RULE}.")
     click.echo(auth.create_token(user, secret, ttl, rooms))

@@ -178,6 +178,63 @@ def test_a_saved_session_is_kept_over_a_lost_connection(site, pair):
     again.stack.close()
 
 
+def take(server, sid):
+    """Give a session to another node, and tell nobody."""
+    server.hincrby(f"{{logged:0}}:session:{sid}", "generation", 1)
+
+
+def test_who_saves_its_session_when_that_is_anothers_is_disconnected_and_not_answered(site, pair, redis_server):
+    a, _ = pair
+    with redis.Redis.from_url(redis_server.url) as server:
+        take(server, a.sid)
+    a.socket.send('421["save",{"n":1}]')
+    a.get(1, "disconnect")
+    assert a.acks == {}
+    site.wait_for_line(f"event 'save' from {a.sid} is not acknowledged: the session is another connection's")
+    assert "Traceback" not in site.output
+
+
+def test_a_handler_whose_client_has_gone_meanwhile_ends_without_a_traceback(site, pair):
+    a, _ = pair
+    other = Client(site.urls[0])
+    gate = f"{a.sid} load"
+    other.call("close_gate", gate)
+    a.socket.send('421["load_late"]')
+    wait_until(lambda: other.call("is_reached", gate), "the handler")
+    again = Client(site.urls[1], pid=a.pid)
+    assert again.sid == a.sid
+    a.get(1, "disconnect")
+    other.call("open_gate", gate)
+    site.wait_for_line(f"event 'load_late' from {a.sid}, which has gone")
+    assert "Traceback" not in site.output
+    for one in (other, again):
+        one.stack.close()
+
+
+@pytest.mark.parametrize("place", ["select", "connect"])
+def test_a_client_that_comes_back_and_whose_session_is_taken_meanwhile_is_dropped(
+    site, pair, redis_server, raw_client, place
+):
+    a, _ = pair
+    other = Client(site.urls[0])
+    gate = f"{a.sid} {place}"
+    other.call("close_gate", gate)
+    a.cut()
+    raw = raw_client(site.urls[0], join=False)
+    raw.send("40" + json.dumps({"pid": a.pid}))
+    wait_until(lambda: other.call("is_reached", gate), "the handler")
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.hset(f"{{logged:0}}:session:{a.sid}", "resumed", 1)
+    again = Client(site.urls[1], pid=a.pid)
+    assert again.sid == a.sid
+    assert raw.receive() == "41"
+    other.call("open_gate", gate)
+    assert again.call("load") is None
+    assert "Traceback" not in site.output
+    for one in (other, again):
+        one.stack.close()
+
+
 def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):
     a, _ = pair
     a.call("emit", "kept", {"n": 1}, {"room": "all"})

@@ -60,12 +60,15 @@ class Shard:
         floors = [f"floor:{room}" for room in inboxes]
         return self.call("connect", keys, *self.clock(), 5000, 100, *where, *floors, *pairs)
 
-    def take(self, sid, pid="p", owner="u", node="m", is_open_here=1):
+    def take(self, sid, pid="p", owner="u", node="m", is_open_here=1, most=3):
+        keys = self.keys
         return self.call(
             "take",
-            [self.keys.clock, self.keys.session(sid)],
+            [keys.clock, keys.session(sid), keys.leaving],
             *self.clock(),
-            *(pid, owner, node, 5000, LEASES, MARKS, sid, "/", is_open_here, self.keys.users),
+            *(pid, owner, node, 5000, sid, "/", is_open_here, most, 5_000_000),
+            *(keys.sessions, LEASES, MARKS, keys.users),
+            *(keys.clients, keys.rooms_of_nodes, keys.members, keys.present),
         )
 
     def change(self, sid, *operations, node="n", generation=1):
@@ -390,12 +393,32 @@ def test_a_session_without_an_open_connection_leaves_room_for_another(full, loss
     assert (full.client.zscore(sids, "sid1") or 0) > 0 if is_away else full.client.zscore(sids, "sid1") is None
 
 
-def test_a_session_that_is_resumed_counts_again_and_is_never_refused(full):
-    full.call("renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
-    assert full.connect("next", user="anna")[3] == b""
-    assert full.take("sid1", node="n")[0] == b""
-    assert full.client.zcount(full.keys.user_sessions("/", "anna"), 0, 0) == 4
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_session_is_taken_again_whether_the_loss_of_its_connection_was_noticed_or_not(full, is_noticed):
+    full.client.set(LEASES + "m", "1")
+    if is_noticed:
+        full.call("renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
+    assert full.take("sid1")[0] == b""
+    assert full.client.zcount(full.keys.user_sessions("/", "anna"), 0, 0) == 3
     assert full.connect("late", user="anna")[3] == b"full"
+
+
+def test_who_went_away_to_connect_again_can_not_have_all_of_it_back(full):
+    for sid in ("sid0", "sid1"):
+        full.call("renew", [full.keys.session(sid)], "n", 5000, 0, full.keys.users, 1, 0)
+    for sid in ("next0", "next1"):
+        assert full.connect(sid, user="anna")[3] == b""
+    assert full.take("sid0", node="n") == [b"full"]
+    assert full.connect("late", user="anna")[3] == b"full"
+    full.change("next0", "end", "", "")
+    assert full.take("sid0", node="n")[0] == b""  # the session is still there
+    assert full.take("sid1", node="n") == [b"full"]
+
+
+def test_what_a_dead_node_held_does_not_hinder_whom_it_held(full):
+    full.client.delete(LEASES + "n")
+    full.client.set(LEASES + "m", "1")
+    assert [full.take(f"sid{number}")[0] for number in (0, 1, 2, 2)] == [b"", b"", b"", b"twin"]
 
 
 def test_a_users_sessions_are_kept_as_long_as_they_are_renewed(full):

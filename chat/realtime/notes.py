@@ -1,4 +1,4 @@
-"""What an app has Redis remember about its users for a while, for all nodes: names, and no more than that."""
+"""What an app has Redis remember for a while, for all nodes: names, about its users or as whose they are."""
 
 from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
@@ -6,7 +6,7 @@ from chat.realtime.redis_client import redis_errors_as_unavailable
 
 
 class Notes:
-    """Names that are remembered about users, each for a while.
+    """Names that are remembered for a while.
 
     Args:
         commands: the connection to where they are kept: ``RedisManager.commands``.
@@ -24,8 +24,15 @@ class Notes:
         self._note(user, name, is_new=True)
 
     def renew(self, user: str, name: str) -> bool:
-        """Return whether ``name`` is remembered; if so, its time begins anew. Raises ``Unavailable``."""
+        """Return whether ``name`` is remembered about ``user``; if so, its time begins anew. Raises ``Unavailable``."""
         return self._note(user, name, is_new=False)
+
+    def claim(self, name: str, who: str) -> bool:
+        """Remember ``name`` as ``who``'s, unless it is somebody's; return whether it is. Raises ``Unavailable``."""
+        key = self._keys.note(name)
+        with redis_errors_as_unavailable():
+            self._commands.execute("SET", key, who, "NX", "PX", self._ttl_ms)
+            return bool(self._commands.execute("GET", key) == who.encode())
 
     def _note(self, user: str, name: str, *, is_new: bool) -> bool:
         with redis_errors_as_unavailable():

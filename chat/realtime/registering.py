@@ -25,7 +25,7 @@ class Registering(Rooms):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._users: dict[tuple[str, str], tuple[dict[str, int], float]] = {}  # as read, and until when that is good
+        self._users: dict[tuple[str, str, int], tuple[dict[str, int], float]] = {}  # and until when they are good
 
     def connect(self, sid: str, namespace: str) -> str:
         super().connect(sid, namespace)
@@ -56,21 +56,22 @@ class Registering(Rooms):
         for sid in self.get_sids_of(connection.sid):
             self.registry.set_transport(sid, "websocket")
 
-    def get_users(self, room: str, namespace: str = "/") -> dict[str, int]:
+    def get_users(self, room: str, namespace: str = "/", *, most: int = 0) -> dict[str, int]:
         """Return the users in ``room`` on all nodes, each with the number of its clients there.
 
-        Raises ``Unavailable``.
+        Above 0, ``most`` is how many are enough, whichever they are. Raises ``Unavailable``.
         """
-        users, good_until = self._users.get((namespace, room), ({}, 0.0))
+        asked = namespace, room, most
+        users, good_until = self._users.get(asked, ({}, 0.0))
         start = monotonic()
         if start < good_until:
             return users
         self.registry.write()
         with redis_errors_as_unavailable():
-            users = self.directory.get_users(room, namespace=namespace)
+            users = self.directory.get_users(room, namespace=namespace, most=most)
         end = monotonic()
         self._users = {key: kept for key, kept in self._users.items() if kept[1] > end}
-        self._users[namespace, room] = users, end + _SHARE * (end - start)
+        self._users[asked] = users, end + _SHARE * (end - start)
         return users
 
     def watch(self, sid: str, room: str, namespace: str = "/") -> None:

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import orjson
 
+from chat.errors import Unavailable
+
 _FLOOR_OF_ALL = "floor"  # the field of the floor of all clients' room
 _FLOOR = "floor:"  # and a room's name: the field of its floor
 
@@ -65,6 +67,11 @@ class Session:
             "inboxes": orjson.dumps(self.inboxes),
             **{get_field(room): floor for room, floor in self.floors.items()},
         }
+
+    def check(self) -> None:
+        """Raise ``Unavailable`` if another connection has taken it, or others have ended it."""
+        if self.is_taken:
+            raise Unavailable("the session is another connection's by now, or has ended")
 
     @classmethod
     def from_fields(cls, sid: str, items: Sequence[bytes]) -> Self:

@@ -19,6 +19,7 @@ from gevent.lock import BoundedSemaphore
 from chat.errors import TooManyConnections, Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
+from chat.realtime.lease import GRACE_S
 from chat.realtime.log import Log, decode_entries
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.session import NotResumable, Session, Taken, check_refusal, get_field
@@ -215,27 +216,30 @@ class Sessions:
                     taken.append(session)
         return taken
 
-    def take(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
+    def take(self, pid: str, owner: str, namespace: str, max_of_user: int, *, is_open_here: bool) -> Session:
         """Take the session ``pid`` for a connection of this node.
 
         Args:
             pid: what the client shows.
             owner: who it is.
             namespace: what it joins.
+            max_of_user: how many connections its user may have, this one included.
             is_open_here: whether a connection of this node has the session, and is open.
 
         Raises:
-            NotResumable: there is no such session, or not for this client.
+            NotResumable: there is no such session, or not for this client, or its user has enough others.
             Unavailable: Redis is away.
         """
         keys, sid = self._keys, pid.partition(".")[0]
         who = *self._log.clock_arguments, pid, owner, self._node, self._ttl_ms
-        names = keys.leases, keys.marks
+        what = sid, namespace, int(is_open_here), max_of_user, int(GRACE_S * 1_000_000)
+        names = keys.sessions, keys.leases, keys.marks, keys.users
+        registry = keys.clients, keys.rooms_of_nodes, keys.members, keys.present
         with redis_errors_as_unavailable():
             reason, *rest = self._commands.run(
                 "take",
-                keys=[keys.clock, keys.session(sid)],
-                arguments=[*who, *names, sid, namespace, int(is_open_here), keys.users],
+                keys=[keys.clock, keys.session(sid), keys.leaving],
+                arguments=[*who, *what, *names, *registry],
             )
         if reason:
             raise NotResumable(reason.decode())

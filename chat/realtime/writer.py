@@ -16,7 +16,7 @@ import redis
 from gevent.hub import Waiter
 
 from chat.errors import NoRecipient, Unavailable
-from chat.realtime.commands import Commands, describe_script
+from chat.realtime.commands import Commands
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log, Stored
@@ -102,8 +102,8 @@ class Writer:
         if self._wait_replicas or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
         else:
-            command = describe_script("store", keys, self._add_head(arguments))
-            self._commands.ask(command, partial(self._on_answer, batch, keys, arguments))
+            on_answer = partial(self._on_answer, batch, keys, arguments)
+            self._commands.ask_script("store", keys, self._add_head(arguments), on_answer)
 
     def _on_answer(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], answer: Any) -> None:
         if isinstance(answer, redis.RedisError):  # whether it is stored is not known
