@@ -178,6 +178,25 @@ def test_a_saved_session_is_kept_over_a_lost_connection(site, pair):
     again.stack.close()
 
 
+@pytest.mark.parametrize("event", ["enter", "emit"])
+def test_a_room_whose_name_is_no_text_for_redis_is_a_fault_of_its_handler_alone(site, pair, event):
+    """What others ask for in the same turn is done."""
+    a, _ = pair
+    others = [Client(site.urls[0]) for _ in range(5)]
+    bad = ["emit", "x", 1, {"room": "\ud800"}] if event == "emit" else ["enter", a.sid, "\ud800"]
+    for number, other in enumerate(others):
+        a.socket.send(f"42{number}" + json.dumps(bad))
+        good = ["emit", "x", 1, {"room": "all"}] if event == "emit" else ["enter", other.sid, f"room {number}"]
+        other.socket.send("421" + json.dumps(good))
+    for other in others:
+        other.wait(lambda other=other: other.acks, 2)
+    a.wait(lambda: len(a.acks) == len(others))
+    assert all(answer[0]["error"]["code"] == "internal" for answer in a.acks.values())
+    for other in others:
+        other.stack.close()
+    site.lines = [line.replace("Traceback", "traceback") for line in site.lines]  # its handler's
+
+
 def take(server, sid):
     """Give a session to another node, and tell nobody."""
     server.hincrby(f"{{logged:0}}:session:{sid}", "generation", 1)

@@ -144,6 +144,14 @@ def test_a_room_whose_name_can_not_be_written_loses_no_other(registry, directory
         registry.add(f"s{number}", "/", "anna", "websocket", ["x", "\ud800", f"room{number}"])
     wait_for(lambda: directory.get_users("x") == {"anna": 3} and len(directory.get_rooms()) == 4)
     assert sorted(one["sid"] for one in directory.iterate_clients()) == ["s0", "s1", "s2"]
+    registry.add("guest", "/", None, "websocket", [])
+    wait_for(lambda: len(list(directory.iterate_clients())) == 4)
+    registry.leave("s0", "x")
+    registry.enter("guest", "\ud800")
+    wait_for(lambda: directory.get_users("x") == {"anna": 2})
+    registry.enter("s0", "x")
+    registry.leave("guest", "\ud800")
+    registry.remove("guest")
     for number in range(3):
         for room in ("x", "\ud800", f"room{number}"):
             registry.leave(f"s{number}", room)

@@ -189,8 +189,8 @@ class Registry:
         self, clients: Sequence[str], members: Sequence[tuple[str, str]], rooms: Sequence[str], error: redis.DataError
     ) -> None:
         """Write what can be sent; of the rest nobody hears but the log."""
-        if len(clients) + len(members or rooms) == 1:
-            log.error("%r can't be registered: %s", (*clients, *(members or rooms))[0], error)
+        if len(clients) + max(len(members), len(rooms)) == 1:
+            log.error("%r can't be registered: %s", (*clients, *members, *rooms)[0], error)
             return
         for sid in clients:
             self._write_these([sid], [], [])
