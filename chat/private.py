@@ -20,11 +20,11 @@ class PrivateRooms:
 
     def invite(self, room: str, user: str) -> None:
         """Let ``user`` in."""
-        self._notes.add(_name_invitation(room, user))
+        self._notes.add(user, _name_invitation(room))
 
     def is_invited(self, room: str, user: str) -> bool:
         """Return whether ``user`` is let in; if so, the time begins anew."""
-        return self._notes.renew(_name_invitation(room, user))
+        return self._notes.renew(user, _name_invitation(room))
 
     def open(self, room: str, user: str) -> bool:
         """Let ``user`` in if nobody is in there, nothing is stored, and nobody else came first within the time."""
@@ -36,5 +36,5 @@ class PrivateRooms:
         return is_first
 
 
-def _name_invitation(room: str, user: str) -> str:
-    return f"invitation:{room}\n{user}"  # no name has a line's end
+def _name_invitation(room: str) -> str:
+    return f"invitation:{room}"

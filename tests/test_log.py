@@ -285,3 +285,17 @@ def test_who_is_skipped_by_all_messages_of_a_room_that_is_trimmed_is_recovered(r
         assert "secret" not in again.names()
         for one in (again, b):
             one.stack.close()
+
+
+def test_a_batch_whose_answer_is_another_batchs_fails_alone_and_the_next_is_stored(site, pair, redis_server):
+    a, _ = pair
+    a.call("emit", "news", 1, {"room": "all"})
+    with redis.Redis.from_url(redis_server.url) as server:
+        batches = {key: int(server.get(key).split()[0]) for key in server.scan_iter("{logged:0}:batch:*")}
+        for key, number in batches.items():
+            server.set(key, f'{number + 1} ["epoch",["1",1],["2",1]]', px=60_000)
+    a.number += 1
+    a.socket.send(f"42{a.number}" + json.dumps(["emit", "news", 2, {"room": "all"}]))
+    site.wait_for_line("is not acknowledged: Redis could not store it: the store script answered for 2 messages, not 1")
+    assert a.call("emit", "news", 3, {"room": "all"}) == "done"
+    assert [args[0] for args in a.get(2, "news")] == [1, 3]

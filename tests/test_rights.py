@@ -88,10 +88,14 @@ def test_an_invitation_is_kept_for_the_historys_time(client, room, redis_server)
     insider, invited = client(name(), room), name()
     insider.call("join", {"room": room})
     insider.call("invite", {"room": room, "userId": invited})
-    key = f"{{rights:0}}:note:invitation:{room}\n{invited}"
+    key, invitation = f"{{rights:0}}:notes:{invited}", f"invitation:{room}"
     with redis.Redis.from_url(redis_server.url) as server:
         assert 86_000_000 < server.pttl(key) <= 86_400_000
-        server.delete(key)  # as when its time is over
+        assert server.zscore(key, invitation) / 1000 == pytest.approx(time.time() + 86_400, abs=20)
+        server.zadd(key, {invitation: int(time.time() * 1000) + 10_000})
+        assert client(invited).call("join", {"room": room})["ok"]
+        assert server.zscore(key, invitation) / 1000 == pytest.approx(time.time() + 86_400, abs=20)
+        server.zadd(key, {invitation: int(time.time() * 1000) - 1})
     assert get_code(client(invited).call("join", {"room": room})) == "forbidden"
 
 

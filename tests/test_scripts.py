@@ -35,7 +35,7 @@ class Shard:
             args += [known, 1 if recipient else 0, head, tail]
         self.batch += 1
         epoch, *answers = self.call(
-            "store", keys, *self.clock(fresh), number or self.batch, length, bytes, TTL_MS, *args
+            "store", keys, *self.clock(fresh), number or self.batch, length, bytes, TTL_MS, self.keys.users_sids, *args
         )
         return epoch.decode(), [(int(id), nodes) if id else nodes.decode() for id, nodes in answers]
 
@@ -285,7 +285,8 @@ def test_what_the_owner_before_still_writes_is_refused(session):
 
 def test_a_session_with_very_many_rooms_is_written_again(session):
     fields = [part for number in range(5_000) for part in (f"floor:{number}", number)]
-    session.call("restore", [session.keys.session("many")], 60_000, *fields)
+    keys = [session.keys.session("many"), session.keys.user_sessions("/", "")]
+    assert session.call("restore", keys, 60_000, "n", 1, *fields) == b""
     assert session.client.hlen(session.keys.session("many")) == 5_000
     assert session.client.pttl(session.keys.session("many")) > 50_000
 
@@ -427,6 +428,52 @@ def test_a_users_sessions_are_kept_as_long_as_they_are_renewed(full):
     full.call("renew", [full.keys.session("sid1")], "n", 7000, 1, full.keys.users, 1, 0)
     assert full.client.zrange(sids, 0, -1) == [b"sid1"]
     assert full.client.pttl(sids) > 5000
+
+
+def test_a_session_that_is_written_again_is_among_its_users(full):
+    key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
+    full.client.delete(key, sids)
+    fields = {"pid": "p", "user": "anna", "node": "n", "generation": 1}
+    pairs = [part for field in fields.items() for part in field]
+    for _ in range(2):  # by two who found that it was missing
+        assert full.call("restore", [key, sids], 7000, "n", 1, *pairs) == b""
+    assert full.client.hget(key, "pid") == b"p"
+    assert full.client.zrange(sids, 0, -1, withscores=True) == [(b"sid1", 0)]
+    assert full.client.pttl(sids) > 5000
+
+
+@pytest.mark.parametrize("reason", [b"taken", b"ended"])
+def test_a_session_that_another_has_or_that_has_ended_is_not_written_again(full, reason):
+    key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
+    full.client.hincrby(key, "generation", 1 if reason == b"taken" else -1)
+    before = full.client.hgetall(key)
+    assert full.call("restore", [key, sids], 7000, "n", 1, "data", "old", "generation", 1) == reason
+    assert full.client.hgetall(key) == before
+
+
+def test_a_users_sessions_are_kept_as_long_as_any_of_them_can_be_resumed(full):
+    key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
+    full.client.pexpire(sids, 1000)  # as when its last renewal is long ago
+    full.call("renew", [key], "n", 4000, 0, full.keys.users, 1, 0)  # its connection was lost
+    assert full.client.pttl(sids) >= full.client.pttl(key) > 3000
+    assert full.client.zscore(sids, "sid1") / 1000 == pytest.approx(time.time() + 4, abs=1)
+    full.client.pexpire(sids, 9000)
+    full.call("renew", [full.keys.session("sid2")], "n", 4000, 0, full.keys.users, 1, 0)
+    assert full.client.pttl(sids) > 8000
+    full.client.pexpire(full.keys.session("sid0"), 2000)
+    full.change("sid0", "join", "floor:a", "")
+    assert full.client.pttl(full.keys.session("sid0")) <= 2000  # a change renews neither
+
+
+def test_who_was_sent_something_is_known_by_its_user(full):
+    def get_sids():
+        return full.client.smembers(full.keys.user_sids("/", "anna"))
+
+    full.store(("sid0", "x"), ("a", "x"))
+    assert get_sids() == set()
+    full.store(("sid0", "x", "", "", 0, "sid0"), ("sid1", "x", "", "", 0, "sid1"), ("bob", "x", "", "", 0, "bob"))
+    assert get_sids() == {b"sid0", b"sid1"}
+    assert TTL_MS < full.client.pttl(full.keys.user_sids("/", "anna")) <= TTL_MS * 1.1
 
 
 def test_history_is_read_backwards_as_far_as_it_fits(shard):

@@ -192,6 +192,11 @@ class Rooms(BaseManager):
             self.callbacks.pop(sid, None)
         return callback
 
+    def forget_callback(self, sid: str, callback: Callable[..., object]) -> None:
+        """``callback`` waits for an acknowledgement by ``sid`` no longer."""
+        for id in [id for id, waiting in self.callbacks.get(sid, {}).items() if waiting is callback]:
+            self.drop_callback(sid, id)
+
     def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
         id = next(self._callback_ids)
         self.callbacks.setdefault(sid, {})[id] = callback

@@ -100,6 +100,13 @@ class Taken(Exception):
         self.session = session
 
 
+def check_refusal(session: Session, refusal: bytes) -> None:
+    """Raise ``Taken`` if that is why a script has not written ``session``."""
+    if refusal in (b"taken", b"ended"):
+        session.is_ended = refusal == b"ended"
+        raise Taken(session)
+
+
 class NotResumable(Exception):
     """The session can't be resumed; its text is why, in one word."""
 

@@ -22,7 +22,7 @@ from chat.realtime.entry import Entry
 from chat.realtime.lease import GRACE_S
 from chat.realtime.log import Log, decode_entries
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.session import NotResumable, Session, Taken, get_field
+from chat.realtime.session import NotResumable, Session, Taken, check_refusal, get_field
 from chat.settings import LEASE_S
 
 log = logging.getLogger(__name__)
@@ -209,10 +209,10 @@ class Sessions:
                 session: Session = some[answer[i]]
                 if self._sessions.get(session.sid) is not session:
                     continue
-                if answer[i + 1] == b"missing":
+                try:
+                    check_refusal(session, answer[i + 1])
                     self._restore(session)
-                else:
-                    session.is_ended = answer[i + 1] == b"ended"
+                except Taken:
                     taken.append(session)
         return taken
 
@@ -276,10 +276,11 @@ class Sessions:
         )
 
     def _restore(self, session: Session, **more: str | bytes | int) -> None:
-        """Write a session again that expired while Redis was away."""
+        """Write a session again that expired while Redis was away. Raises ``Taken``."""
         fields = {**session.get_fields(self._node), "epoch": self._log.epoch, **more}
-        arguments = [self._ttl_ms, *(part for field in fields.items() for part in field)]
-        self._commands.run("restore", [self._keys.session(session.sid)], arguments)
+        names = [self._keys.session(session.sid), self._keys.user_sessions(session.namespace, session.user)]
+        arguments = [self._ttl_ms, self._node, session.generation, *(part for one in fields.items() for part in one)]
+        check_refusal(session, self._commands.run("restore", names, arguments))
 
     def _write(self, session: Session, verb: str, field: str, value: Any) -> int:
         with redis_errors_as_unavailable():
@@ -292,9 +293,7 @@ class Sessions:
             arguments=[*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, verb, field, value],
         )
         id = self._log.see(epoch, newest)
-        if refusal in (b"taken", b"ended"):
-            session.is_ended = refusal == b"ended"
-            raise Taken(session)
+        check_refusal(session, refusal)
         if refusal == b"missing" and verb in ("join", "set") and self._sessions.get(session.sid) is session:
             self._restore(session, **{field: value or id})
         return id

@@ -1,9 +1,21 @@
--- The sessions of a user: a sorted set of sids. The score is 0 for one whose connection is believed to be open, else when
--- it expires (ms). It is looked at, and put right, when there are too many of the former.
+-- The sessions of a user: a sorted set of sids, which lives as long as any of them. The score is 0 for one whose
+-- connection is believed to be open, else when it expires (ms). It is looked at, and put right, when there are too many of
+-- the former; what has ended or expired may be in there, what can be resumed always is.
+
+local function keep_until(user_sessions, sid, score, lifetime)
+  redis.call('ZADD', user_sessions, score, sid)
+  if redis.call('PTTL', user_sessions) < tonumber(lifetime) then
+    redis.call('PEXPIRE', user_sessions, lifetime)
+  end
+end
 
 local function keep_for_user(user_sessions, sid, lifetime)
-  redis.call('ZADD', user_sessions, 0, sid)
-  redis.call('PEXPIRE', user_sessions, lifetime)
+  keep_until(user_sessions, sid, 0, lifetime)
+end
+
+-- The connection of a session was lost.
+local function keep_away_for_user(user_sessions, sid, lifetime)
+  keep_until(user_sessions, sid, text(now() / 1000 + tonumber(lifetime)), lifetime)
 end
 
 -- Returns whether a user has most sessions, or more, beside that of sid which have an open connection on a node that
