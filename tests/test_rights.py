@@ -136,6 +136,7 @@ def test_a_room_is_not_opened_again_as_long_as_somebody_is_in_there_or_something
 ):
     opener, other = open_client(name()), open_client(name(), 1)
     assert opener.call("join", {"room": room})["ok"]
+    assert opener.call("who", {"room": room})["ok"]  # what it tells is known to all workers
     if held_by == "its messages":
         assert opener.call("message", {"room": room})["ok"]
         assert opener.call("leave", {"room": room})["ok"]

@@ -86,7 +86,8 @@ class Registering(Rooms):
         if reading is None:
             reading = self._readings[asked] = AsyncResult()
             gevent.spawn(self._read_users, asked, reading)
-        return reading.get()  # type: ignore[no-any-return]
+        users: Any = reading.get()
+        return dict(users)
 
     def _read_users(self, asked: "_Asked", reading: "AsyncResult[dict[str, int]]") -> None:
         """Read for all who have asked by the time at which it begins."""

@@ -49,7 +49,8 @@ export class People {
     const { ok, users, more, error } = await request(this.socket, "who", { room: this.room, watch: true });
     if (question !== this.question) return;
     this.problem = ok ? "" : `Who is here could not be read: ${error.message}`;
-    if (ok) this.replace(users, more);
+    // Of very many users not all are told, and oneself may be missing.
+    if (ok) this.replace([{ userId: this.user }, ...users], more);
     else this.show();
     for (const change of question.early) this.apply(change);
     question.early = null;
