@@ -13,6 +13,7 @@ run: setup
 
 test: .venv/developer
 	@sh tests/install-browser.sh
+	@sh tests/install-systemd.sh
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/developer

@@ -27,7 +27,7 @@ timeout = 30  # without a sign of life from its event loop a worker is replaced
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # those signs must not wait for a disk
 worker_connections = 65_536  # per worker; gunicorn's 1,000 would leave the next client hanging
 backlog = 4096  # connections that wait while a worker is replaced
-graceful_timeout = int(settings.drain_s) + 8  # the worker itself stops a few seconds after the drain
+graceful_timeout = int(settings.drain_s) + 5  # the worker itself stops two seconds or so after the drain
 control_socket_disable = True  # its default path is shared by all masters of one user
 proc_name = "chat"
 

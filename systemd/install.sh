@@ -2,7 +2,6 @@
 # `make install`: this clone to /opt/chat, beside what runs there, which goes on until it is restarted. What fails half-way
 # has changed nothing but leftovers, which the next run takes away.
 set -eu
-cd "$(dirname "$0")/.."
 
 fail() {
     echo "install: $1" >&2
@@ -17,6 +16,7 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 PYTHON=$(command -v "$PYTHON" || echo "$PYTHON")
 
 [ "$(id -u)" = 0 ] || fail "it writes to /opt, /etc and the list of users: run it as root (sudo make install)."
+cd "$(dirname "$0")/.."
 [ -d /etc/systemd ] && command -v systemctl >/dev/null || fail "there is no systemd on this machine; see the README for others."
 [ -x "$PYTHON" ] || fail "$PYTHON is missing: apt install python3-venv."
 case $(readlink -f "$PYTHON") in

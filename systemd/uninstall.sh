@@ -11,7 +11,9 @@ UNITS=/etc/systemd/system
 if [ -d /run/systemd/system ]; then
     systemctl stop chat.target chat.service 'chat@*.service' 2>/dev/null || true
 fi
-rm -f "$UNITS"/*.wants/chat.target "$UNITS"/*.wants/chat.service "$UNITS"/chat.target.wants/chat@*.service
+for unit in chat.target chat.service "$UNITS"/chat.target.wants/*; do
+    systemctl --quiet disable "$(basename "$unit")" 2>/dev/null || true
+done
 rm -f "$UNITS/chat@.service" "$UNITS/chat.service" "$UNITS/chat.target"
 rm -f "$UNITS/chat@.service.d/10-common.conf" "$UNITS/chat.service.d/10-common.conf"
 for folder in chat.target.wants chat@.service.d chat.service.d; do

@@ -16,12 +16,12 @@ if [ "${2:-}" != inside ]; then
     before=$base/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
     mkdir "$group"
     echo $$ >"$group/cgroup.procs"
-    trap 'echo $$ >"$before/cgroup.procs"; find "$group" -depth -type d -exec rmdir {} +' EXIT
     unshare --mount --uts --ipc --cgroup --pid --fork --kill-child sh "$0" "$base/disk" inside &
     machine=$!
-    trap 'kill -KILL $machine' TERM
+    trap 'kill -KILL $machine' TERM # the machine's first process goes with it, and so do all others
     wait $machine || true
-    while kill -0 $machine 2>/dev/null; do sleep 0.05; done
+    echo $$ >"$before/cgroup.procs"
+    until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.05; done
     exit
 fi
 

@@ -21,6 +21,8 @@ class Scenario:
     recovered: Literal["all", "none", "any", "stay"]
     users: Users = field(default_factory=Users)
     env: dict[str, str] = field(default_factory=dict)
+    #: Whether each worker has a gunicorn of its own, as systemd's units have.
+    has_masters: bool = False
     #: Whether all that was acknowledged is in the log at the end; what isn't may have been stored again.
     keeps_all: bool = True
     #: What else must hold: returns what does not.
@@ -75,6 +77,11 @@ def _is_back_within_2_s(site: Site, events: list[Event], verdict: Verdict) -> st
     return "" if verdict.p99 and verdict.p99 < 2000 else f"p99 of the reconnects {verdict.p99} ms"
 
 
+def _nobody_is_away_for_2_s(site: Site, events: list[Event], verdict: Verdict) -> str:
+    longest = max((event["ms"] or 0 for event in events if event["event"] == "connect"), default=0)
+    return "" if longest < 2000 else f"somebody was away for {longest} ms"
+
+
 def _only_one_tab_stays(site: Site, events: list[Event], verdict: Verdict) -> str:
     """Of two tabs the older one is sent away by the server, for good; the other has recovered."""
     twins = [e for e in events if e["event"] == "connect" and e["client"].endswith("'")]
@@ -96,6 +103,7 @@ def _each_session_is_held_once(site: Site, events: list[Event], verdict: Verdict
 SCENARIOS = (
     Scenario(faults.kill_worker, "all", check=_is_back_within_2_s),
     Scenario(faults.drain, "all", check=_runs_disconnect_handlers_once),
+    Scenario(faults.rolling_restart, "all", Users(300, rate=0.2), has_masters=True, check=_nobody_is_away_for_2_s),
     Scenario(faults.hup, "all", check=_runs_disconnect_handlers_once),
     Scenario(faults.kill_all_workers, "all"),
     Scenario(faults.stop_worker, "stay"),
