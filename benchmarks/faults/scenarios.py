@@ -103,7 +103,7 @@ def _each_session_is_held_once(site: Site, events: list[Event], verdict: Verdict
 SCENARIOS = (
     Scenario(faults.kill_worker, "all", check=_is_back_within_2_s),
     Scenario(faults.drain, "all", check=_runs_disconnect_handlers_once),
-    Scenario(faults.rolling_restart, "all", Users(300, rate=0.2), has_masters=True, check=_nobody_is_away_for_2_s),
+    Scenario(faults.rolling_restart, "all", Users(300, rate=0.1), has_masters=True, check=_nobody_is_away_for_2_s),
     Scenario(faults.hup, "all", check=_runs_disconnect_handlers_once),
     Scenario(faults.kill_all_workers, "all"),
     Scenario(faults.stop_worker, "stay"),

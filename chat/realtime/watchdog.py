@@ -31,6 +31,7 @@ class Watchdog:
         self._address = address
         self._reported_at = 0.0
         self._is_ready = False
+        self._is_stopping = False
         self._is_well = True
 
     @classmethod
@@ -46,7 +47,8 @@ class Watchdog:
         @functools.wraps(method)
         def call() -> None:
             method()
-            if monotonic() - self._reported_at >= _REPORT_S:
+            was_stopping, self._is_stopping = self._is_stopping, not self._arbiter.LISTENERS
+            if monotonic() - self._reported_at >= _REPORT_S or self._is_stopping > was_stopping:
                 self._reported_at = monotonic()
                 self._report()
 
@@ -54,7 +56,7 @@ class Watchdog:
 
     def _report(self) -> None:
         workers = list(self._arbiter.WORKERS.items())
-        if not self._arbiter.LISTENERS:  # it is stopping
+        if self._is_stopping:
             self._say(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={_MORE_S * 1e6:.0f}")
         elif not self._is_ready and any(worker.is_confirmed for _, worker in workers):
             self._is_ready = True
