@@ -7,14 +7,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 EXTRAS ?= [embedded]
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
-.PHONY: run test lint bench faults setup install uninstall
+.PHONY: run test lint bench faults soak setup install uninstall
 run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
 test: .venv/developer
 	@sh tests/install-browser.sh
 	@sh tests/install-systemd.sh
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/developer
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -24,6 +24,9 @@ bench: .venv/bench benchmarks/node_modules/.package-lock.json
 
 faults: setup benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks.faults $(ARGS)
+
+soak: setup benchmarks/node_modules/.package-lock.json
+	@exec $(BIN)/python -m benchmarks.faults.soak $(ARGS)
 
 setup: .venv/packages node_modules/.package-lock.json
 

@@ -37,12 +37,15 @@ class Site:
     Args:
         peer: one of ``harness.PEERS``.
         folder: for logs and Redis' data; emptied first.
+        app: webfarm's; else the chat.
         has_masters: each worker has a gunicorn of its own, as systemd's units have.
         env: settings of the workers.
     """
 
-    def __init__(self, peer: str, folder: Path, *, has_masters: bool = False, **env: str) -> None:
-        self.peer, self._folder = peer, folder
+    def __init__(
+        self, peer: str, folder: Path, *, app: str = "wsgi:app", has_masters: bool = False, **env: str
+    ) -> None:
+        self.peer, self._folder, self._app = peer, folder, app
         self._has_masters = has_masters or peer != "webfarm"
         first = get_free_ports(2 + WORKERS)
         self._redis_port, haproxy_port = first, first + 1
@@ -80,7 +83,8 @@ class Site:
         """Start those that are not running."""
         gunicorn = [sys.executable, "-m", "gunicorn"]
         stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "benchmarks.faults.stock:app"]
-        argv = {"webfarm": gunicorn, "node": [find_node(), "benchmarks/faults/node.mjs"], "stock": stock}[self.peer]
+        own, node = [*gunicorn, self._app], [find_node(), "benchmarks/faults/node.mjs"]
+        argv = {"webfarm": own, "node": node, "stock": stock}[self.peer]
         for number, port in enumerate(self.ports if self._has_masters else [0]):
             if (name := f"workers-{number}") not in self._masters or not _is_alive(self._masters[name].pid):
                 self._start(name, *argv, **self._env, **({"PORT": str(port)} if port else {}))
