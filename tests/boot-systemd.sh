@@ -18,7 +18,7 @@ if [ "${2:-}" != inside ]; then
     echo $$ >"$group/cgroup.procs"
     unshare --mount --uts --ipc --cgroup --pid --fork --kill-child sh "$0" "$base/disk" inside &
     machine=$!
-    trap 'kill -KILL $machine' TERM # the machine's first process goes with it, and so do all others
+    trap 'kill -KILL $machine 2>/dev/null || true' TERM # the machine's first process goes with it, and so do all others
     wait $machine || true
     echo $$ >"$before/cgroup.procs"
     until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.05; done
