@@ -4,14 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+EXTRAS ?= [embedded]
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
-.PHONY: run test lint bench faults soak setup
+.PHONY: run test lint bench faults soak setup install uninstall
 run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
 test: .venv/developer
 	@sh tests/install-browser.sh
+	@sh tests/install-systemd.sh
 	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/developer
@@ -28,6 +30,12 @@ soak: setup benchmarks/node_modules/.package-lock.json
 
 setup: .venv/packages node_modules/.package-lock.json
 
+install:
+	@MAKE='$(MAKE)' sh systemd/install.sh
+
+uninstall:
+	@sh systemd/uninstall.sh
+
 .venv/created:
 	@command -v $(PYTHON) >/dev/null || $(call fail,Python is missing: install python3 and python3-venv.)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || $(call fail,Python 3.11 or later is needed: name one with PYTHON=python3.11.)
@@ -37,7 +45,7 @@ setup: .venv/packages node_modules/.package-lock.json
 
 .venv/packages: .venv/created setup.cfg pyproject.toml constraints.txt
 	@echo "setup: Python packages, a minute at most"
-	@$(BIN)/pip install --quiet --quiet --editable '.[embedded]' && touch $@
+	@$(BIN)/pip install --quiet --quiet --editable '.$(EXTRAS)' && touch $@
 
 .venv/developer: .venv/packages node_modules/.package-lock.json
 	@echo "setup: the tools for tests and lint"

@@ -23,9 +23,11 @@ worker_class = "chat.realtime.Worker"
 workers = 1 if settings.port else settings.workers
 bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port or settings.base_port}"
 
+timeout = 30  # without a sign of life from its event loop a worker is replaced
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # those signs must not wait for a disk
 worker_connections = 65_536  # per worker; gunicorn's 1,000 would leave the next client hanging
 backlog = 4096  # connections that wait while a worker is replaced
-graceful_timeout = int(settings.drain_s) + 8  # the worker itself stops a few seconds after the drain
+graceful_timeout = int(settings.drain_s) + 5  # the worker itself stops two seconds or so after the drain
 control_socket_disable = True  # its default path is shared by all masters of one user
 proc_name = "chat"
 
@@ -46,6 +48,7 @@ def on_starting(server):
     with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it; the limit then stays as it is
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server.worker_class.check_ports(server.cfg)
+    server.worker_class.attach_watchdog(server)
 
 
 def pre_fork(server, worker):

@@ -1,43 +1,302 @@
-"""The systemd units, as far as they can be checked without a running systemd."""
+"""The systemd units and `make install`, on a machine of their own that has really been booted."""
 
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
-from tests.conftest import ROOT
+from benchmarks.faults.crowd import Crowd, Users
+from benchmarks.faults.oracle import judge
+from chat.haproxy import parse_ranges, render
+from chat.programs import find_haproxy, find_redis
+from chat.settings import Settings
+from tests.conftest import ROOT, get_free_ports, get_status, starting_processes, wait_until
+from tests.machine import booting
 
-pytestmark = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
+SETTINGS = "/etc/chat/chat.env"
+INSTALL = ("make", "-C", "/tmp/clone", "install")
+WATCHDOG_S, TIMEOUT_S, STOP_S = 5, 4, 2  # instead of 20, 30 and 30; a stop takes longer than that
+
+# The units as they are in the repository
 
 
 @pytest.fixture
 def units(tmp_path):
     """Copies of the units with paths and a user that this machine has."""
-    for source in (ROOT / "systemd").iterdir():
-        text = source.read_text().replace("/opt/chat/.venv/bin/gunicorn", f"{sys.executable} -m gunicorn")
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze here")
+    for name in ("chat@.service", "chat.service", "chat.target"):
+        shutil.copy(ROOT / "systemd" / name, tmp_path)
+    for folder in ("chat@.service.d", "chat.service.d"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ROOT / "systemd/common.conf", tmp_path / folder / "10-common.conf")
+    for path in [*tmp_path.glob("*.service"), *tmp_path.glob("*/*.conf")]:
+        text = path.read_text().replace("/opt/chat/.venv/bin/gunicorn", f"{sys.executable} -m gunicorn")
         text = text.replace("/opt/chat", str(ROOT))
-        (tmp_path / source.name).write_text(re.sub(r"^(User|Group)=chat$", r"\1=root", text, flags=re.M))
+        path.write_text(re.sub(r"^(User|Group)=chat$", r"\1=root", text, flags=re.M))
     return tmp_path
 
 
 def analyze(folder, *args):
-    command = ["systemd-analyze", *args, "./chat@3001.service"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        ["systemd-analyze", *args], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
-def test_verify_is_clean(units):
-    done = analyze(units, "verify", "./chat.target")
+def test_systemd_finds_nothing_wrong_with_the_units(units):
+    done = analyze(units, "verify", "./chat@3001.service", "./chat.service", "./chat.target")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_hardened(units):
+@pytest.mark.parametrize("unit", ["chat@3001.service", "chat.service"])
+def test_hardened(units, unit):
     shutil.copy(units / "chat@.service", units / "chat@3001.service")
-    level = re.search(r"exposure level for .*: ([\d.]+)", analyze(units, "security", "--offline=true").stdout)
+    done = analyze(units, "security", "--offline=true", f"./{unit}")
+    level = re.search(r"exposure level for .*: ([\d.]+)", done.stdout)
     assert level and float(level[1]) <= 2.0
 
 
-def test_a_wrong_setting_is_not_tried_again():
-    """gunicorn exits with 2 for one (test_worker); the unit must know that code."""
-    assert "RestartPreventExitStatus=2\n" in (ROOT / "systemd" / "chat@.service").read_text()
+def test_the_settings_file_shows_defaults():
+    text = (ROOT / "systemd/chat.env").read_text()
+    defaults = {field.metadata["env"]: field.default for field in fields(Settings) if field.metadata}
+    shown = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, flags=re.M))
+    assert not re.search(r"^[^#\n]", text, flags=re.M)
+    assert {"CHAT_SECRET", "REDIS_URL"} <= shown.keys() <= defaults.keys()
+    for name, value in shown.items():
+        default = defaults[name]
+        default = default[0] if isinstance(default, tuple) else default
+        assert value == ("" if default is None else str(default).removesuffix(".0")), name
+
+
+# On the machine
+
+
+@pytest.fixture(scope="module")
+def machine():
+    with booting() as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module")
+def files_before(machine):
+    return list_files(machine)
+
+
+def list_files(machine):
+    """Return all paths that an installation could leave something at; the lists of users are not told by their backups."""
+    found = machine.run("find", "/etc", "/opt", "/usr/local", "/var/lib", "/srv", "/run/systemd/system")
+    users = machine.run("cut", "-d:", "-f1", "/etc/passwd", "/etc/group").splitlines()
+    return {path for path in found.splitlines() if not path.endswith("-")} | {f"user {user}" for user in users}
+
+
+@pytest.fixture(scope="module")
+def installed(machine, files_before, redis_server):
+    """The machine with `make install` done, what it said, and times that a test can wait for."""
+    machine.said = machine.run(*INSTALL)
+    machine.template = machine.run("cat", SETTINGS)
+    machine.write(SETTINGS, f"REDIS_URL={redis_server.url}\nCHAT_PREFIX='systemd'\nCHAT_DRAIN_S=1\nPORT=1\n")
+    for unit in ("chat@.service.d", "chat.service.d"):
+        options = f"WatchdogSec={WATCHDOG_S}\nTimeoutStopSec={STOP_S}\nEnvironment=GUNICORN_CMD_ARGS='--timeout={TIMEOUT_S}'\n"
+        machine.write(f"/etc/systemd/system/{unit}/override.conf", f"[Service]\n{options}")
+    machine.run("systemctl", "daemon-reload")
+    return machine
+
+
+@pytest.fixture(scope="module")
+def ports(installed):
+    """Three units that serve, as the machine's start would begin them."""
+    first = get_free_ports(3)
+    ports = [first, first + 1, first + 2]
+    installed.run("systemctl", "enable", "chat.target", *map(name, ports))
+    installed.run("systemctl", "isolate", "multi-user.target")
+    wait_until(lambda: all(map(is_ready, ports)), "the units")
+    return ports
+
+
+def name(port):
+    return f"chat@{port}.service"
+
+
+def is_ready(port):
+    return get_status(f"http://127.0.0.1:{port}/readyz") == 200
+
+
+def test_an_installation_is_complete(installed):
+    assert "systemctl enable --now chat.target chat@3001 chat@3002" in installed.said
+    assert installed.template == (ROOT / "systemd/chat.env").read_text().strip()
+    assert installed.run("stat", "-c", "%a %U %G", SETTINGS) == "640 root chat"
+    assert installed.run("sh", "-c", f"set -a; . {SETTINGS}; /opt/chat/.venv/bin/chat nodes") != ""
+    assert installed.run("readlink", "-f", "/opt/chat/.venv/bin/python").startswith("/usr/bin/python3")
+    not_roots_alone = ("(", "-not", "-user", "root", "-or", "-perm", "/022", ")", "-not", "-type", "l")
+    assert installed.run("find", "/opt/chat/", *not_roots_alone) == ""
+    assert int(installed.run("id", "-u", "chat")) < 1000
+
+
+def test_a_unit_has_started_when_it_serves(installed, ports):
+    """``systemctl start`` returns no sooner. Without settings it does not start: everybody would be believed."""
+    unit = name(ports[0])
+    installed.run("systemctl", "stop", unit)
+    assert installed.get(unit, "Result") == "success"  # it was given the time that it needed
+    installed.run("mv", SETTINGS, "/run/chat.env")
+    try:
+        assert "Assertion failed" in installed.run("systemctl", "start", unit, code=1)
+        assert f"AssertPathExists={SETTINGS} was not met" in installed.run("systemctl", "status", unit, code=3)
+    finally:
+        installed.run("mv", "/run/chat.env", SETTINGS)
+    assert not is_ready(ports[0])
+    installed.run("systemctl", "start", unit)
+    assert is_ready(ports[0])
+    for path in ("/", "/demo", "/static/chat.js", "/socket.io/socket.io.js"):
+        assert get_status(f"http://127.0.0.1:{ports[0]}{path}") == 200, path
+
+
+@pytest.fixture
+def own_unit(installed):
+    """Makes a unit beside the others, with settings of its own; it isn't started."""
+    units = []
+
+    def make_unit(settings):
+        units.append(name(get_free_ports()))
+        folder = f"/etc/systemd/system/{units[-1]}.d"
+        installed.write(f"{folder}/own.env", settings)
+        installed.write(f"{folder}/own.conf", f"[Service]\nEnvironmentFile={folder}/own.env\n")
+        installed.run("systemctl", "daemon-reload")
+        return units[-1]
+
+    yield make_unit
+    for unit in units:
+        installed.run("systemctl", "kill", "--signal=KILL", unit)
+        installed.run("systemctl", "stop", unit)
+        installed.run("rm", "-r", f"/etc/systemd/system/{unit}.d")
+    installed.run("systemctl", "daemon-reload")
+
+
+def test_frozen_and_killed_processes_are_replaced(installed, ports, own_unit):
+    """A frozen worker by its master, a frozen master by systemd, a killed one too; and by systemd a frozen worker whose
+    master can't, as it waits for that worker's end after a reload."""
+    units = [*map(name, ports), own_unit("CHAT_DRAIN_S=60")]
+    installed.run("systemctl", "start", units[3])
+    [worker], [stuck] = installed.get_workers(units[0]), installed.get_workers(units[3])
+    masters = [installed.get(unit, "MainPID") for unit in units]
+    installed.run("kill", "-STOP", worker, masters[1], stuck)
+    installed.run("kill", "-KILL", masters[2])
+    installed.run("systemctl", "reload", units[3])
+    restarts = ["0", "1", "1", "1"]
+    wait_until(lambda: worker not in installed.get_workers(units[0]), "another worker")
+    wait_until(lambda: [installed.get(unit, "NRestarts") for unit in units] == restarts, "other masters", 40)
+    wait_until(lambda: all(map(is_ready, ports)), "all to serve")
+    assert "WORKER TIMEOUT" in installed.get_journal(units[0])
+    assert "gives no sign of life" in installed.get_journal(units[3])
+    for unit in (units[1], units[3]):
+        assert "Failed with result 'watchdog'" in installed.get_journal(unit)
+
+
+def test_a_reload_replaces_the_worker_and_not_the_master(installed, ports):
+    unit = name(ports[0])
+    master, [worker] = installed.get(unit, "MainPID"), installed.get_workers(unit)
+    installed.run("systemctl", "reload", unit)
+    wait_until(lambda: installed.get_workers(unit) not in ([worker], []), "the new worker")
+    wait_until(lambda: worker not in installed.get_workers(unit), "the old one's end")
+    assert is_ready(ports[0])
+    assert installed.get(unit, "MainPID") == master
+
+
+def test_one_restart_after_the_other_loses_nothing(installed, ports, tmp_path):
+    """Under stock clients on all transports, by ``systemctl restart``: nothing lost, doubled, out of order."""
+    proxy = get_free_ports()
+    config = tmp_path / "haproxy.cfg"
+    servers = parse_ranges([f"127.0.0.1:{ports[0]}-{ports[-1]}"])
+    config.write_text(render(servers, bind=f"127.0.0.1:{proxy}", heartbeat_s=45, source_rate=0))
+    with starting_processes() as start:
+        start(find_haproxy(), "-db", "-f", str(config))
+        wait_until(lambda: is_ready(proxy), "HAProxy")
+        with Crowd(Users(count=12), [f"http://127.0.0.1:{proxy}"], tmp_path / "events.jsonl") as crowd:
+            crowd.tell("start")
+            crowd.wait_for("got", 100)
+            for port in ports:
+                installed.run("systemctl", "restart", name(port))
+            crowd.wait_for("got", 100)
+            verdict = judge(crowd.finish())
+    assert verdict.faults == {}, verdict.examples
+    assert verdict.recovered >= 12 and not verdict.not_recovered
+    for port in ports:
+        assert "timed out" not in installed.get_journal(name(port))  # while its clients were sent away
+
+
+def test_a_wrong_port_is_one_sentence_and_not_tried_again(installed):
+    unit = name(99999)
+    installed.run("systemctl", "start", unit, code=1)
+    sentences = [line for line in installed.get_journal(unit).splitlines() if line.startswith("chat:")]
+    assert sentences == ["chat: PORT has value '99999': expected a whole number from 1 to 65535."]
+    assert installed.get(unit, "ActiveState") == "failed"
+    assert installed.get(unit, "NRestarts") == "0"
+
+
+def test_a_redis_that_wants_a_password_is_one_sentence_and_the_unit_starts_after_5_s(installed, own_unit, tmp_path):
+    port = get_free_ports()
+    unit = own_unit(f"REDIS_URL=redis://127.0.0.1:{port}/0")
+    url = f"http://127.0.0.1:{re.sub(r'[^0-9]', '', unit)}"
+    with starting_processes() as start:
+        start(find_redis(), "--port", str(port), "--dir", str(tmp_path), "--save", "", "--requirepass", "secret")
+        installed.run("systemctl", "start", "--no-block", unit)
+        wait_until(lambda: "Authentication required" in installed.get_journal(unit), "the sentence")
+        assert installed.get(unit, "ActiveState") == "activating"
+        assert get_status(f"{url}/healthz") == 200
+        wait_until(lambda: installed.get(unit, "ActiveState") == "active", "the start")
+        assert get_status(f"{url}/readyz") == 503
+
+
+def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_that_runs(installed, ports):
+    before, settings = installed.run("readlink", "-f", "/opt/chat"), installed.run("cat", SETTINGS)
+    masters = [installed.get(name(port), "MainPID") for port in ports]
+    said = installed.run(*INSTALL, code=2, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="")
+    assert "the set-up failed (above); what ran before still runs." in said
+    assert installed.run("readlink", "-f", "/opt/chat") == before
+    said = installed.run(*INSTALL)
+    assert f"for unit in {' '.join(map(name, ports))}; do systemctl restart $unit; done" in said
+    after = installed.run("readlink", "-f", "/opt/chat")
+    assert after != before
+    assert installed.run("ls", "-d", before, after) == f"{before}\n{after}"  # and not what was left half-done
+    assert len(installed.run("ls", "/opt/chat-releases").split()) == 2
+    assert installed.run("cat", SETTINGS) == settings
+    assert [installed.get(name(port), "MainPID") for port in ports] == masters
+    installed.run("systemctl", "restart", name(ports[0]))
+    cwd = installed.run("readlink", f"/proc/{installed.get(name(ports[0]), 'MainPID')}/cwd")
+    assert cwd == after
+
+
+def test_one_unit_for_the_whole_machine(installed, ports):
+    """``chat.service`` and ``chat.target`` are never up together; what one had, the other can serve."""
+    with_count = f"CHAT_WORKERS=2\nCHAT_BASE_PORT={ports[0]}\n"
+    installed.write(SETTINGS, installed.run("cat", SETTINGS) + f"\n{with_count}")
+    installed.run("systemctl", "start", "chat.service")
+    assert [installed.get(unit, "ActiveState") for unit in ("chat.target", *map(name, ports))] == ["inactive"] * 4
+    wait_until(lambda: all(map(is_ready, ports[:2])), "both workers")
+    assert not is_ready(ports[2])
+    installed.run("systemctl", "start", "chat.target")
+    assert installed.get("chat.service", "ActiveState") == "inactive"
+    assert all(map(is_ready, ports))
+
+
+def test_what_was_installed_is_taken_away_but_for_the_settings(installed, ports, files_before):
+    for _ in range(2):  # the second time there is nothing to do
+        said = installed.run("make", "-C", "/tmp/clone", "uninstall")
+        assert f"{SETTINGS} stays" in said
+    drop_ins = {
+        f"/etc/systemd/system/{unit}.d{path}"
+        for unit in ("chat@.service", "chat.service")
+        for path in ("", "/override.conf")
+    }
+    assert list_files(installed) - files_before == {"/etc/chat", SETTINGS} | drop_ins
+    assert files_before <= list_files(installed)
+    assert not any(map(is_ready, ports))
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_without_root_it_is_one_sentence(machine, command):
+    script = (ROOT / f"systemd/{command}.sh").read_text()
+    said = machine.run("setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", script, code=1)
+    assert re.fullmatch(rf"{command}: it .*: run it as root \(sudo make {command}\)\.", said)

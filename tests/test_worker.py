@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from chat.programs import find_redis
-from tests.conftest import get_children, get_free_ports, get_status, is_alive, wait_until
+from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
 
 
 def get_pids(process):
@@ -65,6 +65,28 @@ def test_hup_replaces_all_workers_and_refuses_no_connection(workers):
             thread.join()
     assert set(statuses) == {200}
     assert not set(before.values()) & set(get_pids(process).values())
+
+
+def test_a_worker_whose_loop_stands_still_is_replaced_and_one_that_starts_slowly_is_not(start, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "started = pathlib.Path(__file__ + '.started')\n"
+        "if not started.exists():\n"
+        "    started.touch()\n"
+        "    time.sleep(3)\n"
+        "def app(environ, start_response):\n"
+        "    while environ['PATH_INFO'] == '/block': pass\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'']\n"
+    )
+    port = get_free_ports()
+    flags = ("--timeout", "2", "--pythonpath", f"{ROOT},{tmp_path}")
+    process = start(sys.executable, "-m", "gunicorn", *flags, "slow:app", env={"PORT": str(port)})
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: get_status(url) == 200, "the worker")
+    assert process.output.count("Booting worker") == 1
+    get_status(f"{url}/block")
+    wait_until(lambda: process.output.count("Booting worker") == 2 and get_status(url) == 200, "another worker")
 
 
 def test_workers_exit_when_the_master_is_killed(workers):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import click
 
+from benchmarks.faults.crowd import Users
 from benchmarks.faults.oracle import ZEROS
 from benchmarks.faults.run import Outcome, format_table, get_folder, run
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
@@ -82,7 +83,7 @@ def _format(peer: str, outcomes: list[Outcome]) -> str:
         machine=describe_machine(),
         date=datetime.now(UTC).date(),
         commit=get_commit(),
-        users=max((outcome.scenario.users.count for outcome in outcomes), default=0),
+        users=Users().count,
         workers=WORKERS,
         first=labels[0],
         last=labels[-1],

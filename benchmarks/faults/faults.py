@@ -33,6 +33,12 @@ def hup(site: Site, crowd: Crowd) -> None:
     crowd.wait_until_connected()
 
 
+def rolling_restart(site: Site, crowd: Crowd) -> None:
+    """300 users; each worker's systemd unit restarted, one after the other."""
+    for number in range(WORKERS):
+        site.restart_worker(number)
+
+
 def kill_all_workers(site: Site, crowd: Crowd) -> None:
     """Every worker killed at once."""
     site.kill_all_workers()

@@ -58,6 +58,7 @@ class Verdict:
     not_recovered: int = 0
     p50: float | None = None  # ms from a loss to being back
     p99: float | None = None
+    longest: float | None = None
     #: Of each kind of fault the first few.
     examples: list[str] = field(default_factory=list)
 
@@ -169,6 +170,7 @@ def judge(events: Iterable[Event]) -> Verdict:
         not_recovered=run.recovered[False],
         p50=_get_percentile(run.times, 50),
         p99=_get_percentile(run.times, 99),
+        longest=max(run.times, default=None),
         examples=[f"{ZEROS[name]}: {one}" for name, all_ in found.items() for one in all_[:_EXAMPLES]],
         **{name: len(all_) for name, all_ in found.items()},
     )

@@ -34,7 +34,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
     """Start a farm and its users, let the fault happen while they talk, and judge."""
     folder = get_folder(scenario, peer)
     users = replace(scenario.users, count=_FEW) if quick else scenario.users
-    with Site(peer, folder, **scenario.env) as site:
+    with Site(peer, folder, has_masters=scenario.has_masters, **scenario.env) as site:
         with Crowd(users, [site.url], folder / "events.jsonl") as crowd:
             crowd.tell("start")
             time.sleep(_WARM_S)

@@ -38,11 +38,15 @@ class Site:
         peer: one of ``harness.PEERS``.
         folder: for logs and Redis' data; emptied first.
         app: webfarm's; else the chat.
+        has_masters: each worker has a gunicorn of its own, as systemd's units have.
         env: settings of the workers.
     """
 
-    def __init__(self, peer: str, folder: Path, *, app: str = "wsgi:app", **env: str) -> None:
+    def __init__(
+        self, peer: str, folder: Path, *, app: str = "wsgi:app", has_masters: bool = False, **env: str
+    ) -> None:
         self.peer, self._folder, self._app = peer, folder, app
+        self._has_masters = has_masters or peer != "webfarm"
         first = get_free_ports(2 + WORKERS)
         self._redis_port, haproxy_port = first, first + 1
         self.ports = [first + 2 + number for number in range(WORKERS)]
@@ -81,7 +85,7 @@ class Site:
         stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "benchmarks.faults.stock:app"]
         own, node = [*gunicorn, self._app], [find_node(), "benchmarks/faults/node.mjs"]
         argv = {"webfarm": own, "node": node, "stock": stock}[self.peer]
-        for number, port in enumerate([0] if self.peer == "webfarm" else self.ports):
+        for number, port in enumerate(self.ports if self._has_masters else [0]):
             if (name := f"workers-{number}") not in self._masters or not _is_alive(self._masters[name].pid):
                 self._start(name, *argv, **self._env, **({"PORT": str(port)} if port else {}))
 
@@ -101,7 +105,7 @@ class Site:
     @property
     def log(self) -> str:
         """What the workers have said."""
-        return (self._folder / "workers-0.log").read_text(errors="replace")
+        return "".join(path.read_text(errors="replace") for path in self._folder.glob("workers-*.log"))
 
     def wait_until_ready(self) -> None:
         """Wait until each worker takes new clients, and HAProxy too."""
@@ -139,6 +143,14 @@ class Site:
         pid = self.get_worker(number)
         os.kill(pid, signum)
         wait_until(lambda: not _is_alive(pid), f"the end of worker {number}", timeout_s=READY_S)
+        self._start_workers()
+        self.wait_until_ready()
+
+    def restart_worker(self, number: int) -> None:
+        """End a worker that has a master of its own, and start it again once it has ended, as systemd does."""
+        master = self._masters[f"workers-{number}"].pid
+        os.kill(master, signal.SIGTERM)
+        wait_until(lambda: not _is_alive(master), f"the end of worker {number}", timeout_s=READY_S)
         self._start_workers()
         self.wait_until_ready()
 

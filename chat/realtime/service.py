@@ -21,5 +21,9 @@ class Service:
     def start(self, node: str) -> None:
         """Begin to work; ``node`` names this worker in the cluster. It may not block for long."""
 
+    def get_unready_reason(self) -> str | None:
+        """Return why this can't do its work just now, in a word, or ``None`` while it can."""
+        return None
+
     def stop(self, *, at_once: bool = False) -> None:
         """Send the clients away, if this has any of its own: spread over some time, or ``at_once``. It may block."""

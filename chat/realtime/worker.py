@@ -7,6 +7,7 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 - ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
   loaded is an error page until it is mended, not the end.
 - ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``).
+- ``run``: a worker says when it can do its work (``chat.realtime.watchdog``).
 - ``handle_exit``, ``handle_quit``: the clients are sent away before the process ends. Websockets are not in the pool
   that gunicorn waits for.
 """
@@ -16,10 +17,10 @@ import gc
 import mmap
 import os
 import socket
-import struct
 import sys
 import traceback
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any, NoReturn
 
 import gevent
@@ -27,11 +28,16 @@ import gunicorn.util
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
 from chat.realtime.http import Handler, HTTPServer
+from chat.realtime.watchdog import Watchdog
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
 _GRACE_S = 1.0  # a connection accepted just now has sent its request by then
 _START_S = 10.0
+_BOOT_S = 60.0  # beyond gunicorn's timeout, for the application to be loaded
+_CONFIRM_S = 5.0
+_POLL_S = 0.05
 _MAX_SLOTS = 1024
+_TAKEN, _SERVING, _CONFIRMED = range(3)
 
 
 class Worker(GeventWebSocketWorker):
@@ -39,8 +45,9 @@ class Worker(GeventWebSocketWorker):
 
     slot: int
     sockets: list[Any]
-    #: For each slot the number of the worker that has taken it last, and of the one that serves it: shared by all.
-    _numbers = mmap.mmap(-1, 8 * _MAX_SLOTS)
+    #: For each slot the number of the worker that has taken it last, that serves it, and that has been confirmed to:
+    #: shared by all.
+    _numbers = memoryview(mmap.mmap(-1, 3 * 4 * _MAX_SLOTS)).cast("I", (_MAX_SLOTS, 3))
     wsgi_handler = Handler
     _http: HTTPServer | None = None
     _leaving: "gevent.Greenlet[[], None] | None" = None
@@ -82,6 +89,9 @@ class Worker(GeventWebSocketWorker):
             if isinstance(address, tuple):
                 _check_port(*address[:2])
 
+    #: Makes the master report to systemd; called before it starts.
+    attach_watchdog = Watchdog.attach
+
     def take_slot(self, workers: Iterable["Worker"]) -> None:
         """Take the slot with the fewest live ``workers``, the lowest first. Called in the master.
 
@@ -93,12 +103,15 @@ class Worker(GeventWebSocketWorker):
         taken_by_new = [worker.slot for worker in others if worker.cfg is self.cfg]  # HUP makes a new cfg
         slots = range(len(self.sockets))
         self.slot = min(slots, key=lambda slot: (taken_by_new.count(slot), taken.count(slot), slot))
-        self._number = self._get_numbers()[0] + 1
-        struct.pack_into("I", self._numbers, 8 * self.slot, self._number)
+        self._number = self._numbers[self.slot, _TAKEN] + 1
+        self._numbers[self.slot, _TAKEN] = self._number
+        boots_until = monotonic() + _BOOT_S
+        os.utime(self.tmp.fileno(), (boots_until, boots_until))  # gunicorn would wait for its first sign for ever
 
-    def _get_numbers(self) -> tuple[int, int]:
-        """Return the numbers of the worker that has taken this slot last, and of the one that serves it."""
-        return struct.unpack_from("II", self._numbers, 8 * self.slot)
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether this worker does its work, or at least has lived for some seconds. For the master."""
+        return self._numbers[self.slot, _CONFIRMED] == self._number
 
     def keep_own_listener(self) -> None:
         """Close the listeners of all other slots. Called in the worker, right after the fork."""
@@ -132,6 +145,19 @@ class Worker(GeventWebSocketWorker):
         address = self.sockets[0].getsockname()
         return f"{socket.gethostname()}:{address[1] if isinstance(address, tuple) else address}"
 
+    def run(self) -> None:
+        """Serve until told to end."""
+        gevent.spawn(self._confirm)
+        super().run()
+
+    def _confirm(self) -> None:
+        from chat.realtime.service import Service
+
+        with gevent.Timeout(_CONFIRM_S, False):  # type: ignore[arg-type]
+            while any(service.get_unready_reason() for service in Service.get_all()):
+                gevent.sleep(_POLL_S)
+        self._numbers[self.slot, _CONFIRMED] = self._number
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: send the clients away, one after the other, then end."""
         if self._leaving is None:
@@ -151,9 +177,9 @@ class Worker(GeventWebSocketWorker):
         with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]
             while self._http is None or not self._http.started:  # the signal came while this worker was starting
                 gevent.sleep(0.05)
-        if self._http and self._get_numbers()[0] != self._number:
+        if self._http and self._numbers[self.slot, _TAKEN] != self._number:
             with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]
-                while self._get_numbers()[1] == self._number:
+                while self._numbers[self.slot, _SERVING] == self._number:
                     gevent.sleep(0.05)
             self._http.close()
             gevent.sleep(_GRACE_S)
@@ -168,7 +194,7 @@ class Worker(GeventWebSocketWorker):
     def server_class(self, *args: Any, **kwargs: Any) -> HTTPServer:
         """Make the HTTP server of this worker's listener."""
         self._http = HTTPServer(*args, has_access_log=bool(self.cfg.accesslog), **kwargs)
-        struct.pack_into("I", self._numbers, 8 * self.slot + 4, self._number)
+        self._numbers[self.slot, _SERVING] = self._number
         return self._http
 
 
