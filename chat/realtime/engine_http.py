@@ -17,6 +17,7 @@ from chat.realtime.clock import Deadlines
 from chat.realtime.connection import Connection
 from chat.realtime.handshake import UPGRADE, HandshakeError
 from chat.realtime.message import CLOSE, NOOP, OPEN, Message
+from chat.realtime.metrics import counts
 from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.upgrade import Upgrade
@@ -77,6 +78,7 @@ class EngineHTTP(engineio.Server):
     def _deliver(self, connection: Connection, body: bytes) -> Iterator[bytes]:
         """Yield the answer to a poll; its session ends if that can't be written."""
         polling = connection.polling
+        counts.sent_bytes += len(body)
         try:
             yield body
         except GeneratorExit:
@@ -139,6 +141,7 @@ class EngineHTTP(engineio.Server):
             return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
         sid = get_sid_prefix(environ) + self.generate_id()
         connection = self.sockets[sid] = Connection(self, sid)
+        counts.connections_opened += 1
         connection.send(Message(OPEN + self._describe(sid, transport)))
         refusal = self._trigger_event("connect", sid, environ, run_async=False)
         if refusal is not None and refusal is not True:
@@ -227,6 +230,7 @@ class EngineHTTP(engineio.Server):
         if int(environ.get("CONTENT_LENGTH") or 0) > limit:
             return None
         body: bytes = environ["wsgi.input"].read(limit + 1)
+        counts.received_bytes += len(body)
         return body if len(body) <= limit else None
 
     def _is_origin_allowed(self, environ: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from chat.errors import Unavailable
 from chat.realtime.entry import Body, Entry, decode_body, decode_offset, encode_offset, make_messages
 from chat.realtime.held import Replay
 from chat.realtime.message import Message
-from chat.realtime.metrics import SESSIONS_ENDED, SESSIONS_NOT_RESUMED, SESSIONS_RESUMED
+from chat.realtime.metrics import counts
 from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.renewal import Renewal
@@ -121,7 +121,7 @@ class Recovery(NoRecovery):
         try:
             session = self._take(pid, owner, namespace)
         except NotResumable as error:
-            SESSIONS_NOT_RESUMED.labels(str(error)).inc()
+            counts.sessions_not_resumed[str(error)] += 1
             return None
         manager, sid = self._manager, session.sid
         session.eio_sid = eio_sid
@@ -138,7 +138,7 @@ class Recovery(NoRecovery):
                 manager.inboxes.add(eio_sid, self._keys.stream(namespace, room))
             replay = self._replay(session, offset, epoch)
         except NotResumable as error:
-            SESSIONS_NOT_RESUMED.labels(str(error)).inc()
+            counts.sessions_not_resumed[str(error)] += 1
             self.end(sid, eio_sid)
             if manager.eio_sid_from_sid(sid, namespace) == eio_sid:
                 manager.disconnect(sid, namespace, ignore_queue=True)
@@ -147,7 +147,7 @@ class Recovery(NoRecovery):
         except BaseException:
             self.close(sid, eio_sid)
             raise
-        SESSIONS_RESUMED.inc()
+        counts.sessions_resumed += 1
         return sid, replay
 
     def _leave_lost_rooms(self, session: Session) -> None:
@@ -270,7 +270,7 @@ class Recovery(NoRecovery):
 
     def abandon(self, session: Session, why: str) -> None:
         """Not all can be delivered any more: the client gets nothing from beyond the hole, comes back, and is told."""
-        SESSIONS_ENDED.labels(why).inc()
+        counts.sessions_ended[why] += 1
         self._sessions.end(session)
         if session.eio_sid:
             self._manager.server.eio.disconnect(session.eio_sid)

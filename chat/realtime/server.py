@@ -37,10 +37,12 @@ from chat.realtime.keeping import Keeping
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
 from chat.realtime.message import MESSAGE, Message
+from chat.realtime.metrics import counts
 from chat.realtime.packet import Packet
 from chat.realtime.service import Service
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
+from chat.realtime.vitals import vitals
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -115,6 +117,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         """Start the manager; ``node`` names this worker in the cluster."""
         self.manager_initialized = True
         self.manager.start(node)
+        vitals.watch(self)
 
     def get_unready_reason(self) -> str | None:
         """Return why this worker takes no new clients (``draining``, ``redis``), or ``None`` while it does."""
@@ -241,6 +244,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             return  # nobody waits for it
         size = pkt.size + _JOB_BYTES
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+            counts.events_received += 1
             connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
         elif pkt.packet_type == packet.CONNECT:
             connection.enqueue(size, self._handle_connect, eio_sid, namespace, pkt.data)

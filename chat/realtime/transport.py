@@ -16,7 +16,7 @@ from engineio import packet
 from chat.realtime.connection import Connection
 from chat.realtime.engine_http import EngineHTTP
 from chat.realtime.message import MESSAGE, Message
-from chat.realtime.metrics import CLOSED_CONNECTIONS
+from chat.realtime.metrics import counts
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service
 from chat.realtime.slices import Slices, wait_a_turn
@@ -125,7 +125,7 @@ class EngineServer(EngineHTTP, Service):
 
         When thousands end at once, others get their turn in between.
         """
-        CLOSED_CONNECTIONS.labels(reason).inc()
+        counts.connections_closed[reason] += 1
         if reason == SLOW_CLIENT:
             log.warning("connection %s closed: slow client, %d bytes unread", connection.sid, self.max_outbox_bytes)
         self._closed.add((connection, reason))
