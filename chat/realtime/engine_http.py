@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import engineio
 import gevent
 
+from chat.realtime.capacity import capacity
 from chat.realtime.clock import Deadlines
 from chat.realtime.connection import Connection
 from chat.realtime.handshake import UPGRADE, HandshakeError
@@ -53,6 +54,11 @@ class EngineHTTP(engineio.Server):
     websockets: WebSockets
     pings: Deadlines[Connection]
     is_draining: bool
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many clients as this process can carry."""
+        return capacity.is_full(len(self.sockets))
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve one request, as a WSGI application does."""
@@ -136,8 +142,9 @@ class EngineHTTP(engineio.Server):
 
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         """Open a session: send OPEN, then go on as a websocket or answer the first poll."""
-        if self.is_draining:
-            body = b"This worker is stopping; please try again.\n"
+        if self.is_draining or self.is_full:
+            counts.connections_refused["draining" if self.is_draining else "full"] += 1
+            body = b"This worker is %s; please try again.\n" % (b"stopping" if self.is_draining else b"full")
             return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
         sid = get_sid_prefix(environ) + self.generate_id()
         connection = self.sockets[sid] = Connection(self, sid)

@@ -23,6 +23,9 @@ class Manager(Rooms, socketio.Manager):
     def start(self, node: str) -> None:
         """Nothing has to be started."""
 
+    def get_unready_reason(self) -> str | None:
+        return None
+
     def wait_until_ready(self, timeout_s: float) -> bool:
         return True
 

@@ -48,6 +48,7 @@ log = Throttled(logging.getLogger(__name__))
 
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
+_MAX_LAG_S = 2.0  # of the event loop, at which new clients are better off elsewhere
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
@@ -120,10 +121,16 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         vitals.watch(self)
 
     def get_unready_reason(self) -> str | None:
-        """Return why this worker takes no new clients (``draining``, ``redis``), or ``None`` while it does."""
+        """Return why this worker takes no new clients, or ``None`` while it does.
+
+        ``draining``: it stops. ``lag``: its event loop was seconds late a moment ago. ``redis``: it is cut off from
+        Redis. ``deaf``: it is not, but what is published does not come. ``full``: it can carry no more clients.
+        """
         if self.eio.is_draining:
             return "draining"
-        return None if self.manager.is_ready else "redis"
+        if vitals.lag.get_recent() > _MAX_LAG_S:  # first, as Redis has not been heard of meanwhile, either
+            return "lag"
+        return self.manager.get_unready_reason() or ("full" if self.eio.is_full else None)
 
     def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
         """Return the WSGI environment of a client's first request, without its body.
