@@ -15,6 +15,7 @@ A room is also a client's sid, and a user's where an app has rooms for its users
 stands still or dies while it is asked is missing in the result, which comes within the timeout.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
 from chat.realtime.peers import Answers, pack, unpack, unpack_arguments
 from chat.realtime.transport import EngineServer
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
 _ANSWER_S = 1.0  # for a node to answer when its clients' time is up
@@ -180,7 +183,10 @@ class Cluster(socketio.Server):
 
     def _disconnect_own(self, namespace: str, room: str | None) -> None:
         self.manager.recovery.drop_resuming(namespace, room)
-        for sid in self._get_own(namespace, room):
+        sids = self._get_own(namespace, room)
+        if sids:
+            log.info("kicked", extra={"room": room, "clients": len(sids)})
+        for sid in sids:
             self.disconnect(sid, namespace, ignore_queue=True)
 
     def _change_own(

@@ -17,6 +17,7 @@ from chat.realtime.capacity import capacity
 from chat.realtime.clock import Deadlines
 from chat.realtime.connection import Connection
 from chat.realtime.handshake import UPGRADE, HandshakeError
+from chat.realtime.journal import log_refusal
 from chat.realtime.message import CLOSE, NOOP, OPEN, Message
 from chat.realtime.metrics import counts
 from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
@@ -103,6 +104,8 @@ class EngineHTTP(engineio.Server):
 
     def _respond(self, environ: dict[str, Any]) -> Response | None:
         if not self._is_origin_allowed(environ):
+            if "sid=" not in environ.get("QUERY_STRING", ""):
+                log_refusal("origin", environ, origin=environ["HTTP_ORIGIN"])
             return _refuse((_BAD_REQUEST[0], "Not an accepted origin"))
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
@@ -143,7 +146,7 @@ class EngineHTTP(engineio.Server):
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         """Open a session: send OPEN, then go on as a websocket or answer the first poll."""
         if self.is_draining or self.is_full:
-            counts.connections_refused["draining" if self.is_draining else "full"] += 1
+            log_refusal("draining" if self.is_draining else "full", environ)
             body = b"This worker is %s; please try again.\n" % (b"stopping" if self.is_draining else b"full")
             return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
         sid = get_sid_prefix(environ) + self.generate_id()

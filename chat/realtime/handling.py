@@ -83,11 +83,11 @@ class Handling(socketio.Server):
                 self._acknowledge(eio_sid, namespace, id, answer)
         except Unavailable as error:
             counts.events_refused["unavailable"] += 1
-            log.warning("event %r from %s is not acknowledged: %s", data[0], sid, error)
+            log.warning("not acknowledged", extra={"sid": sid, "event": data[0], "reason": str(error)})
         except ClientError as error:
             self._refuse_event(eio_sid, namespace, id, error)
-        except DisconnectedError as error:
-            log.info("event %r from %s: %s", data[0], sid, error)
+        except DisconnectedError:
+            log.info("the client that was asked is gone", extra={"sid": sid, "event": data[0]})
             self._refuse_event(eio_sid, namespace, id, Internal("The client that was asked is gone."))
         except (Exception, gevent.Timeout):
             log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
@@ -102,9 +102,12 @@ class Handling(socketio.Server):
     def _refuse_packet(self, connection: Connection, pkt: Packet, error: ClientError | Flooding) -> None:
         """Answer an event that is not let through, in its turn; close who goes on, or can't be answered."""
         if isinstance(error, Flooding) or pkt.packet_type == packet.CONNECT:
-            log.warning("connection %s closed: %s", connection.sid, error)
+            log.warning("closed: rate limited", extra={"connection": connection.sid, "reason": str(error)})
             connection.close(_RATE_LIMITED)
-        elif pkt.packet_type not in ACKS and pkt.id is not None:
+            return
+        user = self._get_sender(connection.sid, pkt.namespace or "/")
+        log.info("event refused", extra={"connection": connection.sid, "user": user, "code": error.code})
+        if pkt.packet_type not in ACKS and pkt.id is not None:
             namespace = pkt.namespace or "/"
             connection.enqueue(_REFUSAL_BYTES, self._refuse_event, connection.sid, namespace, pkt.id, error)
 

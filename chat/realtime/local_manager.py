@@ -26,6 +26,9 @@ class Manager(Rooms, socketio.Manager):
     def get_unready_reason(self) -> str | None:
         return None
 
+    def get_lag(self) -> float:
+        return 0.0
+
     def wait_until_ready(self, timeout_s: float) -> bool:
         return True
 

@@ -27,6 +27,10 @@ class Readiness(BaseManager):
             return None
         return "deaf" if self.follower.position.is_deaf else "redis"
 
+    def get_lag(self) -> float:
+        """Return by how many seconds what is delivered may be behind what is stored."""
+        return self.follower.position.get_lag()
+
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait until Redis answers and all is delivered, at most ``timeout_s``; return whether that is so."""
         return self.follower.wait_until_ready(timeout_s)

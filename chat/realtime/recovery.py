@@ -113,16 +113,12 @@ class Recovery(NoRecovery):
             self.drop(session)
 
     def _on_expired(self, session: Session) -> None:
-        log.info("the session of %s has expired", session.sid)
+        log.info("session expired", extra={"sid": session.sid, "user": session.user})
         self._manager.server.disconnect(session.sid, session.namespace)
 
-    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
+    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay]:
         epoch = self._log.epoch
-        try:
-            session = self._take(pid, owner, namespace)
-        except NotResumable as error:
-            counts.sessions_not_resumed[str(error)] += 1
-            return None
+        session = self._take(pid, owner, namespace)
         manager, sid = self._manager, session.sid
         session.eio_sid = eio_sid
         own = manager.server.eio.sockets[eio_sid].session
@@ -137,17 +133,15 @@ class Recovery(NoRecovery):
             for room in session.inboxes:
                 manager.inboxes.add(eio_sid, self._keys.stream(namespace, room))
             replay = self._replay(session, offset, epoch)
-        except NotResumable as error:
-            counts.sessions_not_resumed[str(error)] += 1
+        except NotResumable:
             self.end(sid, eio_sid)
             if manager.eio_sid_from_sid(sid, namespace) == eio_sid:
                 manager.disconnect(sid, namespace, ignore_queue=True)
             own.pop(namespace, None)
-            return None
+            raise
         except BaseException:
             self.close(sid, eio_sid)
             raise
-        counts.sessions_resumed += 1
         return sid, replay
 
     def _leave_lost_rooms(self, session: Session) -> None:

@@ -33,6 +33,7 @@ from chat.realtime.connection import Connection
 from chat.realtime.engine_http import get_sid_prefix
 from chat.realtime.handling import ACKS, Handling
 from chat.realtime.joining import Joining
+from chat.realtime.journal import log_disconnect
 from chat.realtime.keeping import Keeping
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
@@ -197,6 +198,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             for message in self.encode(self.packet_class(packet.DISCONNECT, namespace=namespace)):
                 connection.send(message)  # before what is held, if it is joining
             connection.fail_calls(namespace)
+            log_disconnect(self, eio_sid, namespace, sid, "taken")
             self.manager.disconnect(sid, namespace, ignore_queue=True)
             self._unjoined.add(eio_sid)
 
@@ -217,7 +219,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
 
     def _close_if_unjoined(self, eio_sid: str) -> None:
         if eio_sid in self.environ and not self._has_joined(eio_sid):
-            log.info("connection %s closed: it joined no namespace in time", eio_sid)
+            log.info("closed: it joined no namespace in time", extra={"connection": eio_sid})
             self.eio.disconnect(eio_sid)
 
     def _has_joined(self, eio_sid: str) -> bool:
@@ -282,6 +284,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             return
         self.manager.pre_disconnect(sid, namespace)
         try:
+            log_disconnect(self, eio_sid, namespace, sid, reason)
             self._trigger_event("disconnect", namespace, sid, reason)
         except BaseException:  # whatever it is, nothing of the client stays
             log.exception("the disconnect handler of %s failed", sid)
