@@ -54,5 +54,5 @@ class Lag:
         if self._ticks % _TICKS_OF_WINDOW == 0:
             self._largest = [self._largest[1], 0.0]
         if late_s > _LATE_S:
-            log.warning("the event loop was late: a handler did not wait as gevent does", extra={"late_s": late_s})
+            log.warning("the event loop was late", extra={"late_s": round(late_s, 2)})
         self._on_tick()

@@ -75,7 +75,7 @@ class Vitals(Collector):
     def collect(self) -> Iterator[Metric]:
         clients, outbox_bytes = self._count_clients()
         yield _gauge("connections", "Engine.IO connections that are open.", clients, "transport")
-        yield _gauge("connections_max", "Connections that this worker can carry.", capacity.clients)
+        yield _gauge("max_connections", "Connections that this worker can carry.", capacity.clients)
         yield _gauge("outbox_bytes", "Bytes that wait for clients to read them.", outbox_bytes)
         server = self._server
         for name, text, value in (
