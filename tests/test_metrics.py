@@ -37,6 +37,16 @@ def test_each_metric_is_documented_once_and_each_that_is_documented_is_there():
     assert get_families() == {name: row for name, row in DOCUMENTED.items() if not is_haproxys(name)}
 
 
+def test_each_reason_that_is_there_from_the_beginning_is_documented():
+    for family in REGISTRY.collect():
+        if family.name in ("webfarm_connections_closed", "webfarm_sessions_ended", "webfarm_events_refused"):
+            assert family.samples
+        for sample in family.samples:
+            if reason := sample.labels.get("reason") or sample.labels.get("code"):
+                row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{sample.name}`"))
+                assert f"`{reason}`" in row
+
+
 def test_names_follow_prometheus_conventions():
     for name, (kind, _) in get_families().items():
         assert name.endswith("_total") == (kind == "counter")
@@ -123,7 +133,9 @@ def get_values(url):
     """Return the samples of /metrics: by name, or by name and its label's value."""
     families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=5).text)
     samples = [sample for family in families for sample in family.samples]
-    return {(sample.name, *sample.labels.values()) if sample.labels else sample.name: sample.value for sample in samples}
+    return {
+        (sample.name, *sample.labels.values()) if sample.labels else sample.name: sample.value for sample in samples
+    }
 
 
 @pytest.fixture(scope="module")

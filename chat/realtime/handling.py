@@ -110,6 +110,8 @@ class Handling(socketio.Server):
         if pkt.packet_type not in ACKS and pkt.id is not None:
             namespace = pkt.namespace or "/"
             connection.enqueue(_REFUSAL_BYTES, self._refuse_event, connection.sid, namespace, pkt.id, error)
+        else:
+            counts.events_refused[error.code] += 1
 
     def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:
         counts.events_refused[error.code] += 1

@@ -17,6 +17,31 @@ _INFINITY = "+Inf"
 # From what a message costs to what nobody waits for.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
+# What is known beforehand is there from the beginning, as 0: of a series that begins with 1 no increase is seen.
+_CLOSED = (
+    "client disconnect",
+    "server disconnect",
+    "transport close",
+    "transport error",
+    "ping timeout",
+    "slow client",
+    "rate limited",
+)
+_REFUSED = (
+    "full",
+    "draining",
+    "origin",
+    "descriptors",
+    "too_many_connections",
+    "invalid_namespace",
+    "already_connected",
+    "too_many_namespaces",
+    "refused",
+)
+_EVENTS_REFUSED = ("internal", "unavailable")
+_NOT_RESUMED = ("unknown", "foreign", "expired", "twin", "incomplete", "too_much", "epoch", "offset")
+_ENDED = ("incomplete", "epoch")
+
 
 class Histogram:
     """Seconds in buckets.
@@ -71,10 +96,10 @@ class Counts(Collector):
 
     def __init__(self) -> None:
         self.connections_opened = 0
-        self.connections_closed: Counter[str] = Counter()
-        self.connections_refused: Counter[str] = Counter()
+        self.connections_closed = Counter(dict.fromkeys(_CLOSED, 0))
+        self.connections_refused = Counter(dict.fromkeys(_REFUSED, 0))
         self.events_received = 0
-        self.events_refused: Counter[str] = Counter()
+        self.events_refused = Counter(dict.fromkeys(_EVENTS_REFUSED, 0))
         self.events_emitted = 0
         self.deliveries = 0
         self.received_bytes = 0
@@ -86,8 +111,8 @@ class Counts(Collector):
         self.gaps = 0
         self.gap_messages = 0
         self.sessions_resumed = 0
-        self.sessions_not_resumed: Counter[str] = Counter()
-        self.sessions_ended: Counter[str] = Counter()
+        self.sessions_not_resumed = Counter(dict.fromkeys(_NOT_RESUMED, 0))
+        self.sessions_ended = Counter(dict.fromkeys(_ENDED, 0))
         self.redis_losses = 0
 
     def collect(self) -> Iterator[Metric]:
