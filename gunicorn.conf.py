@@ -10,6 +10,7 @@ import resource
 import sys
 
 from chat.errors import SettingsError
+from chat.logs import set_node
 from chat.settings import Settings
 
 try:
@@ -25,7 +26,7 @@ bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{sett
 
 timeout = 30  # without a sign of life from its event loop a worker is replaced
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # those signs must not wait for a disk
-worker_connections = 65_536  # per worker; gunicorn's 1,000 would leave the next client hanging
+worker_connections = 65_536  # clients per worker; as many as open files allow where that is less
 backlog = 4096  # connections that wait while a worker is replaced
 graceful_timeout = int(settings.drain_s) + 5  # the worker itself stops two seconds or so after the drain
 control_socket_disable = True  # its default path is shared by all masters of one user
@@ -59,6 +60,7 @@ def pre_fork(server, worker):
 def post_fork(server, worker):
     """Keep the slot's own listener, close the others."""
     worker.keep_own_listener()
+    set_node(worker.node)
 
 
 _packets = "INFO" if settings.log_level == "debug" else "WARNING"
@@ -66,11 +68,8 @@ logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "fmt": ["asctime", "levelname", "name", "message", "process"],
-        },
+        "text": {"()": "chat.logs.TextFormatter"},
+        "json": {"()": "chat.logs.JSONFormatter"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}},
     "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},

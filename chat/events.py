@@ -12,8 +12,6 @@ a ``ClientError`` of ``chat.errors``. An event of one's own takes a method::
 
 import hashlib
 import inspect
-import logging
-import os
 import time
 from typing import Any
 
@@ -23,11 +21,8 @@ from chat.arguments import get_page, get_recipient, get_room
 from chat.auth import Identity, authenticate, create_guest, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
 from chat.private import PRIVATE, PrivateRooms
-from chat.realtime import MESSAGE_ID, RedisManager, Stored, Throttled
+from chat.realtime import MESSAGE_ID, RedisManager, Stored
 from chat.settings import Settings
-
-log = logging.getLogger(__name__)
-refusals = Throttled(log)
 
 COMMON_ROOM = "common"
 EVERYBODY = "*"
@@ -71,7 +66,6 @@ class ChatNamespace(socketio.Namespace):
         try:
             identity = environ[_IDENTITY] = authenticate(environ, auth, self._settings.secret)
         except ClientError as error:
-            refusals.info("connect refused node=%s pid=%d reason=%s", self._manager.node, os.getpid(), error)
             raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
         return identity.user
 
@@ -80,8 +74,7 @@ class ChatNamespace(socketio.Namespace):
         identity: Identity = environ.pop(_IDENTITY)
         if identity.expires_at is not None:
             self.server.expire_session(sid, identity.expires_at)
-        is_recovered = self.server.is_recovered(sid)
-        if not is_recovered:
+        if not self.server.is_recovered(sid):
             user = self._manager.get_owner(sid) or create_guest()
             self.save_session(sid, {"user": user, "rooms": identity.rooms} if identity.rooms else {"user": user})
             self.server.enter_inbox(sid, get_user_room(user))
@@ -89,15 +82,6 @@ class ChatNamespace(socketio.Namespace):
                 self.enter_room(sid, room)
         for room in self.get_session(sid).get("watched", ()):  # of one that is back
             self._manager.watch(sid, room)
-        log.info(
-            "connect sid=%s user=%r node=%s pid=%d address=%s recovered=%s",
-            sid,
-            self.get_user(sid),
-            self._manager.node,
-            os.getpid(),
-            environ.get("REMOTE_ADDR"),
-            str(is_recovered).lower(),
-        )
 
     def select_rooms(self, sid: str, environ: dict[str, Any], rooms: list[str]) -> list[str]:
         """A client is back, with the token that it has now: return those of its rooms where it may still be."""
@@ -107,8 +91,7 @@ class ChatNamespace(socketio.Namespace):
         return [room for room in rooms if room in (COMMON_ROOM, EVERYBODY) or self.may(sid, "join", room)]
 
     def on_disconnect(self, sid: str, reason: str) -> None:
-        user, node = self.get_user(sid), self._manager.node
-        log.info("disconnect sid=%s user=%r node=%s pid=%d reason=%r", sid, user, node, os.getpid(), reason)
+        """A client has left, or its connection was lost: then it may be back soon, on another worker."""
 
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""

@@ -251,7 +251,7 @@ class Workers(Process):
     def close(self) -> None:
         """End it; fail if something was left to a traceback."""
         super().close()
-        tracebacks = [i for i, line in enumerate(self.lines) if line.startswith("Traceback")]
+        tracebacks = [i for i, line in enumerate(self.lines) if line.lstrip().startswith("Traceback")]
         if tracebacks:
             pytest.fail("\n".join(["a worker's log has a traceback:", *self.lines[tracebacks[0] - 1 :][:40]]))
 

@@ -116,7 +116,7 @@ class Watch:
         wait_until(lambda: self.count_descriptors() <= self.descriptors, "the offenders' descriptors to be closed")
         assert self.get_kilobytes("VmRSS") < self.kilobytes + 60 * 1024
         assert self.get_kilobytes("VmHWM") < self.kilobytes + 150 * 1024
-        assert not [line for line in lines if line.startswith("Traceback")]
+        assert not [line for line in lines if line.lstrip().startswith("Traceback")]
 
 
 @pytest.fixture(scope="module")

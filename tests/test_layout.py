@@ -16,6 +16,7 @@ ALLOWED = {
     "chat.__main__": {"chat.cli"},
     "chat.settings": {"chat.errors"},
     "chat.errors": set(),
+    "chat.logs": set(),
     "chat.auth": LEAVES,
     "chat.haproxy": LEAVES,
     "chat.limits": LEAVES,

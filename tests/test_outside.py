@@ -208,7 +208,7 @@ def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, 
         script = server.eval(get_source("end"), 1, f"{{deaf:0}}:session:{a.sid}", "/", "floor:user:anna")
     assert script == [1]
     disconnected(a)
-    site.wait_for_line(f"disconnect sid={a.sid} user='anna'")
+    site.wait_for_line(f"disconnect sid={a.sid} user=anna")
 
 
 def test_whose_session_was_ended_joins_no_room_any_more(two_workers, client, redis_server):

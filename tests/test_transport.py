@@ -116,7 +116,7 @@ class Engine(Example):
         """End it. Its handlers fail as they were told, so tracebacks are no fault."""
         self.kill()
         self.wait()
-        self.lines = [line for line in self.lines if not line.startswith("Traceback")]
+        self.lines = [line for line in self.lines if not line.lstrip().startswith("Traceback")]
         super().close()
 
 

@@ -119,7 +119,7 @@ class Site:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:
                 for reason, count in _NOT_RESUMED.findall(answer.read().decode()):
                     reasons[reason] += int(float(count))
-        return dict(reasons)
+        return dict(+reasons)
 
     # Workers
 

@@ -16,6 +16,7 @@ that stands still, dies while it is asked or is just connecting to Redis is miss
 the timeout.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
 from chat.realtime.peers import Answers, pack, unpack, unpack_arguments
 from chat.realtime.transport import EngineServer
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
 _ANSWER_S = 1.0  # for a node to answer when its clients' time is up
@@ -181,8 +184,10 @@ class Cluster(socketio.Server):
 
     def _disconnect_own(self, namespace: str, room: str | None) -> None:
         self.manager.recovery.drop_resuming(namespace, room)
-        disconnect = partial(self.disconnect, namespace=namespace, ignore_queue=True)
-        Pool(_AT_ONCE).map(disconnect, self._get_own(namespace, room))
+        sids = self._get_own(namespace, room)
+        if sids:
+            log.info("kicked", extra={"room": room, "clients": len(sids)})
+        Pool(_AT_ONCE).map(partial(self.disconnect, namespace=namespace, ignore_queue=True), sids)
 
     def _change_own(
         self, change: Callable[[str, str, str], Any], namespace: str, members_of: str | None, room: str

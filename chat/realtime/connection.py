@@ -211,7 +211,7 @@ class Connection(Jobs):
     def refuse(self, why: str) -> None:
         """Close the connection, as its client broke the protocol."""
         if not self.closed:
-            log.info("connection %s closed: %s", self.sid, why)
+            log.info("closed: it broke the protocol", extra={"connection": self.sid, "reason": why})
             self.close(self.server.reason.TRANSPORT_ERROR)
 
     def close(self, reason: str) -> None:

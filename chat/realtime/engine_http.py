@@ -13,10 +13,13 @@ from urllib.parse import parse_qs
 import engineio
 import gevent
 
+from chat.realtime.capacity import capacity
 from chat.realtime.clock import Deadlines
 from chat.realtime.connection import Connection
 from chat.realtime.handshake import UPGRADE, HandshakeError
+from chat.realtime.journal import log_refusal
 from chat.realtime.message import CLOSE, NOOP, OPEN, Message
+from chat.realtime.metrics import counts
 from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
 from chat.realtime.slices import wait_a_turn
 from chat.realtime.upgrade import Upgrade
@@ -53,6 +56,11 @@ class EngineHTTP(engineio.Server):
     pings: Deadlines[Connection]
     is_draining: bool
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many clients as this process can carry."""
+        return capacity.is_full(len(self.sockets))
+
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve one request, as a WSGI application does."""
         try:
@@ -77,6 +85,7 @@ class EngineHTTP(engineio.Server):
     def _deliver(self, connection: Connection, body: bytes) -> Iterator[bytes]:
         """Yield the answer to a poll; its session ends if that can't be written."""
         polling = connection.polling
+        counts.sent_bytes += len(body)
         try:
             yield body
         except GeneratorExit:
@@ -95,6 +104,8 @@ class EngineHTTP(engineio.Server):
 
     def _respond(self, environ: dict[str, Any]) -> Response | None:
         if not self._is_origin_allowed(environ):
+            if "sid=" not in environ.get("QUERY_STRING", ""):
+                log_refusal("origin", environ, origin=environ["HTTP_ORIGIN"])
             return _refuse((_BAD_REQUEST[0], "Not an accepted origin"))
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
@@ -134,11 +145,13 @@ class EngineHTTP(engineio.Server):
 
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         """Open a session: send OPEN, then go on as a websocket or answer the first poll."""
-        if self.is_draining:
-            body = b"This worker is stopping; please try again.\n"
+        if self.is_draining or self.is_full:
+            log_refusal("draining" if self.is_draining else "full", environ)
+            body = b"This worker is %s; please try again.\n" % (b"stopping" if self.is_draining else b"full")
             return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
         sid = get_sid_prefix(environ) + self.generate_id()
         connection = self.sockets[sid] = Connection(self, sid)
+        counts.connections_opened += 1
         connection.send(Message(OPEN + self._describe(sid, transport)))
         refusal = self._trigger_event("connect", sid, environ, run_async=False)
         if refusal is not None and refusal is not True:
@@ -227,6 +240,7 @@ class EngineHTTP(engineio.Server):
         if int(environ.get("CONTENT_LENGTH") or 0) > limit:
             return None
         body: bytes = environ["wsgi.input"].read(limit + 1)
+        counts.received_bytes += len(body)
         return body if len(body) <= limit else None
 
     def _is_origin_allowed(self, environ: dict[str, Any]) -> bool:

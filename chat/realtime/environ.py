@@ -47,6 +47,14 @@ class Environs(MutableMapping[str, dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def get_text(self, eio_sid: str, key: str) -> str:
+        """Return one text of the environment, an empty one if there is none."""
+        kept = self._kept.get(eio_sid)
+        if isinstance(kept, tuple):
+            _, _, rest = f"{_SEPARATOR}{kept[0]}".partition(f"{_SEPARATOR}{key}=")
+            return rest.partition(_SEPARATOR)[0] or str((kept[1] or {}).get(key, ""))
+        return str((kept or {}).get(key, ""))
+
     def pack(self, eio_sid: str) -> None:
         """Make the environment small, if there is one."""
         kept = self._kept.get(eio_sid)

@@ -72,7 +72,6 @@ class Follower:
         self._held: list[Entry] | None = []  # until the node has caught up
         self._epoch = ""  # in which it was live last
         self._marked = 0  # the last marker's id, of this connection
-        self._heard = -math.inf  # when the newest marker that came was asked for
         self._has_heard = Event()  # of this connection
 
     def start(self, node: str) -> None:
@@ -86,7 +85,7 @@ class Follower:
     @property
     def is_ready(self) -> bool:
         """Whether all that is stored is delivered within moments."""
-        return self._held is None and monotonic() - self._heard < _DEAF_S
+        return self._held is None and monotonic() - self.position.heard_at < _DEAF_S
 
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait until ``is_ready``, at most ``timeout_s``; return whether it is."""
@@ -130,7 +129,7 @@ class Follower:
         while True:
             if self._has_heard.is_set():
                 self.position.request_marker()
-                if monotonic() - self._heard > _SILENT_S:
+                if monotonic() - self.position.heard_at > _SILENT_S:
                     self.subscription.interrupt()
             gevent.sleep(_HEARTBEAT_S)
 
@@ -185,7 +184,7 @@ class Follower:
             tell(rest[0].decode(), int(rest[1]))
             return
         self._marked = self._log.see(rest[1], rest[0])
-        self._heard = float(rest[2])
+        self.position.on_heard(float(rest[2]))
         self._has_heard.set()
         if self._held is None:
             self.position.advance(self._marked)
@@ -276,6 +275,8 @@ class Follower:
     def _read_what_is_missing(self, life: object) -> None:
         starts = {stream: max(self.position.id, room.since, room.last or 0) for stream, room in self._rooms.items()}
         reading = self._log.read(starts, most=_MAX_CATCH_UP)
+        counts.gaps += 1
+        counts.gap_messages += len(reading.entries) if reading else 0
         self._wait_for_marker(life, reading.newest if reading else self._log.newest)
         lost = list(starts) if reading is None else reading.incomplete
         for stream in self._rooms.keys() & starts:

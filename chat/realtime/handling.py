@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from functools import cache
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -23,6 +24,7 @@ from chat.errors import BadRequest, ClientError, Flooding, Internal, Unavailable
 from chat.realtime.connection import Connection
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
+from chat.realtime.metrics import counts
 from chat.realtime.packet import Packet, is_too_deep, list_arguments
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
@@ -67,6 +69,7 @@ class Handling(socketio.Server):
     def _handle_event_internal(
         self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
     ) -> None:
+        started_at = monotonic()
         try:
             is_ready = self.manager.is_ready
             if not is_ready and not self.eio.sockets[eio_sid].closed:
@@ -79,11 +82,12 @@ class Handling(socketio.Server):
             if answer is not self.not_handled and id is not None:
                 self._acknowledge(eio_sid, namespace, id, answer)
         except Unavailable as error:
-            log.warning("event %r from %s is not acknowledged: %s", data[0], sid, error)
+            counts.events_refused["unavailable"] += 1
+            log.warning("not acknowledged", extra={"sid": sid, "event": data[0], "reason": str(error)})
         except ClientError as error:
             self._refuse_event(eio_sid, namespace, id, error)
-        except DisconnectedError as error:
-            log.info("event %r from %s: %s", data[0], sid, error)
+        except DisconnectedError:
+            log.info("the client that was asked is gone", extra={"sid": sid, "event": data[0]})
             self._refuse_event(eio_sid, namespace, id, Internal("The client that was asked is gone."))
         except (Exception, gevent.Timeout) as error:
             if self.manager.eio_sid_from_sid(sid, namespace) != eio_sid:  # its session was taken meanwhile
@@ -91,6 +95,7 @@ class Handling(socketio.Server):
                 return
             log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
             self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
+        counts.handling.observe(monotonic() - started_at)
 
     def _get_sender(self, eio_sid: str, namespace: str) -> str:
         """Return the user of a client; one that has not joined is known by its connection."""
@@ -100,13 +105,19 @@ class Handling(socketio.Server):
     def _refuse_packet(self, connection: Connection, pkt: Packet, error: ClientError | Flooding) -> None:
         """Answer an event that is not let through, in its turn; close who goes on, or can't be answered."""
         if isinstance(error, Flooding) or pkt.packet_type == packet.CONNECT:
-            log.warning("connection %s closed: %s", connection.sid, error)
+            log.warning("closed: rate limited", extra={"connection": connection.sid, "reason": str(error)})
             connection.close(_RATE_LIMITED)
-        elif pkt.packet_type not in ACKS and pkt.id is not None:
+            return
+        user = self._get_sender(connection.sid, pkt.namespace or "/")
+        log.info("event refused", extra={"connection": connection.sid, "user": user, "code": error.code})
+        if pkt.packet_type not in ACKS and pkt.id is not None:
             namespace = pkt.namespace or "/"
             connection.enqueue(_REFUSAL_BYTES, self._refuse_event, connection.sid, namespace, pkt.id, error)
+        else:
+            counts.events_refused[error.code] += 1
 
     def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:
+        counts.events_refused[error.code] += 1
         if id is not None:
             self._acknowledge(eio_sid, namespace, id, {"ok": False, "error": error.to_dict()})
 

@@ -12,6 +12,7 @@ Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHan
   taken out of this machinery.
 - ``finalize_headers``: an answer says when the connection ends with it, or the next request may meet its end.
 - ``read_requestline``: an idle connection can be closed when the worker stops.
+- ``do_read``: when there are more connections than can be, idle ones go; some descriptors stay free.
 - ``log_request``, ``log_error``, ``_handle_client_error``: nothing is formatted that nobody logs.
 """
 
@@ -28,6 +29,7 @@ from gevent import pywsgi
 from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 
+from chat.realtime.capacity import capacity
 from chat.realtime.handshake import UPGRADE, answer_handshake
 from chat.realtime.polling import IS_CONNECTED
 from chat.realtime.throttle import Throttled
@@ -154,11 +156,11 @@ class Handler(WebSocketHandler, PyWSGIHandler):
     def read_requestline(self) -> str:
         if self.server.is_stopping:
             return ""  # ends the connection
-        self.server.idle.add(self)
+        self.server.idle[self] = None
         try:
             return str(super().read_requestline())
         finally:
-            self.server.idle.discard(self)
+            self.server.idle.pop(self, None)
 
     def MessageClass(self, reader: Reader, *_: Any) -> Headers:  # noqa: N802 - pywsgi's name
         return Headers(self.requestline, reader)
@@ -235,13 +237,34 @@ class HTTPServer(PyWSGIServer):
         super().__init__(*args, **kwargs)
         self.max_accept = _ACCEPTS_PER_TURN
         self.has_access_log = has_access_log
-        self.idle: set[Handler] = set()
+        self.idle: dict[Handler, None] = {}  # the longest first
         self.is_stopping = False
+        capacity.http, capacity.idle = self.pool.greenlets, self.idle
+        from chat.realtime.metrics import counts  # which gevent must not find loaded when it patches
+
+        self._refused = counts.connections_refused
+
+    def do_read(self) -> Any:
+        """Accept a connection; beyond what can be, the one that has been idle longest goes, or else the new one."""
+        accepted = super().do_read()
+        if accepted is None or not capacity.is_exceeded():
+            return accepted
+        if self.idle:
+            self._close(next(iter(self.idle)))
+            return accepted
+        self._refused["descriptors"] += 1
+        accepted[0].close()
+        return None
 
     def close_idle(self) -> None:
         """Let requests finish; close the connections that wait for another one."""
         self.is_stopping = True
         for handler in list(self.idle):
-            if handler.socket is not None:
-                with contextlib.suppress(OSError):  # the other side was quicker
-                    handler.socket.shutdown(socket.SHUT_RD)
+            self._close(handler)
+
+    def _close(self, handler: Handler) -> None:
+        """End a connection that waits for a request, as if the other side had."""
+        self.idle.pop(handler, None)
+        if handler.socket is not None:
+            with contextlib.suppress(OSError):  # the other side was quicker
+                handler.socket.shutdown(socket.SHUT_RD)

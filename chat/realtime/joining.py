@@ -21,8 +21,11 @@ from socketio import exceptions, packet
 from chat.errors import ClientError, Unavailable
 from chat.realtime.environ import Environs
 from chat.realtime.held import Replay
+from chat.realtime.journal import log_connect, log_refusal
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
+from chat.realtime.metrics import counts
+from chat.realtime.session import NotResumable
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
 
@@ -39,6 +42,7 @@ class Joining(socketio.Server):
     environ: Environs
     _connect_timeout_s: float
     _identify: Callable[[dict[str, Any], Any], str | None]
+    get_user: Callable[[str], str | None]
     _end: Callable[[str, str, str, str], None]
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
@@ -47,7 +51,7 @@ class Joining(socketio.Server):
         if connection.closed:
             return
         if refusal := self._find_refusal(eio_sid, namespace):
-            self._refuse(eio_sid, namespace, {"message": refusal})
+            self._refuse(eio_sid, namespace, {"message": refusal}, refusal.lower().replace(" ", "_"))
             return
         if not self.manager.wait_until_ready(self._connect_timeout_s):
             self.eio.disconnect(eio_sid)
@@ -60,7 +64,7 @@ class Joining(socketio.Server):
         except ClientError as error:
             self._refuse(eio_sid, namespace, _describe(error))
         except Unavailable as error:
-            log.warning("connection %s closed, it will come back: %s", eio_sid, error)
+            log.warning("closed, it will come back", extra={"connection": eio_sid, "reason": str(error)})
             self.eio.disconnect(eio_sid)
         except (Exception, gevent.Timeout):
             log.exception("the connect handler failed; connection %s closed", eio_sid)
@@ -95,8 +99,7 @@ class Joining(socketio.Server):
         except exceptions.ConnectionRefusedError as error:
             self._refuse(eio_sid, namespace, error.error_args)
             return None
-        resumed = recovery.resume(eio_sid, namespace, owner, pid, offset) if pid else None
-        sid, replay = resumed or (recovery.begin(eio_sid, namespace, owner), None)
+        sid, replay, why_not = self._resume(eio_sid, namespace, owner, pid, offset)
         if self.always_connect:
             replay = self._accept(eio_sid, namespace, sid, replay)
             self.eio.sockets[eio_sid].release(replay)
@@ -113,14 +116,31 @@ class Joining(socketio.Server):
             recovery.end(sid, eio_sid)
             self._refuse(eio_sid, namespace, refusal)
             return None
-        if self.always_connect:
-            return replay
         try:
-            return self._accept(eio_sid, namespace, sid, replay)
+            if not self.always_connect:
+                replay = self._accept(eio_sid, namespace, sid, replay)
+            log_connect(self, eio_sid, namespace, sid, why_not)
+            return replay
         except BaseException:  # the handler believes that the client is there
             recovery.close(sid, eio_sid)
             self._end(eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
             raise
+
+    def _resume(
+        self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any
+    ) -> tuple[str, Replay | None, str]:
+        """Return the sid of a client, what it missed, and why it begins anew although it has shown a session."""
+        recovery, why_not = self.manager.recovery, ""
+        if pid:
+            try:
+                sid, replay = recovery.resume(eio_sid, namespace, owner, pid, offset)
+            except NotResumable as error:
+                why_not = str(error)
+                counts.sessions_not_resumed[why_not] += 1
+            else:
+                counts.sessions_resumed += 1
+                return sid, replay, ""
+        return recovery.begin(eio_sid, namespace, owner), None, why_not
 
     def _accept(self, eio_sid: str, namespace: str, sid: str, replay: Replay | None) -> Replay:
         """Answer the client's CONNECT; what it is sent first comes behind."""
@@ -142,7 +162,12 @@ class Joining(socketio.Server):
             return {"message": "Connection refused by server"}
         return exceptions.ConnectionRefusedError().error_args if success is False else None
 
-    def _refuse(self, eio_sid: str, namespace: str, why: Any) -> None:
+    def _refuse(self, eio_sid: str, namespace: str, why: dict[str, Any], code: str = "refused") -> None:
+        data = why.get("data")
+        code = data.get("code", code) if isinstance(data, dict) else code
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        who = {"user": user} if sid is not None and (user := self.get_user(sid)) is not None else {}
+        log_refusal(code, self.environ[eio_sid], connection=eio_sid, reason=why["message"], **who)
         kind = packet.DISCONNECT if self.always_connect else packet.CONNECT_ERROR
         self._send_packet(eio_sid, self.packet_class(kind, data=why, namespace=namespace))
 

@@ -128,7 +128,7 @@ class Lease(Service):
         leases = self._commands.execute("MGET", *(keys.leases + node for node in nodes)) if nodes else ()
         for node, lease in zip(nodes, leases, strict=True):
             if lease is None:
-                log.info("node %s is dead: its lease has ended", node)
+                log.info("a node is dead: its lease has ended", extra={"dead": node})
                 self._bury(node)
 
     def _bury(self, node: str) -> None:

@@ -23,6 +23,12 @@ class Manager(Rooms, socketio.Manager):
     def start(self, node: str) -> None:
         """Nothing has to be started."""
 
+    def get_unready_reason(self) -> str | None:
+        return None
+
+    def get_lag(self) -> float:
+        return 0.0
+
     def wait_until_ready(self, timeout_s: float) -> bool:
         return True
 

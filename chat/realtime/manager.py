@@ -13,7 +13,6 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 
 from typing import Any
 
-from chat.errors import Unavailable
 from chat.realtime.channel import Channel
 from chat.realtime.commands import Commands
 from chat.realtime.connection import Connection
@@ -26,6 +25,7 @@ from chat.realtime.lease import Lease
 from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.peers import Peers
 from chat.realtime.presence import Presence
+from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect
@@ -37,7 +37,7 @@ from chat.realtime.sessions import Sessions
 from chat.realtime.writer import Outgoing, Writer
 
 
-class RedisManager(Registering, Reading, Channel):
+class RedisManager(Registering, Reading, Readiness, Channel):
     """Delivers what the log has, and keeps the clients' sessions.
 
     Args:
@@ -92,23 +92,6 @@ class RedisManager(Registering, Reading, Channel):
     def node(self) -> str:
         """The name of this worker in the cluster."""
         return self.lease.node
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether clients are served: Redis answers, and all that it has is delivered."""
-        return self.follower.is_ready and not self.follower.position.refusal
-
-    def wait_until_ready(self, timeout_s: float) -> bool:
-        """Wait until Redis answers and all is delivered, at most ``timeout_s``; return whether that is so."""
-        return self.follower.wait_until_ready(timeout_s)
-
-    def wait_until_delivered(self) -> None:
-        """Wait until what was emitted here has been delivered here; not longer than Redis is heard of."""
-        if self.is_ready:
-            try:
-                self.follower.position.wait_until_passed(self.log.newest)
-            except Unavailable:
-                self._get_logger().debug("not waited for what was emitted: Redis does not answer")
 
     # Emits
 

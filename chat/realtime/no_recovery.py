@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from chat.realtime.held import Replay
+from chat.realtime.session import NotResumable
 
 if TYPE_CHECKING:
     from chat.realtime.rooms import Rooms
@@ -24,9 +25,14 @@ class NoRecovery:
         assert sid is not None  # it was asked before
         return sid
 
-    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
-        """Return the sid of a client that came back, and what it missed; ``None`` if it is to begin anew."""
-        return None
+    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay]:
+        """Return the sid of a client that came back, and what it missed.
+
+        Raises:
+            NotResumable: it is to begin anew; why, in a word.
+            Unavailable: Redis is away.
+        """
+        raise NotResumable("unknown")
 
     def write(self, sid: str) -> Replay:
         """The client is about to be told that it has joined; return what it is sent first."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 
+from chat.realtime.metrics import counts
 from chat.realtime.slices import Slices
 
 SLOW_CLIENT = "slow client"  # why a connection ended, beside Engine.IO's own reasons
@@ -89,6 +90,11 @@ class Outbox:
     def on_sent(self) -> None:
         """All that was queued is with the kernel."""
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that are queued."""
+        return self._unsent if self._queued is not None else 0
+
     def queue(self, data: bytes, *, is_paced: bool = False) -> None:
         """Send ``data`` in its turn, without waiting and whatever is unsent already."""
         if self._queued is not None:
@@ -136,6 +142,7 @@ class Outbox:
             self.on_lost(TRANSPORT_CLOSE)
             self.abort()
             return
+        counts.sent_bytes += sent
         self._unsent -= sent
         if self._unsent:
             self._keep_unsent(queued, sent)

@@ -1,6 +1,7 @@
 """A node's position, and how it is moved on where nothing happens."""
 
 import logging
+import math
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
@@ -16,6 +17,8 @@ from chat.realtime.log import Log
 log = logging.getLogger(__name__)
 
 _PASS_S = 3.0
+_FRESH_S = 2.0  # since Redis' last answer
+_COMING_S = 1.0  # for a marker
 
 
 class Position:
@@ -28,6 +31,9 @@ class Position:
     def __init__(self, commands: Commands, shard: Log) -> None:
         self.id = 0
         self.refusal = ""  # why Redis takes no writes
+        self.heard_at = -math.inf  # when the newest marker that came was asked for
+        self._shown_at = -math.inf  # when Redis last took one
+        self._unheard_since = math.inf  # and none has come
         self.channel = ""  # of the markers
         self._log = shard
         self._commands = commands
@@ -38,6 +44,21 @@ class Position:
     def start(self, node: str) -> None:
         """Have markers on the channel of ``node``."""
         self.channel = self._log.keys.marks + node
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether Redis takes markers that do not come."""
+        now = monotonic()
+        return now - self._shown_at < _FRESH_S and now - self._unheard_since > _COMING_S
+
+    def get_lag(self) -> float:
+        """Return by how many seconds what is delivered may be behind what is stored; infinity before anything came."""
+        return max(self._log.newest - self.id, 0) / 1_000_000 + monotonic() - self.heard_at
+
+    def on_heard(self, asked_at: float) -> None:
+        """A marker came that was asked for at ``asked_at``."""
+        self.heard_at = asked_at
+        self._unheard_since = math.inf
 
     def advance(self, id: int) -> None:
         """Everything up to ``id`` has been delivered."""
@@ -73,6 +94,8 @@ class Position:
         epoch, newest, refusal = self._commands.run("mark", [self._log.keys.clock], arguments)
         self._log.see(epoch, newest)
         self.refusal = refusal.decode()
+        self._shown_at = monotonic()
+        self._unheard_since = min(self._unheard_since, self._shown_at)
 
     def _publish_marker(self) -> None:
         try:

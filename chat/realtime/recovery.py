@@ -18,7 +18,7 @@ import gevent
 from chat.errors import Unavailable
 from chat.realtime.entry import decode_offset
 from chat.realtime.held import Replay
-from chat.realtime.metrics import SESSIONS_ENDED, SESSIONS_NOT_RESUMED, SESSIONS_RESUMED
+from chat.realtime.metrics import counts
 from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.renewal import Renewal
@@ -122,16 +122,12 @@ class Recovery(NoRecovery):
             error.session.check()
 
     def _on_expired(self, session: Session) -> None:
-        log.info("the session of %s has expired", session.sid)
+        log.info("session expired", extra={"sid": session.sid, "user": session.user})
         self._manager.server.disconnect(session.sid, session.namespace)
 
-    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay] | None:
+    def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay]:
         epoch = self._log.epoch
-        try:
-            session = self._take(pid, owner, namespace)
-        except NotResumable as error:
-            SESSIONS_NOT_RESUMED.labels(str(error)).inc()
-            return None
+        session = self._take(pid, owner, namespace)
         manager, sid = self._manager, session.sid
         session.eio_sid = eio_sid
         own = manager.server.eio.sockets[eio_sid].session
@@ -146,19 +142,17 @@ class Recovery(NoRecovery):
             for room in session.inboxes:
                 manager.inboxes.add(eio_sid, self._keys.stream(namespace, room))
             replay = self._replay(session, offset, epoch)
-        except NotResumable as error:
-            SESSIONS_NOT_RESUMED.labels(str(error)).inc()
+        except NotResumable:
             self.end(sid, eio_sid)
             if manager.eio_sid_from_sid(sid, namespace) == eio_sid:
                 manager.disconnect(sid, namespace, ignore_queue=True)
             own.pop(namespace, None)
-            return None
+            raise
         except BaseException as error:
             self.close(sid, eio_sid)
             if isinstance(error, Exception):
                 session.check()
             raise
-        SESSIONS_RESUMED.inc()
         return sid, replay
 
     def _leave_lost_rooms(self, session: Session) -> None:
@@ -279,7 +273,7 @@ class Recovery(NoRecovery):
 
     def abandon(self, session: Session, why: str) -> None:
         """Not all can be delivered any more: the client gets nothing from beyond the hole, comes back, and is told."""
-        SESSIONS_ENDED.labels(why).inc()
+        counts.sessions_ended[why] += 1
         self._sessions.end(session)
         if session.eio_sid:
             self._manager.server.eio.disconnect(session.eio_sid)

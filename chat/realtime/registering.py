@@ -1,6 +1,5 @@
 """The half of a manager that keeps the registry and the watchers up to date."""
 
-from importlib.metadata import version
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -13,9 +12,9 @@ from chat.realtime.presence import Presence
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.registry import Registry
 from chat.realtime.rooms import Rooms
+from chat.realtime.vitals import VERSION
 
 _SHARE = 10  # who is in a room is read in a tenth of the time at most, however often and large
-_VERSION = version("webfarm")
 
 
 class _Asked(NamedTuple):
@@ -128,6 +127,6 @@ class Registering(Rooms):
         return {
             "server": self.server.name or None,
             "address": self.address,
-            "version": _VERSION,
+            "version": VERSION,
             "draining": self.server.eio.is_draining,
         }

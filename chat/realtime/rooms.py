@@ -10,7 +10,7 @@ over the room itself and passes over who is leaving, and one counter numbers all
 stock); ``rooms[namespace][room]`` is a dict of the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -18,6 +18,7 @@ from socketio import packet
 from socketio.base_manager import BaseManager
 
 from chat.realtime.message import Message
+from chat.realtime.metrics import counts
 from chat.realtime.packet import Packet, list_arguments
 
 _MANY = 16  # recipients of this process, from which on sending in fewer calls is worth a few milliseconds
@@ -232,9 +233,11 @@ class Rooms(BaseManager):
         """Send ``messages`` to ``recipients`` (Engine.IO sids by sid) but for those ``skipped`` and those who leave."""
         connections = self.server.eio.sockets
         skipped |= self.pending_disconnect.get(namespace, set())
-        eio_sids: Iterable[str] = recipients.values()
+        eio_sids: Collection[str] = recipients.values()
         if skipped:
             eio_sids = [eio_sid for sid, eio_sid in recipients.items() if sid not in skipped]
+        counts.events_emitted += 1
+        counts.deliveries += len(eio_sids)
         is_paced = len(recipients) >= _MANY
         for eio_sid in eio_sids:  # nothing here waits, so the room stays as it is
             connection = connections.get(eio_sid)

@@ -33,19 +33,23 @@ from chat.realtime.connection import Connection
 from chat.realtime.engine_http import get_sid_prefix
 from chat.realtime.handling import ACKS, Handling
 from chat.realtime.joining import Joining
+from chat.realtime.journal import log_disconnect
 from chat.realtime.keeping import Keeping
 from chat.realtime.local_manager import Manager
 from chat.realtime.manager import RedisManager
 from chat.realtime.message import MESSAGE, Message
+from chat.realtime.metrics import counts
 from chat.realtime.packet import Packet
 from chat.realtime.service import Service
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
+from chat.realtime.vitals import vitals
 
 log = Throttled(logging.getLogger(__name__))
 
 _BAD_PACKET = (ValueError, TypeError, LookupError, RecursionError)  # what parsers raise
 _CONNECT_ANSWERS = (packet.CONNECT, packet.CONNECT_ERROR)  # before what the connect handler emits
+_MAX_LAG_S = 2.0  # of the event loop, at which new clients are better off elsewhere
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
@@ -116,12 +120,19 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         """Start the manager; ``node`` names this worker in the cluster."""
         self.manager_initialized = True
         self.manager.start(node)
+        vitals.watch(self)
 
     def get_unready_reason(self) -> str | None:
-        """Return why this worker takes no new clients (``draining``, ``redis``), or ``None`` while it does."""
+        """Return why this worker takes no new clients, or ``None`` while it does.
+
+        ``draining``: it stops. ``lag``: its event loop was seconds late a moment ago. ``redis``: it is cut off from
+        Redis. ``deaf``: it is not, but what is published does not come. ``full``: it can carry no more clients.
+        """
         if self.eio.is_draining:
             return "draining"
-        return None if self.manager.is_ready else "redis"
+        if vitals.lag.get_recent() > _MAX_LAG_S:  # first, as Redis has not been heard of meanwhile, either
+            return "lag"
+        return self.manager.get_unready_reason() or ("full" if self.eio.is_full else None)
 
     def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
         """Return the WSGI environment of a client's first request, without its body.
@@ -188,6 +199,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             for message in self.encode(self.packet_class(packet.DISCONNECT, namespace=namespace)):
                 connection.send(message)  # before what is held, if it is joining
             connection.fail_calls(namespace)
+            log_disconnect(self, eio_sid, namespace, sid, "taken")
             self.manager.disconnect(sid, namespace, ignore_queue=True)
             self._unjoined.add(eio_sid)
 
@@ -208,7 +220,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
 
     def _close_if_unjoined(self, eio_sid: str) -> None:
         if eio_sid in self.environ and not self._has_joined(eio_sid):
-            log.info("connection %s closed: it joined no namespace in time", eio_sid)
+            log.info("closed: it joined no namespace in time", extra={"connection": eio_sid})
             self.eio.disconnect(eio_sid)
 
     def _has_joined(self, eio_sid: str) -> bool:
@@ -242,6 +254,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             return  # nobody waits for it
         size = pkt.size + _JOB_BYTES
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
+            counts.events_received += 1
             connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
         elif pkt.packet_type == packet.CONNECT:
             connection.enqueue(size, self._handle_connect, eio_sid, namespace, pkt.data)
@@ -272,6 +285,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             return
         self.manager.pre_disconnect(sid, namespace)
         try:
+            log_disconnect(self, eio_sid, namespace, sid, reason)
             self._trigger_event("disconnect", namespace, sid, reason)
         except BaseException:  # whatever it is, nothing of the client stays
             log.exception("the disconnect handler of %s failed", sid)

@@ -17,24 +17,24 @@ class Throttled(logging.LoggerAdapter[logging.Logger]):
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logger, {})
-        self._counted: dict[object, tuple[int, tuple[object, ...]]] = {}
+        self._counted: dict[object, tuple[int, tuple[object, ...], dict[str, Any]]] = {}
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         if not self.isEnabledFor(level):
             return
         if msg in self._counted:
-            count, _ = self._counted[msg]
-            self._counted[msg] = count + 1, args
+            self._counted[msg] = self._counted[msg][0] + 1, args, kwargs
         else:
             self._open_window(level, msg)
             self.logger.log(level, msg, *args, **kwargs)
 
     def _open_window(self, level: int, msg: object) -> None:
-        self._counted[msg] = 0, ()
+        self._counted[msg] = 0, (), {}
         gevent.spawn_later(_WINDOW_S, self._close_window, level, msg)
 
     def _close_window(self, level: int, msg: object) -> None:
-        count, args = self._counted.pop(msg)
+        count, args, kwargs = self._counted.pop(msg)
         if count:
             self._open_window(level, msg)
-            self.logger.log(level, f"{msg} (the last of {count:,} more within a second)", *args)
+            extra = kwargs.get("extra")
+            self.logger.log(level, f"{msg} (the last of {count:,} more within a second)", *args, extra=extra)

@@ -16,7 +16,7 @@ from engineio import packet
 from chat.realtime.connection import Connection
 from chat.realtime.engine_http import EngineHTTP
 from chat.realtime.message import MESSAGE, Message
-from chat.realtime.metrics import CLOSED_CONNECTIONS
+from chat.realtime.metrics import counts
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service
 from chat.realtime.slices import Slices, wait_a_turn
@@ -95,6 +95,7 @@ class EngineServer(EngineHTTP, Service):
             return
         self.is_draining = True
         started, connections = monotonic(), list(self.sockets.values())
+        log.info("drain begins", extra={"clients": len(connections), "over_s": self._drain_s})
         notice_s = min(_NOTICE_S, self._drain_s / 2)
         for count, connection in enumerate(connections):
             while True:
@@ -110,6 +111,7 @@ class EngineServer(EngineHTTP, Service):
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.sockets:
                 gevent.sleep(0.02)
+        log.info("drain ends", extra={"left": len(self.sockets), "after_s": round(monotonic() - started, 1)})
         self.disconnect()  # who waits for a handler that does not end
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
@@ -125,9 +127,9 @@ class EngineServer(EngineHTTP, Service):
 
         When thousands end at once, others get their turn in between.
         """
-        CLOSED_CONNECTIONS.labels(reason).inc()
+        counts.connections_closed[reason] += 1
         if reason == SLOW_CLIENT:
-            log.warning("connection %s closed: slow client, %d bytes unread", connection.sid, self.max_outbox_bytes)
+            log.warning("closed: slow client", extra={"connection": connection.sid, "unread": self.max_outbox_bytes})
         self._closed.add((connection, reason))
 
     def _begin_to_finish(self, closed: tuple[Connection, str]) -> None:

@@ -20,6 +20,7 @@ from websockets.protocol import OPEN, Protocol
 from chat.realtime.clock import TICK_S, Clock
 from chat.realtime.frames import PING_FRAME, Protocols
 from chat.realtime.handshake import UPGRADE, HandshakeError
+from chat.realtime.metrics import counts
 from chat.realtime.outbox import TRANSPORT_CLOSE, Outbox, Pacer
 from chat.realtime.service import Service
 from chat.realtime.slices import Slices
@@ -236,6 +237,7 @@ class WebSocket(Outbox):
     def _receive(self, data: bytes) -> None:
         if self._socket is None:
             return
+        counts.received_bytes += len(data)
         if self._pinged_at is not None:
             self._pinged_at = None
             self._websockets.ping_later(self)

@@ -6,7 +6,7 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 
 - ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
   loaded is an error page until it is mended, not the end.
-- ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``).
+- ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``), which says itself when it is full.
 - ``run``: a worker says when it can do its work (``chat.realtime.watchdog``).
 - ``handle_exit``, ``handle_quit``: the clients are sent away before the process ends. Websockets are not in the pool
   that gunicorn waits for.
@@ -25,8 +25,10 @@ from typing import Any, NoReturn
 
 import gevent
 import gunicorn.util
+from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
+from chat.realtime.capacity import capacity
 from chat.realtime.http import Handler, HTTPServer
 from chat.realtime.watchdog import Watchdog
 
@@ -38,6 +40,7 @@ _CONFIRM_S = 5.0
 _POLL_S = 0.05
 _MAX_SLOTS = 1024
 _TAKEN, _SERVING, _CONFIRMED = range(3)
+_MANY = 2**30
 
 
 class Worker(GeventWebSocketWorker):
@@ -193,7 +196,9 @@ class Worker(GeventWebSocketWorker):
 
     def server_class(self, *args: Any, **kwargs: Any) -> HTTPServer:
         """Make the HTTP server of this worker's listener."""
-        self._http = HTTPServer(*args, has_access_log=bool(self.cfg.accesslog), **kwargs)
+        capacity.limit(self.worker_connections)
+        pool = Pool(_MANY)  # never full: the server looks for itself
+        self._http = HTTPServer(*args, has_access_log=bool(self.cfg.accesslog), **kwargs | {"spawn": pool})
         self._numbers[self.slot, _SERVING] = self._number
         return self._http
 

@@ -134,7 +134,9 @@ class Writer:
     def _finish(self, batch: "list[_Waiting]", answers: "Sequence[Stored | Exception]") -> None:
         """Hand each message's answer to who waits for it; go on with the next batch."""
         run_callback = gevent.get_hub().loop.run_callback
-        for (_, waiter, _), answer in zip(batch, answers, strict=True):
+        now = monotonic()
+        for (_, waiter, deadline), answer in zip(batch, answers, strict=True):
+            counts.storing.observe(now - (deadline - _STORE_S))
             run_callback(waiter.switch, answer)
         self._is_writing = bool(self._pending)
         if self._pending:

@@ -1,0 +1,131 @@
+"""How this process is: its clients, how late its event loop is, how it stands with Redis.
+
+Looked up when somebody asks; what is watched all the time is the loop's lag, and whether Redis is there.
+"""
+
+import logging
+from collections.abc import Iterator
+from importlib.metadata import version
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from chat.realtime.capacity import capacity
+from chat.realtime.lag import Lag
+from chat.realtime.metrics import counts
+from chat.realtime.outbox import SLOW_CLIENT
+
+if TYPE_CHECKING:
+    from chat.realtime.server import Server
+
+log = logging.getLogger(__name__)
+
+VERSION = version("webfarm")
+_TICKS_OF_STORING = 20  # five seconds
+
+
+class Vitals(Collector):
+    """What the ``Server`` of this process has to show."""
+
+    def __init__(self) -> None:
+        self.lag = Lag(self._on_tick)
+        self._server: Server | None = None
+        self._ticks = 0
+        self._storing_since = [counts.storing.copy_buckets()] * 2
+        self._loss: str | None = ""  # why Redis is not there; empty until it was for the first time
+        self._lost_at = 0.0
+
+    def watch(self, server: "Server") -> None:
+        """Show what ``server`` does from now on."""
+        self._server = server
+        self.lag.start()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the key figures of this worker; what is a count has grown since the process began.
+
+        Returns:
+            ``clients`` by transport, ``outbox_bytes``, ``events_received``, ``events_emitted``, ``deliveries``,
+            ``received_bytes``, ``sent_bytes``, ``stored``, ``sessions_resumed``, ``sessions_not_resumed``,
+            ``slow_clients``, ``store_p99_s`` (of the last five to ten seconds; ``None`` if nothing was stored),
+            ``loop_lag_s`` (the largest of the last two to four seconds), ``unready`` (why it takes no new clients, or
+            ``None``).
+        """
+        clients, outbox_bytes = self._count_clients()
+        return {
+            "clients": clients,
+            "outbox_bytes": outbox_bytes,
+            "events_received": counts.events_received,
+            "events_emitted": counts.events_emitted,
+            "deliveries": counts.deliveries,
+            "received_bytes": counts.received_bytes,
+            "sent_bytes": counts.sent_bytes,
+            "stored": counts.stored,
+            "sessions_resumed": counts.sessions_resumed,
+            "sessions_not_resumed": counts.sessions_not_resumed.total(),
+            "slow_clients": counts.connections_closed[SLOW_CLIENT],
+            "store_p99_s": counts.storing.get_quantile(0.99, self._storing_since[0]),
+            "loop_lag_s": self.lag.get_recent(),
+            "unready": self._server.get_unready_reason() if self._server is not None else None,
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        clients, outbox_bytes = self._count_clients()
+        yield _gauge("connections", "Engine.IO connections that are open.", clients, "transport")
+        yield _gauge("max_connections", "Connections that this worker can carry.", capacity.clients)
+        yield _gauge("outbox_bytes", "Bytes that wait for clients to read them.", outbox_bytes)
+        server = self._server
+        for name, text, value in (
+            ("ready", "1 if this worker takes new clients.", server and server.get_unready_reason() is None),
+            ("draining", "1 if this worker is stopping.", server and server.eio.is_draining),
+            ("redis_up", "1 if Redis answers and delivers.", server and server.manager.get_unready_reason() is None),
+            (
+                "log_position_lag_seconds",
+                "How far what is delivered may be behind what is stored; up to half a second is none.",
+                server and server.manager.get_lag(),
+            ),
+        ):
+            yield _gauge(name, text, 0 if value is None else value)
+        yield self.lag.seconds.collect("webfarm_loop_lag_seconds", "How late the event loop's timer fired.")
+        yield _gauge("build_info", "The version that runs.", {VERSION: 1}, "version")
+
+    def _count_clients(self) -> tuple[dict[str, int], int]:
+        """Return how many there are by transport, and the bytes that wait for them."""
+        clients, unsent = {"polling": 0, "websocket": 0}, 0
+        for connection in self._server.eio.sockets.values() if self._server is not None else ():
+            half = connection.websocket or connection.polling
+            if half is not None and not connection.closed:
+                clients["websocket" if half is connection.websocket else "polling"] += 1
+                unsent += half.unsent
+        return clients, unsent
+
+    def _on_tick(self) -> None:
+        self._ticks += 1
+        if self._ticks % _TICKS_OF_STORING == 0:
+            self._storing_since = [self._storing_since[1], counts.storing.copy_buckets()]
+        loss = self._server.manager.get_unready_reason() if self._server is not None else None
+        if loss is not None and self._loss is None:
+            self._lost_at = monotonic()
+            counts.redis_losses += 1
+            log.warning("Redis lost", extra={"reason": loss})
+        elif loss is None and self._loss:
+            log.warning("Redis back", extra={"after_s": round(monotonic() - self._lost_at, 1)})
+        if loss is None or self._loss != "":
+            self._loss = loss
+
+
+def _gauge(name: str, text: str, value: float | dict[str, int], label: str = "") -> Metric:
+    """Return a gauge with one value, or with one for each value of a label."""
+    if not isinstance(value, dict):
+        return GaugeMetricFamily(f"webfarm_{name}", text, value)
+    family = GaugeMetricFamily(f"webfarm_{name}", text, labels=[label])
+    for key, number in value.items():
+        family.add_metric([key], number)
+    return family
+
+
+vitals = Vitals()
+REGISTRY.register(vitals)
