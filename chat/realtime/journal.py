@@ -45,7 +45,7 @@ def log_refusal(code: str, environ: dict[str, Any], **fields: Any) -> None:
 def describe(server: "Server", eio_sid: str, namespace: str, sid: str) -> dict[str, Any]:
     """Return who a client is, as fields of a line."""
     fields: dict[str, Any] = {"sid": sid}
-    if (user := server.get_user(sid)) is not None:
+    if user := server.get_user(sid):
         fields["user"] = user
     fields["address"] = server.environ.get_text(eio_sid, "REMOTE_ADDR")
     fields["connection"] = eio_sid

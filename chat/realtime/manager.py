@@ -203,8 +203,9 @@ class RedisManager(Registering, Reading, Readiness, Channel):
             session.floors.pop(room, None)
 
     def get_owner(self, sid: str) -> str:
-        """Return who owns a client of this node, as ``identify`` had it; an empty text if nobody does."""
-        return self.sessions[sid].owner
+        """Return who owns a client of this node, as ``identify`` had it; an empty text if nobody does, or no more."""
+        session = self.sessions.get(sid)
+        return session.owner if session is not None else ""
 
     def has_client(self, sid: str) -> bool:
         """Return whether a client of any node has this sid, connected or away. Raises ``Unavailable``."""
