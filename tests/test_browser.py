@@ -1,11 +1,10 @@
 """The pages, in headless Chromium, on two workers behind HAProxy."""
 
 import os
-import shutil
 import signal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.conftest import starting_farm
 
@@ -18,41 +17,6 @@ MARKUP = "<img src=x onerror=alert(1)> <b>text & more</b>"
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
         yield start_farm(2)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    flags = [
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
-    with sync_playwright() as playwright:
-        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, site):
-    """Opens pages, each in a profile of its own; fails the test on an error in a page's console."""
-    contexts, errors = [], []
-
-    def open_page(path: str, **options) -> Page:
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(site.url + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 def chat(open_page, user):
