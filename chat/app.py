@@ -4,8 +4,12 @@ from pathlib import Path
 
 from flask import Flask
 
+from chat.admin import SECRET, AdminNamespace
+from chat.admin_auth import AdminAuth
+from chat.admin_views import create_admin
 from chat.api import create_api
 from chat.events import ChatNamespace
+from chat.figures import Figures
 from chat.limits import RateLimits
 from chat.proxies import TrustedProxies
 from chat.realtime import Limits, RedisManager, Server, WSGIApp
@@ -33,7 +37,6 @@ def create_app(settings: Settings) -> Flask:
     server = Server(
         manager,
         connect_timeout_s=settings.connect_timeout_s,
-        identify=namespace.identify,
         get_user=namespace.get_user,
         select_rooms=namespace.select_rooms,
         max_connections_per_user=settings.max_connections_per_user,
@@ -45,6 +48,12 @@ def create_app(settings: Settings) -> Flask:
     server.register_namespace(namespace)
     app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
     app.register_blueprint(create_blueprint(server))
+    if settings.admin_password is not None:
+        auth, figures = AdminAuth(settings.admin_password, settings.prefix), Figures(server)
+        max_bytes = settings.max_outbox_bytes
+        server.register_namespace(AdminNamespace(auth, manager, figures, namespace.is_server_room, max_bytes))
+        server.eio.secrets = (SECRET,)
+        app.register_blueprint(create_admin(auth, figures))
     if settings.api_key is not None:
         app.register_blueprint(create_api(manager, settings.api_key, settings.max_message_bytes))
     behind = TrustedProxies(WSGIApp(server, app.wsgi_app), settings.trusted_proxies)

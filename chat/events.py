@@ -11,7 +11,6 @@ a ``ClientError`` of ``chat.errors``. An event of one's own takes a method::
 """
 
 import hashlib
-import inspect
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ import socketio
 from chat.arguments import get_page, get_recipient, get_room
 from chat.auth import Identity, authenticate, create_guest, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
+from chat.namespaces import Namespace
 from chat.private import PRIVATE, PrivateRooms
 from chat.realtime import MESSAGE_ID, RedisManager, Stored
 from chat.settings import Settings
@@ -37,7 +37,7 @@ def get_user_room(user: str) -> str:
     return f"user:{user}"
 
 
-class ChatNamespace(socketio.Namespace):
+class ChatNamespace(Namespace):
     """Rooms, private messages and broadcasts."""
 
     def __init__(self, settings: Settings, manager: RedisManager) -> None:
@@ -139,7 +139,7 @@ class ChatNamespace(socketio.Namespace):
 
     def on_leave(self, sid: str, data: Any) -> dict[str, Any]:
         room = get_room(data)
-        if self._is_server_room(room):
+        if self.is_server_room(room):
             raise Forbidden("The server gave this room; it can't be left.")
         self._set_watched(sid, room, False)
         self.leave_room(sid, room)
@@ -173,18 +173,6 @@ class ChatNamespace(socketio.Namespace):
         """A user came into a room that these clients watch, or has gone."""
         presence = {"userId": user, "online": is_online, "room": room}
         self._manager.deliver("presence", presence, namespace, watchers)
-
-    def trigger_event(self, event: str, *args: Any) -> Any:
-        """Call the event's handler; refuse an event that has none, or that has another number of arguments."""
-        handler = getattr(self, f"on_{event}", None)
-        if handler is None:
-            raise BadRequest(f"There is no event {event[:50]!r}.")
-        try:
-            inspect.signature(handler).bind(*args)
-        except TypeError:
-            expected = len(inspect.signature(handler).parameters) - 1
-            raise BadRequest(f"The event {event!r} takes {expected} argument{'' if expected == 1 else 's'}.") from None
-        return handler(*args)
 
     def get_user(self, sid: str) -> str | None:
         """Return the user of a client of this worker."""
@@ -230,11 +218,11 @@ class ChatNamespace(socketio.Namespace):
             raise Forbidden("That is the room of everybody; broadcast reaches it.")
         if self._manager.is_in_room(sid, self.namespace, room):
             return True
-        if self._is_server_room(room):
+        if self.is_server_room(room):
             raise Forbidden("This room belongs to somebody else.")
         return False
 
-    def _is_server_room(self, room: str) -> bool:
+    def is_server_room(self, room: str) -> bool:
         """Whether the server gives this room: a socket's own, a user's, everybody's."""
         if room == EVERYBODY or room.startswith(get_user_room("")):
             return True

@@ -22,11 +22,14 @@ class Buckets:
         rate: events that come back in a second; 0: they have no limit.
         rate_bytes: bytes that come back in a second; 0: they have no limit.
         clock: tells the time, in seconds.
+        burst: events that a full one has, if not twice those of a second.
     """
 
-    def __init__(self, rate: float, rate_bytes: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, rate: float, rate_bytes: float, clock: Callable[[], float] = monotonic, *, burst: float = 0
+    ) -> None:
         self._rate, self._rate_bytes = rate, rate_bytes
-        self._burst = _BURST * rate or math.inf
+        self._burst = burst or _BURST * rate or math.inf
         self._burst_bytes = _BURST_BYTES * rate_bytes or math.inf
         self._clock = clock
         self._buckets: OrderedDict[str, list[float]] = OrderedDict()  # when it was filled, events, bytes
@@ -48,6 +51,11 @@ class Buckets:
             return False
         bucket[1], bucket[2] = events - 1, bytes - size
         return True
+
+    def has_event(self, user: str) -> bool:
+        """Return whether there is an event in the user's bucket; none is taken."""
+        bucket = self._buckets.get(user)
+        return bucket is None or self._refill(bucket, self._clock())[0] >= 1
 
     def _refill(self, bucket: list[float], now: float) -> tuple[float, float]:
         """Return what is in the bucket by now: events, bytes."""

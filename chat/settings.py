@@ -190,7 +190,7 @@ class Settings:
     ping_timeout_s: float = _setting("CHAT_PING_TIMEOUT_S", _positive_seconds, 20.0)
     drain_s: float = _setting("CHAT_DRAIN_S", _seconds(0), 10.0)
     prefix: str = _setting("CHAT_PREFIX", _prefix, "chat")
-    admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True, pending=True)
+    admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True)
     api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True)
     log_level: str = _setting("CHAT_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
     log_format: str = _setting("CHAT_LOG_FORMAT", _choice("text", "json"), "text")

@@ -339,6 +339,46 @@ def starting_farm(redis_url: str, folder: Path) -> Iterator[Callable[..., Farm]]
         yield start_farm
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for a module."""
+    from playwright.sync_api import sync_playwright  # slow to import, and few need it
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    flags = [
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with sync_playwright() as playwright:
+        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, site: Farm) -> Iterator[Callable[..., Any]]:
+    """Opens pages of the module's ``site``, each in a profile of its own; fails the test on an error in a page's console."""
+    contexts: list[Any] = []
+    errors: list[str] = []
+
+    def open_page(path: str, url: str = site.url, script: str = "", **options: Any) -> Any:
+        contexts.append(browser.new_context(**options))
+        contexts[-1].add_init_script(script)
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
 class NodeClient:
     """The stock JavaScript client, in a Node process of its own (``client.mjs``)."""
 

@@ -1,13 +1,12 @@
 """The pages, in headless Chromium, on two workers behind HAProxy."""
 
 import os
-import shutil
 import signal
 from functools import partial
 
 import pytest
 import redis
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from chat.auth import create_token
 from chat.realtime.directory import Directory
@@ -46,40 +45,9 @@ def site(redis_server, tmp_path_factory):
         yield start_farm(2, CHAT_PREFIX=PREFIX)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    flags = [
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
-    with sync_playwright() as playwright:
-        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser: Browser, site):
-    """Opens pages, each in a profile of its own; fails the test on an error in a page's console."""
-    contexts, errors = [], []
-
-    def open_page(path: str, url: str = site.url, **options) -> Page:
-        contexts.append(browser.new_context(**options))
-        contexts[-1].add_init_script(HOOK)
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+def open_page(open_page):
+    return partial(open_page, script=HOOK)
 
 
 @pytest.fixture

@@ -283,7 +283,7 @@ def test_a_client_that_was_resumed_elsewhere_is_listed_there_alone(client, direc
         node.register([("s1", "anna")], [], {})
     client.hset(a.keys.session("s1"), mapping={"node": "b", "floor": 5, "floor:s1": 5, "floor:x": 7, "pid": "p"})
     assert list(directory.iterate_clients()) == [
-        {"sid": "s1", "userId": "anna", "node": "b", "since": 1, "rooms": ["x"]}
+        {"sid": "s1", "userId": "anna", "namespace": "/", "node": "b", "since": 1, "rooms": ["x"]}
     ]
 
 

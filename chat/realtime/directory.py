@@ -44,9 +44,9 @@ class Directory:
         return sorted(nodes, key=lambda one: (one["address"], one["since"]))
 
     def iterate_clients(
-        self, *, user: str | None = None, room: str | None = None, node: str | None = None, namespace: str = "/"
+        self, *, user: str | None = None, room: str | None = None, node: str | None = None, namespace: str | None = "/"
     ) -> Iterator[dict[str, Any]]:
-        """Yield ``{sid, userId, node, transport, rooms, since}`` of each client, once; ``since`` is in milliseconds.
+        """Yield ``{sid, userId, namespace, node, transport, rooms, since}`` of each client, once; ``since`` is in ms.
 
         They are read page by page as they are asked for.
 
@@ -54,7 +54,7 @@ class Directory:
             user: only clients of this user.
             room: only those in this room.
             node: only those of the node with this name, server or address.
-            namespace: only those of this one.
+            namespace: only those of this one; ``None``: of all.
         """
         seen: set[bytes] = set()
         keys = self._keys
@@ -62,7 +62,7 @@ class Directory:
             pages = self._page("clients", keys.of_node(name)[:2], name, keys.sessions)
             for sid, encoded, in_rooms in pages:
                 description = orjson.loads(encoded)
-                if sid in seen or description.pop("namespace") != namespace:
+                if sid in seen or namespace not in (None, description["namespace"]):
                     continue
                 if user is not None and description["userId"] != user:
                     continue

@@ -95,7 +95,7 @@ class Joining(socketio.Server):
         recovery, environ = self.manager.recovery, self.environ[eio_sid]
         auth, pid, offset = recovery.split_auth(data)
         try:
-            owner = self._identify(environ, auth) or ""
+            owner = self._get_identify(namespace)(environ, auth) or ""
         except exceptions.ConnectionRefusedError as error:
             self._refuse(eio_sid, namespace, error.error_args)
             return None
@@ -125,6 +125,9 @@ class Joining(socketio.Server):
             recovery.close(sid, eio_sid)
             self._end(eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
             raise
+
+    def _get_identify(self, namespace: str) -> Callable[[dict[str, Any], Any], str | None]:
+        return getattr(self.namespace_handlers.get(namespace), "identify", self._identify)
 
     def _resume(
         self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any

@@ -64,7 +64,8 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
         client_manager: a ``RedisManager``, or ``None`` for one process without Redis.
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
         identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
-            resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``.
+            resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``. A
+            class-based namespace that has a method of this name is asked instead, for its clients.
         get_user: names the user of a sid, ``None`` if it has none: for the log, the registry, what is counted by user.
         max_connections_per_user: on all nodes; who has as many is refused at CONNECT, once the connect handler has run
             (with ``always_connect`` none is counted), and does not get another session back. A ``RedisManager`` is

@@ -58,6 +58,8 @@ class EngineServer(EngineHTTP, Service):
         self.on_pong: Callable[[Connection], None] = _ignore
         #: Called when it has become a websocket.
         self.on_upgraded: Callable[[Connection], None] = _ignore
+        #: What messages begin with that no log may have.
+        self.secrets: tuple[str, ...] = ()
         self.is_draining = False
         self._drain_s = drain_s
         self.logs_packets = self.logger.isEnabledFor(20)
@@ -115,11 +117,13 @@ class EngineServer(EngineHTTP, Service):
         self.disconnect()  # who waits for a handler that does not end
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
-        """Log one packet, for ``CHAT_LOG_LEVEL=debug``; of a Socket.IO CONNECT no secret (its token, its pid)."""
+        """Log one packet, for ``CHAT_LOG_LEVEL=debug``; no secret: of a Socket.IO CONNECT its token or pid."""
         name = packet.packet_names[int(data[0])] if isinstance(data, str) and data[:1].isdigit() else "MESSAGE"
         text = data[1:] if isinstance(data, str) else "<binary>"
         if name == "MESSAGE" and text.startswith(_CONNECT):
             text = f"{text.partition('{')[0]}<hidden>"
+        elif name == "MESSAGE" and text.startswith(self.secrets):
+            text = "<hidden>"
         self.logger.info("%s: %s packet %s data %s", sid, verb, name, text)
 
     def on_closed(self, connection: Connection, reason: str) -> None:

@@ -1,0 +1,86 @@
+"""Who may look at the farm and change it: the user ``admin``, with the password of ``CHAT_ADMIN_PASSWORD``.
+
+Who has shown the password gets a *session*, a token that stands for it for some hours on every worker: it is signed
+with a key that only the password gives, so that another password ends it.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+
+from chat.errors import RateLimited, Unauthorized
+from chat.limits import Buckets
+
+USER = "admin"
+
+_SESSION_S = 12 * 3600
+_ALGORITHM = "HS256"
+_GUESSES, _GUESS_EVERY_S = 10, 6.0  # wrong passwords from one address: at once, and from then on
+_REFUSAL = "invalid credentials"  # the Admin UI's own words
+_PREFIX_BITS = 64  # of an IPv6 address: its owner has all that begin with them
+
+
+class AdminAuth:
+    """Knows the admin, and lets nobody guess for long.
+
+    Args:
+        password: the admin's.
+        prefix: of the farm; a session of another farm is none.
+        clock: tells the time for limits, in seconds.
+    """
+
+    def __init__(self, password: str, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._digest = _hash(USER, password)
+        self._key = hashlib.scrypt(password.encode(), salt=f"admin of {prefix}".encode(), n=2**14, r=8, p=1)
+        self._guesses = Buckets(1 / _GUESS_EVERY_S, 0, clock, burst=_GUESSES)
+
+    def check(self, user: Any, password: Any, address: str) -> None:
+        """Return if that is the admin's password.
+
+        Args:
+            user: as it was given, of whatever type.
+            password: as it was given.
+            address: where it comes from.
+
+        Raises:
+            Unauthorized: it is not.
+            RateLimited: too many wrong ones have come from there; it was not looked at.
+        """
+        if not isinstance(user, str) or not isinstance(password, str):
+            raise Unauthorized(_REFUSAL)  # which is no guess
+        network = _get_network(address)
+        if not self._guesses.has_event(network):
+            raise RateLimited("Too many wrong passwords have come from your address; wait a minute.")
+        if not hmac.compare_digest(_hash(user, password), self._digest):
+            self._guesses.take(network, 0)
+            raise Unauthorized(_REFUSAL)
+
+    def create_session(self) -> str:
+        """Return a token that stands for the password."""
+        return jwt.encode({"sub": USER, "exp": int(time.time()) + _SESSION_S}, self._key, algorithm=_ALGORITHM)
+
+    def is_session(self, token: Any) -> bool:
+        """Return whether ``token`` stands for the password, still."""
+        try:
+            jwt.decode(token, self._key, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]})
+        except (jwt.InvalidTokenError, ValueError, TypeError):
+            return False
+        return True
+
+
+def _hash(user: str, password: str) -> bytes:
+    """Return what can be compared in a time that says nothing of what is right in it."""
+    return hashlib.sha256(f"{user}\0{password}".encode(errors="surrogatepass")).digest()
+
+
+def _get_network(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False)) if parsed.version == 6 else address
