@@ -38,7 +38,7 @@ def test_haproxy_config_prints_the_configuration():
     assert done.returncode == 0
     assert "bind *:80\n" in done.stdout
     assert "server webserver03 10.0.0.2:3001 check\n" in done.stdout
-    assert "sc0_conn_rate gt 1000" in done.stdout
+    assert "sc0_conn_rate(sources) gt 1000" in done.stdout
 
 
 def test_token_is_signed_for_the_user():
