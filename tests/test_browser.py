@@ -7,7 +7,7 @@ import signal
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import starting_farm
+from tests.conftest import Front, starting_farm, starting_processes
 
 pytestmark = pytest.mark.browser
 
@@ -41,12 +41,12 @@ def open_page(browser: Browser, site):
     """Opens pages, each in a profile of its own; fails the test on an error in a page's console."""
     contexts, errors = [], []
 
-    def open_page(path: str, **options) -> Page:
+    def open_page(path: str, url: str = site.url, **options) -> Page:
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(site.url + path)
+        page.goto(url + path)
         return page
 
     yield open_page
@@ -59,6 +59,30 @@ def chat(open_page, user):
     page = open_page(f"/?userId={user}")
     expect(page.locator("#state")).to_have_attribute("data-state", "connected")
     return page
+
+
+@pytest.fixture(scope="module")
+def tls(site, pem, tmp_path_factory):
+    """An HAProxy that speaks TLS, in front of the same workers, and logs each request as it begins."""
+
+    def edit(text):
+        text = text.replace("log stderr format raw daemon notice", "log stderr format raw daemon info")
+        return text.replace("    log global\n", "    log global\n    option logasap\n    log-format '%HM %HU %HV %ST'\n")
+
+    with starting_processes(Front) as start:
+        ports = site.workers.ports
+        yield start(tmp_path_factory.mktemp("tls"), [f"127.0.0.1:{ports[0]}-{ports[-1]}"], edit, tls_cert=pem)
+
+
+def test_a_websocket_runs_over_the_pages_own_http_2_connection(open_page, tls):
+    """RFC 8441; HAProxy makes an upgrade of HTTP/1.1 of it for the worker."""
+    anna = open_page("/?userId=anna-tls", tls.url, ignore_https_errors=True)
+    expect(anna.locator("#state")).to_have_attribute("data-state", "connected")
+    send(anna, "over HTTP/2")
+    expect(anna.locator("#log li.message[data-state=sent]")).to_have_count(1)
+    line = tls.wait_for_line("transport=websocket")
+    assert line.startswith(("GET https://127.0.0.1", "CONNECT https://127.0.0.1")), line
+    assert line.endswith(("HTTP/2.0 101", "HTTP/2.0 200")), line
 
 
 def send(page, text):
