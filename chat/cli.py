@@ -70,19 +70,26 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
 @click.option("--bind", default="*:3000", show_default=True, help="Where HAProxy listens.")
 @click.option("--tls-cert", type=click.Path(), metavar="FILE", help="PEM file with certificate and key: speak TLS.")
 @click.option(
-    "--http-bind", metavar="HOST:PORT",
+    "--http-bind",
+    metavar="HOST:PORT",
     help="Where browsers are sent on to HTTPS (default with --tls-cert and port 443: port 80 there); 'none' for none.",
 )
 @click.option("--metrics-bind", metavar="HOST:PORT", help="Where HAProxy's Prometheus exporter listens (default none).")
 @click.option(
-    "--source-rate", type=click.IntRange(0), default=haproxy.DEFAULT_SOURCE_RATE, show_default=True,
+    "--source-rate",
+    type=click.IntRange(0),
+    default=haproxy.DEFAULT_SOURCE_RATE,
+    show_default=True,
     help="New connections a second from one address; 0 for no limit.",
 )
 @click.option(
-    "--source-connections", type=click.IntRange(0), default=haproxy.DEFAULT_SOURCE_CONNECTIONS, show_default=True,
+    "--source-connections",
+    type=click.IntRange(0),
+    default=haproxy.DEFAULT_SOURCE_CONNECTIONS,
+    show_default=True,
     help="Open connections from one address; 0 for no limit.",
 )
-@click.option("--user", metavar="NAME", help="User and group that HAProxy becomes when root starts it (Debian: haproxy).")
+@click.option("--user", metavar="NAME", help="User and group that a HAProxy started by root becomes.")
 def haproxy_config(
     servers: tuple[str, ...], bind: str, tls_cert: str | None, http_bind: str | None, **options: Any
 ) -> None:  # fmt: skip

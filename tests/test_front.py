@@ -63,9 +63,9 @@ def shake_hands(front, pem, **settings):
     context.set_ciphers(settings.pop("ciphers", "ALL:@SECLEVEL=0"))
     for name, value in settings.items():
         setattr(context, name, value)
-    with socket.create_connection(("127.0.0.1", front.port)) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as wrapped:
-            return wrapped.version(), wrapped.selected_alpn_protocol()
+    plain = socket.create_connection(("127.0.0.1", front.port))
+    with plain, context.wrap_socket(plain, server_hostname="localhost") as wrapped:
+        return wrapped.version(), wrapped.selected_alpn_protocol()
 
 
 def test_tls_is_modern_and_speaks_http_2(tls, pem):
@@ -106,11 +106,12 @@ def test_the_worker_knows_that_the_browser_speaks_https(tls, pem):
 
 def ask(front, source, text="GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"):
     """Return the status that an address of this machine gets, ``None`` if it is turned away."""
-    with contextlib.suppress(ConnectionError):
-        with socket.create_connection(("127.0.0.1", front.port), source_address=(source, 0), timeout=20) as wire:
-            wire.sendall(text.encode())
-            if answer := wire.recv(4096):
-                return int(answer.split()[1])
+    with contextlib.suppress(ConnectionError), contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", front.port)
+        wire = stack.enter_context(socket.create_connection(address, source_address=(source, 0), timeout=20))
+        wire.sendall(text.encode())
+        if answer := wire.recv(4096):
+            return int(answer.split()[1])
     return None
 
 
