@@ -1,16 +1,28 @@
 """HAProxy with our configuration, in front of real workers: TLS, limits, two of them side by side, growing."""
 
 import contextlib
+import http.client
 import json
 import socket
 import ssl
 import time
+from collections import Counter
 from functools import partial
 
 import pytest
 import requests
 
-from tests.conftest import Closed, Front, Wire, get_free_ports, starting_processes, starting_workers, wait_until
+from chat.programs import find_haproxy
+from tests.conftest import (
+    Closed,
+    Front,
+    Wire,
+    get_free_ports,
+    get_status,
+    starting_processes,
+    starting_workers,
+    wait_until,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -203,7 +215,31 @@ def test_statistics_are_for_the_admin_wherever_it_is(start_front):
     assert (answer.status_code, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")
 
 
-# Two of them, and growing
+# Who goes where
+
+
+@pytest.fixture
+def told(tmp_path, start):
+    """Eight ports that answer with the name that HAProxy calls them by; as ``--server`` takes them."""
+    first = get_free_ports(8)
+    config = tmp_path / "told.cfg"
+    answer = "http-request return status 200 content-type text/plain lf-string %[req.hdr(x-webfarm-server)]"
+    config.write_text(f"listen told\n mode http\n timeout client 10s\n bind 127.0.0.1:{first}-{first + 7}\n {answer}\n")
+    start(find_haproxy(), "-db", "-f", str(config))
+    wait_until(lambda: get_status(f"http://127.0.0.1:{first + 7}/") == 200, "the ports")
+    return f"127.0.0.1:{first}-{first + 7}"
+
+
+def test_users_are_spread_evenly(told, tmp_path):
+    counts = Counter()
+    with starting_processes(Front) as start:
+        connection = http.client.HTTPConnection("127.0.0.1", start(tmp_path, [told]).port, timeout=10)
+        with contextlib.closing(connection):
+            for user in range(2000):
+                connection.request("GET", f"/?userId={user}")
+                counts[connection.getresponse().read()] += 1
+    assert len(counts) == 8
+    assert all(215 < count < 285 for count in counts.values()), counts
 
 
 def test_two_haproxies_send_a_user_to_the_same_worker(start_front, front):
