@@ -92,7 +92,7 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
 @click.option("--user", metavar="NAME", help="User and group that a HAProxy started by root becomes.")
 def haproxy_config(
     servers: tuple[str, ...], bind: str, tls_cert: str | None, http_bind: str | None, **options: Any
-) -> None:  # fmt: skip
+) -> None:
     """Print the HAProxy configuration.
 
     Timeouts follow CHAT_PING_INTERVAL_S and CHAT_PING_TIMEOUT_S. HAProxy's statistics, at /haproxy?stats, are for its

@@ -19,6 +19,7 @@ from tests.conftest import (
     Wire,
     get_free_ports,
     get_status,
+    is_alive,
     starting_processes,
     starting_workers,
     wait_until,
@@ -287,6 +288,23 @@ def test_a_machine_is_added_and_nobody_who_is_connected_moves(start_front, start
     assert {data["from"] for data, _ in node.wait_for("new", "privateMessage", len(clients))} == set(clients)
     for name in clients:
         assert node.get(name, "disconnect") == []
+
+
+def test_an_old_process_serves_on_after_a_reload_but_not_for_ever(start_front, ranges, node):
+    def edit(text):
+        assert "hard-stop-after 24h" in text
+        return text.replace("hard-stop-after 24h", "hard-stop-after 2s")
+
+    front = start_front(edit=edit)
+    first = node.connect("a", front.url, transports=["websocket"])
+    [old] = front.find_listening()
+    front.reload(ranges)
+    assert node.call("a", "message", "to the old one")["ok"]
+    assert node.get("a", "disconnect") == []
+    wait_until(lambda: not is_alive(old), "the end of the old process")
+    again = node.wait_for("a", "connect", 2)[-1]
+    assert again["recovered"]
+    assert again["sid"] == first["sid"]
 
 
 def is_ready_at(port):

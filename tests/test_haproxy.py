@@ -145,11 +145,12 @@ def guarded(start, tmp_path):
     port = get_free_ports()
     text = render(parse_ranges(["127.0.0.1:1"]), bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0)
     [rules] = re.findall("```haproxy\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    bind = f"    bind 127.0.0.1:{port}\n"
+    before, first, after = text.partition("    http-request")
     config = tmp_path / "haproxy.cfg"
-    config.write_text(text.replace(bind, bind + rules + "    http-request return status 204\n", 1))
-    start(find_haproxy(), "-db", "-f", str(config), env={"CHAT_SECRET": SECRET})
+    config.write_text(before + rules + "    http-request return status 204\n" + first + after)
+    process = start(find_haproxy(), "-db", "-f", str(config), env={"CHAT_SECRET": SECRET})
     wait_until(lambda: get_status(f"http://127.0.0.1:{port}/") == 204, "HAProxy")
+    assert "rule placed after" not in process.output
     return f"http://127.0.0.1:{port}"
 
 

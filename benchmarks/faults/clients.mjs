@@ -145,7 +145,10 @@ function visit(number) {
   const url = config.urls[number % config.urls.length];
   const options = { transports: TRANSPORTS[number % 3], reconnection: false, forceNew: true, agent: kept };
   const socket = io(url, { query: { userId: `visitor-${number}` }, ...options });
+  let isOver = false;
   const end = (reason) => {
+    if (isOver) return; // an answer that is missing is told after the connection's end
+    isOver = true;
     socket.off().disconnect();
     say("visit", null, { reason });
     if (isVisited) setTimeout(visit, 20, number + config.visitors);
@@ -163,7 +166,10 @@ function ask(url) {
     say("asked", null, { reason });
     if (isVisited) setTimeout(ask, 5, url);
   };
-  get(url, { agent: kept }, (answer) => answer.resume().on("end", () => end(null))).on("error", (error) => end(error.message));
+  const request = get(url, { agent: kept }, (answer) => {
+    answer.resume().on("close", () => end(answer.complete ? null : "cut"));
+  });
+  request.on("error", (error) => end(error.message));
 }
 
 const commands = {
