@@ -129,20 +129,25 @@ def ask(front, source, text="GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"):
 
 
 def test_a_flood_of_connections_from_one_address_does_not_hurt_another(start_front):
-    front = start_front(source_rate=20)
-    flood = [ask(front, "127.0.0.2") for _ in range(100)]
+    front = start_front(source_rate=5)
+    flood = [ask(front, "127.0.0.2") for _ in range(50)]
     assert None in flood
-    assert flood[:20] == [200] * 20
-    assert [ask(front, "127.0.0.3") for _ in range(20)] == [200] * 20
+    assert flood[:5] == [200] * 5
+    assert [ask(front, "127.0.0.3") for _ in range(5)] == [200] * 5
 
 
 def test_what_one_address_holds_open_is_bounded(start_front):
     front = start_front(source_connections=20, source_rate=0)
     with contextlib.ExitStack() as stack:
-        address = ("127.0.0.1", front.port)
-        for _ in range(20):
+
+        def is_full():
+            """Hold one more, as HAProxy's threads may take the next before the last; then ask."""
+            address = ("127.0.0.1", front.port)
             stack.enter_context(socket.create_connection(address, source_address=("127.0.0.2", 0)))
-        wait_until(lambda: ask(front, "127.0.0.2") is None, "the limit")
+            return ask(front, "127.0.0.2") is None
+
+        assert not any(is_full() for _ in range(15))
+        wait_until(is_full, "the limit")
         assert ask(front, "127.0.0.3") == 200
     wait_until(lambda: ask(front, "127.0.0.2") == 200, "room for another one")
 
