@@ -70,23 +70,44 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
 )  # fmt: skip
 @click.option("--bind", default="*:3000", show_default=True, help="Where HAProxy listens.")
 @click.option("--tls-cert", type=click.Path(), metavar="FILE", help="PEM file with certificate and key: speak TLS.")
+@click.option(
+    "--http-bind",
+    metavar="HOST:PORT",
+    help="Where browsers are sent on to HTTPS (default with --tls-cert and port 443: port 80 there); 'none' for none.",
+)
 @click.option("--metrics-bind", metavar="HOST:PORT", help="Where HAProxy's Prometheus exporter listens (default none).")
 @click.option(
-    "--source-rate", type=click.IntRange(0), default=haproxy.DEFAULT_SOURCE_RATE, show_default=True,
+    "--source-rate",
+    type=click.IntRange(0),
+    default=haproxy.DEFAULT_SOURCE_RATE,
+    show_default=True,
     help="New connections a second from one address; 0 for no limit.",
-)  # fmt: skip
+)
+@click.option(
+    "--source-connections",
+    type=click.IntRange(0),
+    default=haproxy.DEFAULT_SOURCE_CONNECTIONS,
+    show_default=True,
+    help="Open connections from one address; 0 for no limit.",
+)
+@click.option("--user", metavar="NAME", help="User and group that a HAProxy started by root becomes.")
 def haproxy_config(
-    servers: tuple[str, ...], bind: str, tls_cert: str | None, metrics_bind: str | None, source_rate: int
+    servers: tuple[str, ...], bind: str, tls_cert: str | None, http_bind: str | None, **options: Any
 ) -> None:
-    """Print the HAProxy configuration. Timeouts follow CHAT_PING_INTERVAL_S and CHAT_PING_TIMEOUT_S."""
+    """Print the HAProxy configuration.
+
+    Timeouts follow CHAT_PING_INTERVAL_S and CHAT_PING_TIMEOUT_S. HAProxy's statistics, at /haproxy?stats, are for its
+    own machine; with CHAT_ADMIN_PASSWORD also for the user admin from elsewhere.
+    """
     settings = Settings.from_env(os.environ)
     text = haproxy.render(
         haproxy.parse_ranges(servers),
         bind=bind,
         heartbeat_s=settings.ping_interval_s + settings.ping_timeout_s,
         tls_cert=os.path.abspath(tls_cert) if tls_cert else None,
-        metrics_bind=metrics_bind,
-        source_rate=source_rate,
+        http_bind=haproxy.choose_http_bind(bind, tls_cert, http_bind),
+        admin_password=settings.admin_password,
+        **options,
     )
     click.echo(text, nl=False)
 

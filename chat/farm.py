@@ -128,6 +128,8 @@ class _Farm:
             bind=f"{_in_url(host)}:{port}",
             heartbeat_s=settings.ping_interval_s + settings.ping_timeout_s,
             source_rate=0,  # all come from this machine
+            source_connections=0,
+            admin_password=settings.admin_password,
         )
         config.write_text(text)
         self._start("haproxy", [program, "-db", "-f", str(config)], environ)

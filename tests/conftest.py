@@ -379,6 +379,60 @@ def open_page(browser: Any, site: Farm) -> Iterator[Callable[..., Any]]:
     assert errors == []
 
 
+class Front(Process):
+    """An HAProxy with our configuration, run as Debian runs it: a master that can be told to reload.
+
+    Args:
+        folder: for its configuration.
+        ranges: the workers, as ``--server`` takes them.
+        edit: what a test changes of the configuration's text.
+        options: of ``render``.
+    """
+
+    def __init__(
+        self, folder: Path, ranges: list[str], edit: Callable[[str], str] = lambda text: text, **options: Any
+    ) -> None:
+        self.port = get_free_ports()
+        self._config = folder / f"haproxy-{self.port}.cfg"
+        self._edit, self.options = edit, options
+        self._configure(ranges)
+        super().__init__(find_haproxy(), "-W", "-db", "-f", str(self._config))
+        wait_until(self.find_listening, "HAProxy")
+
+    def _configure(self, ranges: list[str]) -> None:
+        text = render(parse_ranges(ranges), bind=f"127.0.0.1:{self.port}", heartbeat_s=45, **self.options)
+        self._config.write_text(self._edit(text))
+
+    def find_listening(self) -> set[int]:
+        """Return the processes that take new connections."""
+        return {pid for pid in get_children(self.pid) if self.port in get_listening_ports(pid)}
+
+    def reload(self, ranges: list[str]) -> None:
+        """Go over to a new configuration without closing a connection."""
+        old = self.find_listening()
+        self._configure(ranges)
+        self.kill(signal.SIGUSR2)
+        wait_until(lambda: (new := self.find_listening()) and not new & old, "HAProxy's reload")
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.options.get('tls_cert') else 'http'}://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a certificate for this machine, which vouches for itself, with its key."""
+    folder = tmp_path_factory.mktemp("a certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "cert"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path = folder / "site.pem"
+    path.write_text((folder / "key").read_text() + (folder / "cert").read_text())
+    return str(path)
+
+
 class NodeClient:
     """The stock JavaScript client, in a Node process of its own (``client.mjs``)."""
 

@@ -13,7 +13,7 @@ from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
 from chat.realtime.lease import GRACE_S
 from chat.realtime.redis_client import run_script
-from tests.conftest import starting_farm, wait_until
+from tests.conftest import Front, starting_farm, starting_processes, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -60,6 +60,37 @@ def chat(open_page, user, **options):
     page = open_page(f"/?userId={user}", **options)
     expect(page.locator("#state")).to_have_attribute("data-state", "connected")
     return page
+
+
+@pytest.fixture(scope="module")
+def tls(site, pem, tmp_path_factory):
+    """An HAProxy that speaks TLS, in front of the same workers, and logs each request as it begins."""
+
+    def edit(text):
+        text = text.replace("log stderr format raw daemon notice", "log stderr format raw daemon info")
+        return text.replace(
+            "    log global\n", "    log global\n    option logasap\n    log-format '%HM %HU %HV %ST'\n"
+        )
+
+    with starting_processes(Front) as start:
+        yield start(tmp_path_factory.mktemp("tls"), get_ranges(site), edit, tls_cert=pem)
+
+
+def get_ranges(site):
+    return [f"127.0.0.1:{site.workers.ports[0]}-{site.workers.ports[-1]}"]
+
+
+def test_a_websocket_runs_over_http_2_and_survives_a_reload_of_haproxy(open_page, site, tls):
+    """RFC 8441; HAProxy makes an upgrade of HTTP/1.1 of it for the worker."""
+    anna = open_page("/?userId=anna-tls", tls.url, ignore_https_errors=True)
+    expect(anna.locator("#state")).to_have_attribute("data-state", "connected")
+    send(anna, "over HTTP/2")
+    expect(anna.locator("#log li.message[data-state=sent]")).to_have_count(1)
+    assert tls.wait_for_line("transport=websocket").endswith("HTTP/2.0 101")
+    tls.reload(get_ranges(site))
+    send(anna, "after the reload")
+    expect(anna.locator("#log li.message[data-state=sent]")).to_have_count(2)
+    assert tls.output.count("transport=websocket") == 1
 
 
 def send(page, text):

@@ -38,7 +38,7 @@ def test_haproxy_config_prints_the_configuration():
     assert done.returncode == 0
     assert "bind *:80\n" in done.stdout
     assert "server webserver03 10.0.0.2:3001 check\n" in done.stdout
-    assert "sc0_conn_rate gt 1000" in done.stdout
+    assert "sc0_conn_rate(sources) gt 1000" in done.stdout
 
 
 def test_token_is_signed_for_the_user():
@@ -56,6 +56,10 @@ def test_token_is_signed_for_the_user():
         (["haproxy-config"], {"CHAT_PING_TIMEOUT_S": "x"}, 2,
          "chat: CHAT_PING_TIMEOUT_S has value 'x': expected a number of seconds above 0."),
         (["haproxy-config", "--server", "x"], {}, 2, "chat: 'x' is no HOST:FIRST-LAST, like 127.0.0.1:3001-3002."),
+        (["haproxy-config", "--bind", "x"], {}, 2, "chat: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
+        (["haproxy-config", "--tls-cert", "/no/cert.pem"], {}, 2,
+         "chat: the certificate /no/cert.pem can't be read: No such file or directory."),
+        (["haproxy-config", "--tls-cert", "/etc"], {}, 2, "chat: the certificate /etc can't be read: Is a directory."),
         (["run"], {"CHAT_WORKERS": "0"}, 2, "chat: CHAT_WORKERS has value '0': expected a whole number from 1 to 1024."),
         (["run", "--bind", "x"], {}, 2, "chat: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
     ],

@@ -72,7 +72,7 @@ def test_if_a_part_ends_the_rest_is_stopped_and_said(run, part):
     process, _, _ = run()
     started = get_descendants(process.pid)
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in get_children(process.pid)}
-    os.kill(next(pid for pid, command in commands.items() if part in command), signal.SIGKILL)
+    os.kill(next(pid for pid, command in commands.items() if f"{part}\0" in command), signal.SIGKILL)
     assert process.wait() == 1
     name = {"gunicorn": "workers"}.get(part, part)
     assert process.lines[-1] == f"chat: the part {name} ended by itself; the lines above say why. The rest was stopped."

@@ -4,13 +4,14 @@ import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import jwt
 import pytest
 import requests
 
 from chat.errors import SettingsError
-from chat.haproxy import parse_bind, parse_ranges, render
+from chat.haproxy import check_certificate, choose_http_bind, parse_bind, parse_ranges, render
 from chat.programs import find_haproxy
 from tests.conftest import ROOT, get_free_ports, get_status, wait_until
 
@@ -23,26 +24,17 @@ except ImportError:  # not made for this machine
     pass
 
 
-@pytest.fixture
-def pem(tmp_path):
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2",
-         "-keyout", tmp_path / "key", "-out", tmp_path / "cert"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path = tmp_path / "a certificate.pem"
-    path.write_text((tmp_path / "key").read_text() + (tmp_path / "cert").read_text())
-    return str(path)
-
-
 @pytest.mark.parametrize("haproxy", sorted(BINARIES))
 @pytest.mark.parametrize("variant", ["plain", "no limit", "everything"])
 def test_valid_without_a_warning(haproxy, variant, pem, tmp_path):
     options = {
         "plain": {},
-        "no limit": {"source_rate": 0},
-        "everything": {"tls_cert": pem, "metrics_bind": "127.0.0.1:9101"},
-    }[variant]
+        "no limit": {"source_rate": 0, "source_connections": 0},
+        "everything": {
+            "tls_cert": pem, "http_bind": "127.0.0.1:3080", "metrics_bind": "127.0.0.1:9101", "user": "daemon",
+            "admin_password": "secret word",
+        },
+    }[variant]  # fmt: skip
     servers = parse_ranges(["127.0.0.1:3001-3008", "10.0.0.2:3001-3008", "[::1]:3001"])
     path = tmp_path / "haproxy.cfg"
     path.write_text(render(servers, bind="127.0.0.1:3000", heartbeat_s=45, **options))
@@ -81,7 +73,61 @@ def test_a_bad_bind_is_refused(text):
 
 def test_a_path_that_would_break_out_of_the_configuration_is_refused():
     with pytest.raises(SettingsError, match="can't be written"):
-        render(parse_ranges(["a:1"]), bind="*:3000", heartbeat_s=45, tls_cert="/etc/it's\n")
+        check_certificate("/etc/it's\n")
+
+
+@pytest.mark.parametrize("lines", ["", "CERTIFICATE", "PRIVATE KEY", "PRIVATE KEY of another"])
+def test_a_certificate_without_its_key_is_refused(lines, pem, tmp_path):
+    whole = Path(pem).read_text()
+    key, certificate = whole.split("-----BEGIN CERTIFICATE")[0], whole[whole.index("-----BEGIN CERTIFICATE") :]
+    other = subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True, text=True).stdout
+    texts = {"CERTIFICATE": certificate, "PRIVATE KEY": key, "PRIVATE KEY of another": other + certificate}
+    path = tmp_path / "site.pem"
+    path.write_text(texts.get(lines, ""))
+    with pytest.raises(SettingsError, match="no PEM file with a certificate and its unencrypted key"):
+        check_certificate(str(path))
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked(pem, tmp_path):
+    path = tmp_path / "site.pem"
+    encrypt = ["openssl", "rsa", "-aes256", "-passout", "pass:abcd", "-in", pem, "-out", path]
+    subprocess.run(encrypt, check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(pem).read_text()[Path(pem).read_text().index("-----BEGIN CERT") :])
+    with pytest.raises(SettingsError, match="unencrypted"):
+        check_certificate(str(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"http_bind": "*:80"}, "it needs --tls-cert"),
+        ({"metrics_bind": "*:3000"}, "need an address each"),
+        ({"user": "a b"}, "no name of a system user"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, fault):
+    with pytest.raises(SettingsError, match=fault):
+        render(parse_ranges(["a:1"]), bind="*:3000", heartbeat_s=45, **options)
+
+
+@pytest.mark.parametrize(
+    ("bind", "tls_cert", "http_bind", "chosen"),
+    [
+        ("*:443", "x.pem", None, "*:80"),
+        ("[::]:443", "x.pem", None, "[::]:80"),
+        ("*:443", "x.pem", "none", None),
+        ("*:443", "x.pem", ":8080", ":8080"),
+        ("*:3000", "x.pem", None, None),
+        ("*:443", None, None, None),
+    ],
+)
+def test_http_is_sent_on_where_a_browser_looks_for_it(bind, tls_cert, http_bind, chosen):
+    assert choose_http_bind(bind, tls_cert, http_bind) == chosen
+
+
+def test_servers_that_are_added_at_the_end_leave_the_others_their_names():
+    before = parse_ranges(["a:3001-3002", "b:3001"])
+    assert parse_ranges(["a:3001-3002", "b:3001", "c:3001", "a:3003"])[:3] == before
 
 
 def test_no_quiet_connection_is_cut_before_its_heartbeat():
@@ -99,11 +145,12 @@ def guarded(start, tmp_path):
     port = get_free_ports()
     text = render(parse_ranges(["127.0.0.1:1"]), bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0)
     [rules] = re.findall("```haproxy\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    bind = f"    bind 127.0.0.1:{port}\n"
+    before, first, after = text.partition("    http-request")
     config = tmp_path / "haproxy.cfg"
-    config.write_text(text.replace(bind, bind + rules + "    http-request return status 204\n", 1))
-    start(find_haproxy(), "-db", "-f", str(config), env={"CHAT_SECRET": SECRET})
+    config.write_text(before + rules + "    http-request return status 204\n" + first + after)
+    process = start(find_haproxy(), "-db", "-f", str(config), env={"CHAT_SECRET": SECRET})
     wait_until(lambda: get_status(f"http://127.0.0.1:{port}/") == 204, "HAProxy")
+    assert "rule placed after" not in process.output
     return f"http://127.0.0.1:{port}"
 
 

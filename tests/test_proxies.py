@@ -78,9 +78,18 @@ def test_behind_haproxy_a_page_of_the_same_site_is_let_in_and_another_is_not(sit
 @pytest.mark.cluster
 @TRANSPORTS
 def test_the_scheme_that_a_trusted_proxy_tells_is_the_browsers(site, get):
+    [url] = site.workers.urls
     headers = {"X-Forwarded-Proto": "https"}
-    assert get(site.url, Origin=site.url.replace("http", "https"), **headers) == 200
-    assert get(site.url, Origin=site.url, **headers) == 400
+    assert get(url, Origin=url.replace("http", "https"), **headers) == 200
+    assert get(url, Origin=url, **headers) == 400
+
+
+@pytest.mark.cluster
+@TRANSPORTS
+def test_haproxy_passes_on_no_scheme_that_a_client_made_up(site, get):
+    headers = {"X-Forwarded-Proto": "https"}
+    assert get(site.url, Origin=site.url, **headers) == 200
+    assert get(site.url, Origin=site.url.replace("http", "https"), **headers) == 400
 
 
 @pytest.mark.cluster

@@ -1,6 +1,6 @@
 // Users with the stock, unmodified client. The first argument says who they are (JSON); commands come as lines of
 // JSON on stdin, and all that happens to them goes to stdout, a line of JSON each.
-import { Agent } from "node:http";
+import { Agent, get } from "node:http";
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -138,7 +138,50 @@ class User {
 const getRoom = (event, data) => (event === "privateMessage" ? `user ${data.toUser}` : data.room);
 
 let timers = [];
+let isVisited = false;
+const kept = new Agent({ keepAlive: true });
+
+/** Someone who comes, joins a room and goes, and then the next one; the first error of each is told. */
+function visit(number) {
+  const url = config.urls[number % config.urls.length];
+  const options = { transports: TRANSPORTS[number % 3], reconnection: false, forceNew: true, agent: kept };
+  const socket = io(url, { query: { userId: `visitor-${number}` }, ...options });
+  let isOver = false;
+  const end = (reason) => {
+    if (isOver) return; // an answer that is missing is told after the connection's end
+    isOver = true;
+    socket.off().disconnect();
+    say("visit", null, { reason });
+    if (isVisited) setTimeout(visit, 20, number + config.visitors);
+  };
+  socket.on("connect_error", (error) => end(error.message));
+  socket.on("disconnect", (reason) => end(reason));
+  socket.on("connect", () => {
+    socket.timeout(config.ackTimeout).emit("join", { room: "visitors" }, (error) => end(error ? error.message : null));
+  });
+}
+
+/** One request after the other, on a connection that is kept for the next. */
+function ask(url) {
+  const end = (reason) => {
+    say("asked", null, { reason });
+    if (isVisited) setTimeout(ask, 5, url);
+  };
+  const request = get(url, { agent: kept }, (answer) => {
+    answer.resume().on("close", () => end(answer.complete ? null : "cut"));
+  });
+  request.on("error", (error) => end(error.message));
+}
+
 const commands = {
+  visit() {
+    isVisited = true;
+    for (let number = 0; number < config.visitors; number++) visit(number);
+    for (let number = 0; number < config.visitors; number++) ask(config.urls[number % config.urls.length]);
+  },
+  leave() {
+    isVisited = false;
+  },
   start() {
     timers = [...users.values()].map((user) => setInterval(() => user.talk(), (1000 / config.rate) * (0.8 + 0.4 * Math.random())));
   },

@@ -35,6 +35,7 @@ class Users:
     times: int = 1  # each message is sent so often
     pad: int = 0  # bytes
     privates: bool = True  # each fifth message goes to another user
+    visitors: int = 3  # of each process, at a time, once they are told to come
     fresh: bool = False  # each message goes to a room that was joined just before
 
 
@@ -97,6 +98,14 @@ class Crowd:
             process.stdin.flush()
 
     @contextlib.contextmanager
+    def visited(self) -> Iterator[None]:
+        """Others come and go for the block's time, and ask for the page on connections that are kept."""
+        self.tell("visit")
+        self.wait_for("visit", 1)
+        yield
+        self.tell("leave")
+
+    @contextlib.contextmanager
     def half_stopped(self) -> Iterator[None]:
         """Half of the users read nothing for the block's time."""
         pid = self._processes[-1].pid
@@ -133,7 +142,7 @@ class Crowd:
         self.tell("last")
         self._wait_until_quiet()
         self.tell("quit")
-        names = {event["client"] for event in self.events}
+        names = {event["client"] for event in self.events if "client" in event}
         wait_until(lambda: len(self.get("end")) >= len(names), "the clients' end")
         return self.events
 

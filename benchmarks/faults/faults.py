@@ -7,6 +7,7 @@ from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.site import WORKERS, Site
 
 LEASE_S = 6
+RELOADS = 20
 ROUNDS = 3  # of a fault that happens again and again
 
 # Workers
@@ -119,9 +120,11 @@ def stop_readers(site: Site, crowd: Crowd) -> None:
 
 
 def reload_haproxy(site: Site, crowd: Crowd) -> None:
-    """Reload of HAProxy."""
-    site.reload_haproxy()
-    time.sleep(2)
+    """HAProxy reloaded 20 times, while others come and go and ask on connections that are kept."""
+    with crowd.visited():
+        for _ in range(RELOADS):
+            site.reload_haproxy()
+            crowd.wait_for("visit", 1)
 
 
 def kill_haproxy(site: Site, crowd: Crowd) -> None:

@@ -23,6 +23,7 @@ class Outcome:
     scenario: Scenario
     verdict: Verdict
     faults: Sequence[str]
+    figures: str  # what else was counted
 
 
 def get_folder(scenario: Scenario, peer: str) -> Path:
@@ -42,7 +43,8 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
             time.sleep(_AFTER_S)
             events = crowd.finish()
         verdict = judge(events)
-        return Outcome(scenario, verdict, scenario.find_faults(site, events, verdict, is_timed=not quick))
+        found = scenario.find_faults(site, events, verdict, is_timed=not quick)
+        return Outcome(scenario, verdict, found, scenario.figures(events))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
@@ -60,5 +62,5 @@ def _get_row(outcome: Outcome) -> tuple[str, ...]:
         outcome.scenario.title,
         *(f"{count:,}" for count in counts),
         times,
-        "; ".join(outcome.faults) or "as promised",
+        "; ".join([*(outcome.faults or ["as promised"]), *filter(None, [outcome.figures])]),
     )

@@ -1,6 +1,7 @@
 """The rows of the table: a fault, whom it happens to, and what must hold beside the oracle's zeros."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,6 +31,8 @@ class Scenario:
     check: Check = lambda *_: ""
     #: In how many milliseconds everybody is back.
     back_within_ms: float = math.inf
+    #: What else was counted.
+    figures: Callable[[list[Event]], str] = lambda _: ""
 
     @property
     def name(self) -> str:
@@ -96,6 +99,20 @@ def _each_session_is_held_once(site: Site, events: list[Event], verdict: Verdict
     return f"of {bad} not exactly one tab has recovered" if bad or not pairs else ""
 
 
+def _get_failures(events: list[Event]) -> list[str]:
+    return [f"{e['event']}: {e['reason']}" for e in events if e["event"] in ("visit", "asked") and e["reason"]]
+
+
+def _no_visit_fails(site: Site, events: list[Event], verdict: Verdict) -> str:
+    failures = _get_failures(events)
+    return f"{len(failures)} visits or requests failed: {sorted(set(failures))}" if failures else ""
+
+
+def _count_visits(events: list[Event]) -> str:
+    counts = Counter(event["event"] for event in events)
+    return f"{counts['visit']:,} visits, {counts['asked']:,} requests, {len(_get_failures(events))} failed"
+
+
 SCENARIOS = (
     Scenario(faults.kill_worker, "all", back_within_ms=2000),
     Scenario(faults.drain, "all", check=_runs_disconnect_handlers_once),
@@ -111,7 +128,7 @@ SCENARIOS = (
     Scenario(faults.two_tabs, "stay", check=_only_one_tab_stays),
     Scenario(faults.two_tabs_at_once, "any", check=_each_session_is_held_once),
     Scenario(faults.stop_readers, "all", Users(pad=8000), {"CHAT_MAX_OUTBOX_BYTES": "65536"}),
-    Scenario(faults.reload_haproxy, "stay"),
+    Scenario(faults.reload_haproxy, "stay", check=_no_visit_fails, figures=_count_visits),
     Scenario(faults.kill_haproxy, "all"),
     Scenario(faults.restart_redis, "stay"),
     Scenario(faults.restart_redis_and_cut, "all"),

@@ -236,7 +236,16 @@ class Site:
         self._start("haproxy", find_haproxy(), "-W", "-db", "-f", str(config))
 
     def reload_haproxy(self) -> None:
-        os.kill(self._processes["haproxy"].pid, signal.SIGUSR2)
+        """USR2: wait until a new process listens, and none of the old ones does."""
+        master, port = self._processes["haproxy"].pid, int(self.url.rpartition(":")[2])
+        old = _get_children(master)
+        os.kill(master, signal.SIGUSR2)
+
+        def is_done() -> bool:
+            listening = [pid for pid in _get_children(master) if port in _get_listening_ports(pid)]
+            return bool(listening) and not set(listening) & set(old)
+
+        wait_until(is_done, "the reload of HAProxy", self._processes["haproxy"])
 
     def kill_haproxy(self) -> None:
         self._processes["haproxy"].kill()

@@ -69,6 +69,10 @@ def _cut(site: Site, crowd: Crowd) -> None:
     crowd.tell("cut", away=random.choice((0, 1000, 4000)), clients=random.sample(crowd.names, 20))
 
 
+def _reload_haproxy(site: Site, crowd: Crowd) -> None:
+    site.reload_haproxy()
+
+
 def _cut_redis(site: Site, crowd: Crowd) -> None:
     site.cut_redis_connections(random.choice((None, *range(WORKERS))))
 
@@ -80,7 +84,7 @@ _FAULTS: tuple[Callable[[Site, Crowd], None], ...] = (
     _cut,
     _cut_redis,
     faults.stop_readers,
-    faults.reload_haproxy,
+    _reload_haproxy,
     faults.kill_haproxy,
     faults.restart_redis,
     faults.restart_redis_and_cut,
