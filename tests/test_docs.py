@@ -1,16 +1,24 @@
-"""The README's tables are held to the code."""
+"""The README's tables and the pages in ``docs/`` are held to the code, and what they show is run."""
 
+import ast
 import dataclasses
+import inspect
 import re
+import subprocess
+import sys
 
 import pytest
+import yaml
 
 from chat import cli, errors
 from chat.events import ChatNamespace
+from chat.programs import find_haproxy
+from chat.realtime import RedisManager, Server
 from chat.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_until
 
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def get_rows(heading):
@@ -61,3 +69,144 @@ def test_every_command_stands_in_the_table_with_its_options(name):
 def test_every_file_that_the_readme_names_is_there():
     for path in re.findall(r"`((?:chat|haproxy|systemd|templates|tests)/[\w./@-]+|gunicorn\.conf\.py)`", README):
         assert (ROOT / path).exists(), path
+
+
+def read(name):
+    return (ROOT / "docs" / name).read_text()
+
+
+def get_blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def get_anchors(path):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_page_or_file_and_a_heading_that_are_there(page):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in get_anchors(path), f"{target}#{anchor}"
+
+
+def test_every_page_stands_in_the_index():
+    assert set(re.findall(r"\]\((\w[\w-]*\.md)\)", read("README.md"))) >= {page.name for page in PAGES} - {"README.md"}
+
+
+def get_python(name):
+    """Return the Python that a page shows: its blocks, and what stands in its tables of ``sio`` and ``manager``."""
+    inline = re.findall(r"`((?:sio|manager)\.\w[^`]*)`", read(name))
+    return [ast.parse(source) for source in (*get_blocks(read(name), "python"), *inline)]
+
+
+@pytest.mark.parametrize("name", ["clients.md", "from-flask-socketio.md", "from-node.md"])
+def test_every_method_that_a_page_calls_is_there_and_takes_those_arguments(name):
+    owners = {"sio": Server, "manager": RedisManager("redis://localhost")}
+    for node in (node for tree in get_python(name) for node in ast.walk(tree)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in owners:
+            assert hasattr(owners[node.value.id], node.attr), ast.unparse(node)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("sio."):
+            names = [keyword.arg for keyword in node.keywords]
+            method = inspect.signature(getattr(Server, node.func.attr))
+            method.bind(None, *node.args, **dict.fromkeys(names))
+
+
+@pytest.fixture
+def run(own_redis, workers, tmp_path):
+    """Starts the app that a page shows, on two workers; returns their URLs."""
+
+    def run_app(name):
+        [source] = [block for block in get_blocks(read(name), "python") if "app = WSGIApp(" in block]
+        (tmp_path / "shown.py").write_text(source)
+        own_redis.start()
+        process = workers(2, "--pythonpath", str(tmp_path), "shown:app", url=own_redis.url, ready=False)
+        return process.urls
+
+    return run_app
+
+
+def test_the_app_for_those_who_come_from_flask_socketio_runs(run, node):
+    """A room over two workers; who has not joined is refused, who was cut off is recovered."""
+    for name, url in zip("ab", run("from-flask-socketio.md"), strict=True):
+        node.connect(name, url, transports=["websocket"])
+    assert node.call("a", "say", {"room": "lobby"})["error"]["code"] == "not_in_room"
+    assert [node.call(name, "join", "lobby") for name in "ab"] == ["ok", "ok"]
+    [joined] = node.wait_for("a", "joined")
+    assert joined["sid"] == node.get("b", "connect")[0][0]["sid"]
+    node.cut("b")
+    assert node.call("a", "say", {"room": "lobby", "text": "hi"}) == "ok"
+    assert node.wait_for("b", "said") == [{"room": "lobby", "text": "hi"}]
+    assert node.wait_for("b", "connect", 2)[1]["recovered"]
+
+
+def test_the_app_for_those_who_come_from_node_runs(run, node):
+    """A refusal by token, a room over two workers, and the count of its clients."""
+    urls = run("from-node.md")
+    for name, url in zip("ab", urls, strict=True):
+        node.connect(name, url, auth={"token": "secret"}, transports=["websocket"])
+    node.open("c", urls[0], auth={"token": "wrong"}, transports=["websocket"])
+    assert node.wait_for("c", "connect_error")[0]["data"]["code"] == "unauthorized"
+    assert node.call("a", "say", "hi") == "ok"
+    assert [node.wait_for(name, "said")[0]["text"] for name in "ab"] == ["hi", "hi"]
+    assert node.call("b", "online") == 2
+
+
+def test_the_python_client_takes_what_the_page_says(workers, capsys):
+    shown = {}
+    for block in get_blocks(read("clients.md"), "python"):
+        exec(compile(block, "clients.md", "exec"), shown)
+    handler = shown["message"]
+    client = shown["client"]
+    client.on("message", handler)
+    shown["run"](workers(1).urls[0])
+    try:
+        assert client.call("message", {"id": "1", "text": "hello"})["ok"]
+        wait_until(lambda: "{'id': '1', 'text': 'hello'}" in capsys.readouterr().out, "the message")
+    finally:
+        client.disconnect()
+
+
+def get_texts():
+    """Return all texts in the project's source, each piece of an f-string by itself."""
+    for path in [*(ROOT / "chat").rglob("*.py"), ROOT / "gunicorn.conf.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+                yield node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+
+
+def test_every_error_that_troubleshooting_quotes_is_one_of_this_project():
+    texts = set(get_texts())
+    own = read("troubleshooting.md").split("## From elsewhere")[0]
+    quoted = re.findall(r"^\| (`.*?) \|", own, re.MULTILINE)
+    assert len(quoted) > 50
+    for piece in [piece for row in quoted for text in re.findall("`([^`]+)`", row) for piece in text.split("\u2026")]:
+        if len(piece.strip(" .:")) > 2 and " " in piece.strip():
+            assert any(piece.strip() in text for text in texts), piece
+
+
+def test_the_kubernetes_manifest_is_yaml_and_gives_a_drain_its_time():
+    [manifest] = get_blocks(read("kubernetes.md"), "yaml")
+    objects = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(manifest)}
+    pod = objects["StatefulSet", "chat"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    environ = {one["name"]: one["value"] for one in container["env"]}
+    assert Settings.from_env(environ | {"CHAT_SECRET": "x" * 32}).warnings == ()
+    pre_stop_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > pre_stop_s + Settings().drain_s + 8  # gunicorn.conf.py's
+    assert objects["Service", "chat"]["spec"]["ports"][0]["port"] == int(environ["PORT"])
+
+
+def test_haproxy_takes_its_configuration_for_kubernetes(tmp_path):
+    [script] = [block for block in get_blocks(read("kubernetes.md"), "sh") if "haproxy-config" in block]
+    script = script.split("kubectl")[0].replace(".venv/bin/chat", f"{sys.executable} -m chat")
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
+    checked = subprocess.run(
+        [find_haproxy(), "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "chat-9.chat.default.svc.cluster.local:3001 check" in (tmp_path / "haproxy.cfg").read_text()
