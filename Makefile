@@ -12,6 +12,7 @@ run: setup
 
 test: .venv/developer
 	@sh tests/install-browser.sh
+	@sh tests/install-iproute2.sh
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/developer
