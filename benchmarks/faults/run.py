@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import ZEROS, Verdict, judge
 from benchmarks.faults.scenarios import Scenario
-from benchmarks.faults.site import Site
 from benchmarks.harness import ROOT
 
 _WARM_S, _AFTER_S = 2.0, 3.0  # of talk before and after the fault
@@ -23,6 +22,7 @@ class Outcome:
     scenario: Scenario
     verdict: Verdict
     faults: Sequence[str]
+    note: str = ""
 
 
 def get_folder(scenario: Scenario, peer: str) -> Path:
@@ -34,7 +34,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
     """Start a farm and its users, let the fault happen while they talk, and judge."""
     folder = get_folder(scenario, peer)
     users = replace(scenario.users, count=_FEW) if quick else scenario.users
-    with Site(peer, folder, **scenario.env) as site:
+    with scenario.site(peer, folder, **scenario.env) as site:
         with Crowd(users, [site.url], folder / "events.jsonl") as crowd:
             crowd.tell("start")
             time.sleep(_WARM_S)
@@ -42,7 +42,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
             time.sleep(_AFTER_S)
             events = crowd.finish()
         verdict = judge(events)
-        return Outcome(scenario, verdict, scenario.find_faults(site, events, verdict))
+        return Outcome(scenario, verdict, scenario.find_faults(site, events, verdict), scenario.describe(site, events))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
@@ -60,5 +60,5 @@ def _get_row(outcome: Outcome) -> tuple[str, ...]:
         outcome.scenario.title,
         *(f"{count:,}" for count in counts),
         times,
-        "; ".join(outcome.faults) or "as promised",
+        "; ".join([*(outcome.faults or ["as promised"]), *filter(None, [outcome.note])]),
     )

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from benchmarks.faults import faults
+from benchmarks.faults import faults, sentinel
 from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import ZEROS, Event, Verdict
+from benchmarks.faults.sentinel import SentinelSite
 from benchmarks.faults.site import Site
 
 Check = Callable[[Site, list[Event], Verdict], str]
@@ -16,15 +17,18 @@ Check = Callable[[Site, list[Event], Verdict], str]
 class Scenario:
     """One row of the table; ``happen`` does the fault, and its first line says what it is."""
 
-    happen: Callable[[Site, Crowd], None]
+    happen: Callable[[Any, Crowd], None]
     #: Whose connections must be recovered, of those that were lost; or all must "stay" connected.
     recovered: Literal["all", "none", "any", "stay"]
     users: Users = field(default_factory=Users)
     env: dict[str, str] = field(default_factory=dict)
-    #: Whether all that was acknowledged is in the log at the end; what isn't may have been stored again.
-    keeps_all: bool = True
+    site: type[Site] = Site
+    #: Whether all that was acknowledged is in the log at the end (``None``: perhaps); what isn't may be stored again.
+    keeps_all: bool | None = True
     #: What else must hold: returns what does not.
     check: Check = lambda *_: ""
+    #: What the table says beside.
+    describe: Callable[[Site, list[Event]], str] = lambda *_: ""
 
     @property
     def name(self) -> str:
@@ -41,7 +45,7 @@ class Scenario:
             counts.pop(ZEROS["stored_twice"], None)
         found = [f"{count} {label}" for label, count in counts.items()]
         back, anew = verdict.recovered, verdict.not_recovered
-        if (self.recovered == "stay") != (not back + anew):
+        if self.recovered != "any" and (self.recovered == "stay") != (not back + anew):
             found.append(f"{back + anew} lost a connection")
         if self.recovered == "all" and anew:
             reasons = f" {site.get_reasons()}" if site.peer == "webfarm" else ""
@@ -54,7 +58,7 @@ class Scenario:
             found.append("a worker's log has a traceback")
         if site.peer == "webfarm":
             missing = {e["id"] for e in events if e["event"] == "acknowledged"} - site.get_stored()
-            if bool(missing) == self.keeps_all:
+            if bool(missing) is self.keeps_all:
                 found.append(f"{len(missing)} of what was acknowledged are not in the log")
         return [*found, *filter(None, [self.check(site, events, verdict)])]
 
@@ -93,6 +97,19 @@ def _each_session_is_held_once(site: Site, events: list[Event], verdict: Verdict
     return f"of {bad} not exactly one tab has recovered" if bad or not pairs else ""
 
 
+def _by_sentinel(happen: Callable[[SentinelSite, Crowd], None], *, keeps_all: bool = True, **env: str) -> Scenario:
+    """Return a row of another primary; where it may lose what was acknowledged, everybody whom that concerns is told."""
+    return Scenario(
+        happen,
+        "stay" if keeps_all else "any",
+        Users(rate=10.0, retries=40, privates=keeps_all),
+        env,
+        SentinelSite,
+        keeps_all=keeps_all or None,
+        describe=sentinel.describe_failover,
+    )
+
+
 SCENARIOS = (
     Scenario(faults.kill_worker, "all", check=_is_back_within_2_s),
     Scenario(faults.drain, "all", check=_runs_disconnect_handlers_once),
@@ -120,6 +137,11 @@ SCENARIOS = (
     Scenario(faults.flush, "none", keeps_all=False),
     Scenario(faults.fill_redis, "stay"),
     Scenario(faults.redis_read_only, "stay"),
+    _by_sentinel(sentinel.sentinel_kill),
+    _by_sentinel(sentinel.sentinel_kill_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_failover, keeps_all=False),
+    _by_sentinel(sentinel.sentinel_failover_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_failover_paused),
     Scenario(faults.storm, "all", Users(pad=1000)),
     Scenario(faults.send_twice, "stay", users=Users(times=2)),
     Scenario(faults.join_and_send, "stay", users=Users(fresh=True, retries=0, ackTimeout=10_000)),
