@@ -25,6 +25,8 @@ class Scenario:
     site: type[Site] = Site
     #: Whether all that was acknowledged is in the log at the end (``None``: perhaps); what isn't may be stored again.
     keeps_all: bool | None = True
+    #: Whether what was not acknowledged may be stored again under another id, as Redis has lost the first one.
+    may_repeat: bool = False
     #: What else must hold: returns what does not.
     check: Check = lambda *_: ""
     #: What the table says beside.
@@ -41,7 +43,7 @@ class Scenario:
     def find_faults(self, site: Site, events: list[Event], verdict: Verdict) -> list[str]:
         """Return what should have been and wasn't."""
         counts = verdict.faults
-        if not self.keeps_all:
+        if self.may_repeat or not self.keeps_all:
             counts.pop(ZEROS["stored_twice"], None)
         found = [f"{count} {label}" for label, count in counts.items()]
         back, anew = verdict.recovered, verdict.not_recovered
@@ -97,15 +99,25 @@ def _each_session_is_held_once(site: Site, events: list[Event], verdict: Verdict
     return f"of {bad} not exactly one tab has recovered" if bad or not pairs else ""
 
 
-def _by_sentinel(happen: Callable[[SentinelSite, Crowd], None], *, keeps_all: bool = True, **env: str) -> Scenario:
-    """Return a row of another primary; where it may lose what was acknowledged, everybody whom that concerns is told."""
+def _by_sentinel(
+    happen: Callable[[SentinelSite, Crowd], None], *, is_smooth: bool = False, keeps_all: bool = True, **env: str
+) -> Scenario:
+    """Return a row of another primary.
+
+    Args:
+        happen: the fault.
+        is_smooth: nobody notices; else what the old primary alone had is gone, and all sessions end for that.
+        keeps_all: nothing of that was acknowledged.
+        env: settings of the workers.
+    """
     return Scenario(
         happen,
-        "stay" if keeps_all else "any",
-        Users(rate=10.0, retries=40, privates=keeps_all),
+        "stay" if is_smooth else "any",
+        Users(rate=10.0, retries=40, privates=is_smooth),
         env,
         SentinelSite,
         keeps_all=keeps_all or None,
+        may_repeat=not is_smooth,
         describe=sentinel.describe_failover,
     )
 
@@ -137,11 +149,12 @@ SCENARIOS = (
     Scenario(faults.flush, "none", keeps_all=False),
     Scenario(faults.fill_redis, "stay"),
     Scenario(faults.redis_read_only, "stay"),
-    _by_sentinel(sentinel.sentinel_kill),
-    _by_sentinel(sentinel.sentinel_kill_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_kill, is_smooth=True),
+    _by_sentinel(sentinel.sentinel_cut_off),
+    _by_sentinel(sentinel.sentinel_cut_off_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_failover_paused, is_smooth=True),
     _by_sentinel(sentinel.sentinel_failover, keeps_all=False),
     _by_sentinel(sentinel.sentinel_failover_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
-    _by_sentinel(sentinel.sentinel_failover_paused),
     Scenario(faults.storm, "all", Users(pad=1000)),
     Scenario(faults.send_twice, "stay", users=Users(times=2)),
     Scenario(faults.join_and_send, "stay", users=Users(fresh=True, retries=0, ackTimeout=10_000)),

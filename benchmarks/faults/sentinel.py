@@ -1,7 +1,10 @@
 """A farm whose Redis is three, a primary and two replicas, watched by three sentinels; and what happens to it."""
 
 import contextlib
+import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ class SentinelSite(Site):
         primary, *_ = self._nodes
         for port in self._nodes:
             self.start_node(port, primary if port != primary else None)
+        wait_until(self._is_replicated, "the replicas")  # sentinels look only every 10 s
         for port in self._sentinels:
             config = self._folder / f"sentinel-{port}.conf"
             config.write_text(
@@ -42,7 +46,7 @@ class SentinelSite(Site):
                 f"sentinel down-after-milliseconds {_NAME} {_DOWN_MS}\nsentinel failover-timeout {_NAME} 10000\n"
             )
             self._start(f"sentinel-{port}", find_redis(), str(config), "--sentinel")
-        wait_until(self.is_safe, "the replicas and the sentinels", timeout_s=_FAILOVER_S)
+        wait_until(self._is_watched, "the sentinels", timeout_s=_FAILOVER_S)
 
     def start_node(self, port: int, primary: int | None) -> None:
         """Start a data node, as a replica of ``primary`` if there is one."""
@@ -55,7 +59,9 @@ class SentinelSite(Site):
 
     def ask(self, command: str) -> Any:
         """Return what a sentinel answers to ``SENTINEL command farm``."""
-        with contextlib.closing(redis.Redis(port=self._sentinels[0], socket_timeout=5, decode_responses=True)) as client:
+        with contextlib.closing(
+            redis.Redis(port=self._sentinels[0], socket_timeout=5, decode_responses=True)
+        ) as client:
             return client.execute_command("SENTINEL", *command.split(), _NAME)
 
     @property
@@ -67,27 +73,45 @@ class SentinelSite(Site):
     def redis(self) -> redis.Redis:
         return redis.Redis(port=self.primary, socket_timeout=5, decode_responses=True)
 
-    def is_safe(self) -> bool:
-        """Whether the primary has two replicas that follow it, and the sentinels would replace it."""
+    def _is_replicated(self) -> bool:
+        with contextlib.closing(redis.Redis(port=self._nodes[0], socket_timeout=5)) as client:
+            try:
+                return bool(client.execute_command("WAIT", _NODES - 1, 100) == _NODES - 1)
+            except redis.RedisError:
+                return False
+
+    def _is_watched(self) -> bool:
+        """Whether the sentinels know the replicas and each other."""
         try:
-            self.ask("CKQUORUM")
-            with contextlib.closing(self.redis) as client:
-                replicas = client.info("replication")
-            known = self.ask("REPLICAS")
-        except (redis.RedisError, OSError):
+            return bool(self.ask("CKQUORUM")) and len(self.ask("REPLICAS")) == _NODES - 1
+        except redis.RedisError:
             return False
-        in_sync = [replicas.get(f"slave{number}", {}).get("state") for number in range(_NODES - 1)]
-        return in_sync == ["online"] * (_NODES - 1) and len(known) == _NODES - 1
 
     def wait_for_another_primary(self, old: int) -> None:
         wait_until(lambda: self.primary != old, "another primary", timeout_s=_FAILOVER_S)
 
-    def kill_primary(self) -> None:
-        """`kill -9` of the primary; it comes back as a replica."""
+    def kill_primary(self, cut_off_s: float = 0.0) -> None:
+        """`kill -9` of the primary, ``cut_off_s`` after its replicas were cut off; it comes back as a replica."""
         old = self.primary
-        self._processes[f"redis-{old}"].kill()
+        with self._replicas_cut_off(old) if cut_off_s else contextlib.nullcontext():
+            time.sleep(cut_off_s)
+            self._processes[f"redis-{old}"].kill()
         self.wait_for_another_primary(old)
         self.start_node(old, self.primary)
+
+    @contextlib.contextmanager
+    def _replicas_cut_off(self, primary: int) -> Iterator[None]:
+        """What the primary takes in the block's time reaches no replica, as if its machine were cut off."""
+        replicas = [self._processes[f"redis-{port}"].pid for port in self._nodes if port != primary]
+        for pid in replicas:
+            os.kill(pid, signal.SIGSTOP)
+        with contextlib.closing(redis.Redis(port=primary, socket_timeout=5)) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        try:
+            yield
+        finally:
+            for pid in replicas:
+                os.kill(pid, signal.SIGCONT)
 
     def failover(self, *, paused: bool = False) -> None:
         """Have the sentinels make another node the primary; ``paused``: the old one takes no writes any more."""
@@ -105,9 +129,15 @@ def sentinel_kill(site: SentinelSite, crowd: Crowd) -> None:
     _settle(site)
 
 
-def sentinel_kill_without_wait(site: SentinelSite, crowd: Crowd) -> None:
-    """`kill -9` of Redis' primary under Sentinel, without `WAIT`."""
-    sentinel_kill(site, crowd)
+def sentinel_cut_off(site: SentinelSite, crowd: Crowd) -> None:
+    """Redis' primary cut off from its replicas for half a second, then `kill -9`, with `WAIT 1`."""
+    site.kill_primary(cut_off_s=0.5)
+    _settle(site)
+
+
+def sentinel_cut_off_without_wait(site: SentinelSite, crowd: Crowd) -> None:
+    """Redis' primary cut off from its replicas for half a second, then `kill -9`, without `WAIT`."""
+    sentinel_cut_off(site, crowd)
 
 
 def sentinel_failover(site: SentinelSite, crowd: Crowd) -> None:
@@ -128,8 +158,7 @@ def sentinel_failover_paused(site: SentinelSite, crowd: Crowd) -> None:
 
 
 def _settle(site: SentinelSite) -> None:
-    """Let it come to rest: the old primary is a replica, the workers are ready."""
-    wait_until(site.is_safe, "the old primary to follow the new one", timeout_s=_FAILOVER_S)
+    """Wait until the workers are ready again, and have been for a while."""
     site.wait_until_ready()
     time.sleep(2)
 
