@@ -42,7 +42,8 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
             time.sleep(_AFTER_S)
             events = crowd.finish()
         verdict = judge(events)
-        return Outcome(scenario, verdict, scenario.find_faults(site, events, verdict), scenario.describe(site, events))
+        found = scenario.find_faults(site, events, verdict, is_timed=not quick)
+        return Outcome(scenario, verdict, found, scenario.describe(site, events))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:

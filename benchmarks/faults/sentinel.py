@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,6 @@ def _settle(site: SentinelSite) -> None:
 def describe_failover(site: Site, events: list[Event]) -> str:
     """Return how long nothing was acknowledged, and how much of what was is in Redis no more."""
     times = [event["at"] for event in events if event["event"] == "acknowledged"]
-    away_s = max((later - one for one, later in zip(times, times[1:], strict=False)), default=0.0)
+    away_s = max((later - one for one, later in pairwise(times)), default=0.0)
     missing = {event["id"] for event in events if event["event"] == "acknowledged"} - site.get_stored()
     return f"nothing acknowledged for {away_s:.1f} s, {len(missing)} acknowledged are not in Redis any more"
