@@ -8,7 +8,7 @@ from tests.conftest import get_free_ports, wait_until
 
 def count_subscribers(port):
     with redis.Redis(port=port, decode_responses=True) as client:
-        return sum(int(row["sub"]) > 1 for row in client.client_list(_type="pubsub") if row["name"] != "sentinel")
+        return sum(int(row["sub"]) > 1 for row in client.client_list(_type="pubsub"))  # a sentinel has one
 
 
 def test_workers_leave_a_primary_that_was_replaced_though_it_lives(own_redis, tmp_path, start, workers, node):
@@ -19,7 +19,9 @@ def test_workers_leave_a_primary_that_was_replaced_though_it_lives(own_redis, tm
     options = ("--port", str(replica_port), "--dir", str(tmp_path / "replica"), "--repl-diskless-sync-delay", "0")
     start(find_redis(), *options, "--replicaof", f"127.0.0.1 {own_redis.port}")
     with redis.Redis(port=own_redis.port) as client:
-        wait_until(lambda: client.wait(1, 100) == 1, "the replica")  # a sentinel that is there before sees it 10 s later
+        wait_until(
+            lambda: client.wait(1, 100) == 1, "the replica"
+        )  # a sentinel that is there before sees it 10 s later
     config = tmp_path / "sentinel.conf"
     config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor farm 127.0.0.1 {own_redis.port} 1\n")
     start(find_redis(), str(config), "--sentinel")
@@ -33,5 +35,3 @@ def test_workers_leave_a_primary_that_was_replaced_though_it_lives(own_redis, tm
     assert count_subscribers(own_redis.port) == 0
     process.wait_until_ready()
     wait_until(lambda: (node.call("a", "message", "hi", timeout_s=2) or {}).get("ok"), "an answer")
-    with redis.Redis(port=own_redis.port) as client:
-        assert client.role()[0] == b"master"  # still

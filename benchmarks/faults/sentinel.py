@@ -32,7 +32,7 @@ class SentinelSite(Site):
         self._nodes = [first + number for number in range(_NODES)]
         self._sentinels = [first + _NODES + number for number in range(_NODES)]
         addresses = ",".join(f"127.0.0.1:{port}" for port in self._sentinels)
-        super().__init__(peer, folder, **{"REDIS_URL": f"redis+sentinel://{addresses}/0/{_NAME}"} | options)
+        super().__init__(peer, folder, **{"REDIS_URL": f"redis+sentinel://{addresses}/{_NAME}/0"} | options)
 
     def start_redis(self) -> None:
         primary, *_ = self._nodes

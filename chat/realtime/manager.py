@@ -42,7 +42,7 @@ class RedisManager(Registering, Reading, Channel):
     """Delivers what the log has, and keeps the clients' sessions.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/db/name``.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/name/db``.
         channel: the channel of stock ``socketio.RedisManager(write_only=True)``, of callbacks and remote changes.
         prefix: what every key in Redis begins with.
         recovery_window_s: how long a lost connection can be resumed at least; 0: never.
