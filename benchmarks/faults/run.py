@@ -22,7 +22,7 @@ class Outcome:
     scenario: Scenario
     verdict: Verdict
     faults: Sequence[str]
-    note: str = ""
+    figures: str  # what else was counted
 
 
 def get_folder(scenario: Scenario, peer: str) -> Path:
@@ -43,7 +43,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
             events = crowd.finish()
         verdict = judge(events)
         found = scenario.find_faults(site, events, verdict, is_timed=not quick)
-        return Outcome(scenario, verdict, found, scenario.describe(site, events))
+        return Outcome(scenario, verdict, found, scenario.figures(site, events))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
@@ -61,5 +61,5 @@ def _get_row(outcome: Outcome) -> tuple[str, ...]:
         outcome.scenario.title,
         *(f"{count:,}" for count in counts),
         times,
-        "; ".join([*(outcome.faults or ["as promised"]), *filter(None, [outcome.note])]),
+        "; ".join([*(outcome.faults or ["as promised"]), *filter(None, [outcome.figures])]),
     )

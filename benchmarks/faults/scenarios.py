@@ -32,8 +32,8 @@ class Scenario:
     check: Check = lambda *_: ""
     #: In how many milliseconds 99 of 100 are back.
     back_within_ms: float = math.inf
-    #: What the table says beside.
-    describe: Callable[[Site, list[Event]], str] = lambda *_: ""
+    #: What else was counted.
+    figures: Callable[[Site, list[Event]], str] = lambda *_: ""
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ def _by_sentinel(
         SentinelSite,
         keeps_all=keeps_all or None,
         may_repeat=not is_smooth,
-        describe=sentinel.describe_failover,
+        figures=sentinel.count_lost,
     )
 
 
@@ -154,6 +154,7 @@ SCENARIOS = (
     _by_sentinel(sentinel.sentinel_cut_off),
     _by_sentinel(sentinel.sentinel_cut_off_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
     _by_sentinel(sentinel.sentinel_failover_paused, is_smooth=True),
+    _by_sentinel(sentinel.sentinel_failover_wait_2, CHAT_WAIT_REPLICAS="2"),
     _by_sentinel(sentinel.sentinel_failover, keeps_all=False),
     _by_sentinel(sentinel.sentinel_failover_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
     Scenario(faults.storm, "all", Users(pad=1000)),
