@@ -32,6 +32,7 @@ from tests.test_cluster import TRANSPORTS, get_server
 pytestmark = pytest.mark.cluster
 
 SERVED_S = 6.0  # until everybody is served elsewhere
+SILENT_S = 3.0  # until a connection is given up
 STOCK_DELAYS = (1000, 5000)  # of the JavaScript client
 PREFIX = "hosts"
 
@@ -53,7 +54,9 @@ def site(tmp_path_factory):
             start(*hosts["a"].command, find_haproxy(), "-db", "-f", str(config))
             url = f"http://{bind}"
             wait_until(lambda: get_status(f"{url}/readyz") == 200, "HAProxy")
-            yield SimpleNamespace(hosts=hosts, workers=workers, url=url, redis_url=redis_server.url)
+            yield SimpleNamespace(
+                hosts=hosts, workers=workers, url=url, redis_url=redis_server.url, redis=redis_server.process
+            )
 
 
 def get_host(connection):
@@ -109,6 +112,27 @@ def test_after_kill_9_on_one_machine_its_clients_are_recovered_and_have_missed_n
     assert [args[0]["n"] for args in node.wait_for(name, "message", 5)] == list(range(5))
     wait_until(lambda: not is_alive(pid), "the worker's end")
     workers.wait_until_ready()
+
+
+def test_who_is_on_a_worker_that_stands_still_or_has_no_redis_stays_there(site, node):
+    """Only a machine that is silent loses its clients, not one whose kernel answers."""
+    stopped, before = connect_on("b", node, site, "stopped-")
+    other, _ = connect_on("c", node, site, "other-", transports=["polling"])
+    workers = site.workers["b"]
+    pid = workers.get_worker(workers.ports[int(get_server(before)[-1]) - 1])
+    for one in (pid, site.redis.pid):
+        os.kill(one, signal.SIGSTOP)
+    try:
+        wait_until(lambda: get_status(f"{site.workers['c'].urls[0]}/readyz") == 503, "no worker to be ready")
+        time.sleep(SILENT_S + 1)
+    finally:
+        for one in (pid, site.redis.pid):
+            os.kill(one, signal.SIGCONT)
+    for one in workers, site.workers["c"]:
+        one.wait_until_ready()
+    for one in (stopped, other):
+        assert node.call(one, "message", "still here")["ok"]
+        assert node.get(one, "disconnect") == []
 
 
 def ask_from(host, url):

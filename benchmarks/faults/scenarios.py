@@ -43,7 +43,7 @@ class Scenario:
     def title(self) -> str:
         return (self.happen.__doc__ or "").partition("\n")[0].rstrip(".")
 
-    def find_faults(self, site: Site, events: list[Event], verdict: Verdict, *, is_timed: bool) -> list[str]:
+    def find_faults(self, site: Site, events: list[Event], verdict: Verdict, *, is_timed: bool = True) -> list[str]:
         """Return what should have been and wasn't; times count only if ``is_timed``."""
         counts = verdict.faults
         if self.may_repeat or not self.keeps_all:
