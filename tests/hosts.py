@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 import pytest
 
 from tests.conftest import Host
 
-_NUMBER = os.getpid() % 250
-_SUBNET = f"198.18.{_NUMBER}"  # kept for tests of networks
+# One that nobody else has on this machine just now; 198.18.0.0/15 is kept for tests of networks.
+_NUMBER = next(n for n in (os.getpid() % 250, *range(250)) if not Path(f"/sys/class/net/wf{n}").exists())
+_SUBNET = f"198.18.{_NUMBER}"
 _SWITCH = f"wf{_NUMBER}"
 
 

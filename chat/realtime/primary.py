@@ -46,7 +46,7 @@ class Primary:
         while True:
             try:
                 address = self._pool.sentinel_manager.discover_master(self._pool.service_name)
-            except redis.RedisError as error:
+            except (redis.RedisError, OSError) as error:
                 log.debug("no sentinel knows the primary: %s", error)
             else:
                 for movable in self._movables:
