@@ -14,6 +14,7 @@ run: setup
 test: .venv/developer
 	@sh tests/install-browser.sh
 	@sh tests/install-systemd.sh
+	@sh tests/install-iproute2.sh
 	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/developer

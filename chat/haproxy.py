@@ -1,6 +1,7 @@
 """HAProxy's configuration as text: pure, from the workers' addresses and a few numbers."""
 
 import hashlib
+import ipaddress
 import math
 import re
 import ssl
@@ -37,6 +38,15 @@ class Server:
 
     name: str
     address: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on HAProxy's own machine, for sure."""
+        host = self.address.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
 
 def parse_ranges(ranges: Iterable[str]) -> list[Server]:

@@ -68,7 +68,7 @@ def _choice(*names: str) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> str:
-    """a URL like redis://localhost:6379/0 (redis://, rediss://, unix:// or redis+sentinel://host:port/db/name)"""
+    """a URL like redis://localhost:6379/0 (redis://, rediss://, unix:// or redis+sentinel://host:port/name/db)"""
     parts = urlsplit(text)
     if parts.scheme not in _REDIS_SCHEMES:
         raise ValueError
@@ -87,9 +87,19 @@ def _check_sentinels(netloc: str, path: str) -> None:
         host, _, port = address.rpartition(":")
         if not host or not 0 < int(port) < 65536:
             raise ValueError
-    database, _, name = path.strip("/").partition("/")
-    if not name or not _is_database(database):
+    split_sentinel_path(path)
+
+
+def split_sentinel_path(path: str) -> tuple[str, int]:
+    """Return the primary's name and the database that a ``redis+sentinel://`` URL ends in.
+
+    ``/name/db``, ``/name``, or, as python-socketio writes it, ``/db/name``. Raises ``ValueError``.
+    """
+    first, _, second = path.strip("/").partition("/")
+    name, database = (second, first) if second and not second.isdecimal() else (first, second)
+    if not name or "/" in name or not _is_database(database):
         raise ValueError
+    return name, int(database or 0)
 
 
 def _is_database(text: str) -> bool:

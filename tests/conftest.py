@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Host:
+    """A machine: its address, and what a command begins with to run there."""
+
+    address: str = "127.0.0.1"
+    command: tuple[str, ...] = ()
+
+
+LOCAL = Host()
+
+
 class Process:
     """A child process whose output is kept in ``lines``; ended, with all of its children, on ``close``."""
 
@@ -157,10 +169,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RedisSer
 class RedisServer:
     """A Redis of the tests' own, that can be stopped and started again."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, host: Host = LOCAL) -> None:
         self.port = get_free_ports()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._data = data
+        self.url = f"redis://{host.address}:{self.port}/0"
+        self._data, self._host = data, host
         self.process: Process | None = None
 
     def start(self) -> None:
@@ -168,13 +180,15 @@ class RedisServer:
             "--port",
             str(self.port),
             "--bind",
-            "127.0.0.1",
+            self._host.address,
+            "--protected-mode",
+            "no",
             "--dir",
             str(self._data),
             "--appendonly",
             "yes",
         ]
-        self.process = Process(find_redis(), *options, "--save", "", "--loglevel", "warning")
+        self.process = Process(*self._host.command, find_redis(), *options, "--save", "", "--loglevel", "warning")
         wait_until(self._answers, "Redis")
 
     def _answers(self) -> bool:
@@ -229,17 +243,21 @@ def _group_lives(group: int) -> bool:
 class Workers(Process):
     """gunicorn's master and its workers, ready."""
 
-    def __init__(self, redis_url: str, count: int = 2, *flags: str, ready: bool = True, **env: str) -> None:
+    def __init__(
+        self, redis_url: str, count: int = 2, *flags: str, ready: bool = True, host: Host = LOCAL, **env: str
+    ) -> None:
         self.ports = list(range(first := get_free_ports(count), first + count))
+        self.urls = [f"http://{host.address}:{port}" for port in self.ports]
         env = {
             "CHAT_DRAIN_S": "0",
             "CHAT_RATE_LIMIT": "0",
             "CHAT_RATE_LIMIT_BYTES": "0",
+            "CHAT_HOST": host.address,
             "REDIS_URL": redis_url,
             "CHAT_BASE_PORT": str(first),
             "CHAT_WORKERS": str(count),
         } | env
-        super().__init__(sys.executable, "-m", "gunicorn", *flags, env=env)
+        super().__init__(*host.command, sys.executable, "-m", "gunicorn", *flags, env=env)
         if ready:
             try:
                 self.wait_until_ready()
@@ -255,10 +273,6 @@ class Workers(Process):
         if tracebacks:
             pytest.fail("\n".join(["a worker's log has a traceback:", *self.lines[tracebacks[0] - 1 :][:40]]))
 
-    @property
-    def urls(self) -> list[str]:
-        return [f"http://127.0.0.1:{port}" for port in self.ports]
-
     def wait_until_ready(self) -> None:
         for url in self.urls:
             wait_until(lambda url=url: get_status(f"{url}/readyz") == 200, f"{url}/readyz")
@@ -272,12 +286,12 @@ class Workers(Process):
 
 def get_listening_ports(pid: int) -> set[int]:
     """Return the ports that ``pid`` listens on, by Linux' /proc."""
-    inodes = set()
+    inodes, rows = set(), []
     with contextlib.suppress(FileNotFoundError):  # it has ended
+        rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):
                 inodes.add(os.readlink(entry))
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
 
 
@@ -495,8 +509,8 @@ def node(start: Any) -> NodeClient:
     return start_node(start)
 
 
-def start_node(start: Callable[..., Process]) -> NodeClient:
-    process = start(NODE, str(HERE / "client.mjs"))
+def start_node(start: Callable[..., Process], host: Host = LOCAL) -> NodeClient:
+    process = start(*host.command, NODE, str(HERE / "client.mjs"))
     process.wait_for_line('{"ready":')
     return NodeClient(process)
 
@@ -583,6 +597,7 @@ class Example(Workers):
 
     def __init__(self, name: str, **env: str) -> None:
         self.ports = [get_free_ports()]
+        self.urls = [f"http://127.0.0.1:{self.ports[0]}"]
         Process.__init__(self, *self.get_argv(name), env={"PORT": str(self.ports[0]), "CHAT_DRAIN_S": "0"} | env)
         try:
             wait_until(lambda: get_status(self.url) is not None, f"examples.{name}")

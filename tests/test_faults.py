@@ -9,7 +9,7 @@ from benchmarks.faults.run import run
 from benchmarks.faults.scenarios import SCENARIOS
 from benchmarks.report import write_faults, write_results
 
-SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush")
+SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush", "sentinel-kill")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -120,6 +120,16 @@ def test_a_message_that_is_stored_twice_is_found():
     again = {"event": "got", "sender": "a", "number": 5, "room": "common", "id": str(int(events[index]["id"]) + 1)}
     events[index + 2 : index + 2] = [again | {"client": name} for name in "abc"]
     assert judge(events).faults["stored twice"] == 1
+
+
+def test_what_is_stored_twice_has_no_place_in_the_order():
+    events = make_run()
+    index = find(events, "b", 4, "a")
+    reconnect(events, "b", index, recovered=False)
+    first = events.pop(index + 2)
+    later = find(events, "b", 5, "a")
+    events.insert(later, first | {"id": str(int(events[later]["id"]) - 1)})
+    assert judge(events).faults.keys() == {"stored twice"}
 
 
 def test_a_message_that_was_stored_again_is_no_gap_between_its_two_places():

@@ -136,6 +136,15 @@ def test_no_quiet_connection_is_cut_before_its_heartbeat():
         assert f"timeout {name} 116s" in text
 
 
+def test_only_connections_to_other_machines_are_asked_whether_they_are_silent():
+    """By what is there on Linux alone: a farm on one machine runs on macOS, too."""
+    one = render(parse_ranges(["127.0.0.1:3001-3002", "localhost:1", "[::1]:1"]), bind="*:3000", heartbeat_s=45)
+    assert "srvtcpka" not in one and "tcp-ut" not in one
+    two = render(parse_ranges(["127.0.0.1:3001", "10.0.0.2:3001"]), bind="*:3000", heartbeat_s=45)
+    assert "option srvtcpka" in two
+    assert set(re.findall("server (.*?) .*tcp-ut", two)) == {"webserver02"}  # not inherited from a default-server
+
+
 SECRET = "ab12" * 8
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from chat.errors import SettingsError
-from chat.settings import Settings
+from chat.realtime.redis_client import connect
+from chat.settings import Settings, split_sentinel_path
 
 
 def test_defaults_need_no_environment():
@@ -46,7 +47,9 @@ def test_defaults_need_no_environment():
         ("REDIS_URL", "http://localhost", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis://localhost:99999/0", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis://localhost/zero", "a URL like redis://localhost:6379/0"),
-        ("REDIS_URL", "redis+sentinel://localhost/0/farm", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+sentinel://localhost/farm/0", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+sentinel://localhost:26379/", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+sentinel://localhost:26379/farm/one", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis+cluster://localhost:7000", "a URL like redis://localhost:6379/0"),
     ],
 )
@@ -72,11 +75,26 @@ def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
         "redis://user:password@[::1]:6379/5",
         "rediss://redis.example.org:6380/0",
         "unix:///run/redis.sock",
-        "redis+sentinel://a:26379,b:26379/0/farm",
+        "redis+sentinel://a:26379,b:26379/farm/0",
     ],
 )
 def test_redis_urls(url):
     assert Settings.from_env({"REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize("path", ["/farm/3", "/3/farm"], ids=["ours", "python-socketio's"])
+def test_a_sentinel_url_names_the_primary_and_the_database(path):
+    client = connect(f"redis+sentinel://:secret@a:26379{path}")
+    pool = client.connection_pool
+    assert (pool.service_name, pool.connection_kwargs["db"], pool.connection_kwargs["password"]) == (
+        "farm",
+        3,
+        "secret",
+    )
+
+
+def test_a_sentinel_url_may_leave_the_database_out():
+    assert split_sentinel_path("/farm") == ("farm", 0)
 
 
 def test_origins_are_compared_as_browsers_write_them():

@@ -20,7 +20,7 @@ from benchmarks.faults.crowd import Users
 from benchmarks.faults.oracle import ZEROS
 from benchmarks.faults.run import Outcome, format_table, get_folder, run
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
-from benchmarks.faults.site import WORKERS
+from benchmarks.faults.site import WORKERS, Site
 from benchmarks.harness import PEERS, ROOT
 from benchmarks.report import describe_machine, get_commit, write_faults
 
@@ -52,6 +52,8 @@ def main(only: tuple[str, ...], peer: str, quick: bool, write: bool) -> None:
     chosen = [scenario for scenario in SCENARIOS if scenario.name in only or not only]
     if peer == "node":
         chosen = [scenario for scenario in chosen if scenario.name != _NO_HUP]
+    if peer != "webfarm":
+        chosen = [scenario for scenario in chosen if scenario.site is Site]  # its clients of Redis know no sentinels
     outcomes = [found for scenario in chosen if (found := _run(scenario, peer, quick))]
     click.echo(format_table(outcomes))
     if write:

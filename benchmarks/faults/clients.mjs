@@ -28,8 +28,8 @@ class User {
       transports: TRANSPORTS[Number(id) % 3],
       ackTimeout: config.ackTimeout,
       retries: config.retries,
-      reconnectionDelay: 100,
-      reconnectionDelayMax: 500,
+      reconnectionDelay: config.delays[0],
+      reconnectionDelayMax: config.delays[1],
       forceNew: true,
       agent: (this.agent = new Agent()),
       autoConnect: false,
@@ -61,8 +61,8 @@ class User {
     this.left = this.again ?? Infinity; // events until it is cut again
     this.again = undefined;
     this.isSilent = this.name !== this.id; // a second tab only listens
-    socket.io.reconnectionDelay(100);
-    socket.io.reconnectionDelayMax(500);
+    socket.io.reconnectionDelay(config.delays[0]);
+    socket.io.reconnectionDelayMax(config.delays[1]);
     if (socket.recovered) return;
     this.rooms.clear();
     config.rooms.forEach((room) => this.join(room));

@@ -31,6 +31,7 @@ class Users:
     rooms: tuple[str, ...] = ("red", "blue")  # that each joins, beside the common one
     retries: int = 20
     ackTimeout: int = 2000  # noqa: N815 - the client's name for it, in ms
+    delays: tuple[int, int] = (100, 500)  # before they come back, the first time and at most, in ms
     ids: bool = True
     times: int = 1  # each message is sent so often
     pad: int = 0  # bytes

@@ -237,12 +237,16 @@ def _get_scope(event: Event, segment: int) -> tuple[str, int]:
 
 
 def _find_differing(run: _Run) -> Iterator[str]:
-    """Yield what a receiver saw in another order than the one who saw most of the room."""
+    """Yield what a receiver saw in another order than the one who saw most of the room.
+
+    What was stored twice has two places, and is a fault of its own.
+    """
     rooms: dict[str, dict[str, dict[Message, None]]] = defaultdict(lambda: defaultdict(dict))
     for name, client in run.clients.items():
         for segment in client.segments:
             for event in segment:
-                rooms[event["room"]][name].setdefault(get_message(event))
+                if len(run.ids[get_message(event)]) <= 1:
+                    rooms[event["room"]][name].setdefault(get_message(event))
     for room, receivers in rooms.items():
         most = max(len(messages) for messages in receivers.values())
         longest = next(messages for messages in receivers.values() if len(messages) == most)

@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import ZEROS, Verdict, judge
 from benchmarks.faults.scenarios import Scenario
-from benchmarks.faults.site import Site
 from benchmarks.harness import ROOT
 
 _WARM_S, _AFTER_S = 2.0, 3.0  # of talk before and after the fault
@@ -35,7 +34,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
     """Start a farm and its users, let the fault happen while they talk, and judge."""
     folder = get_folder(scenario, peer)
     users = replace(scenario.users, count=_FEW) if quick else scenario.users
-    with Site(peer, folder, has_masters=scenario.has_masters, **scenario.env) as site:
+    with scenario.site(peer, folder, has_masters=scenario.has_masters, **scenario.env) as site:
         with Crowd(users, [site.url], folder / "events.jsonl") as crowd:
             crowd.tell("start")
             time.sleep(_WARM_S)
@@ -44,7 +43,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
             events = crowd.finish()
         verdict = judge(events)
         found = scenario.find_faults(site, events, verdict, is_timed=not quick)
-        return Outcome(scenario, verdict, found, scenario.figures(events))
+        return Outcome(scenario, verdict, found, scenario.figures(site, events))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:

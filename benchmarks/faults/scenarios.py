@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from benchmarks.faults import faults
+from benchmarks.faults import faults, sentinel
 from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import ZEROS, Event, Verdict
+from benchmarks.faults.sentinel import SentinelSite
 from benchmarks.faults.site import Site
 
 Check = Callable[[Site, list[Event], Verdict], str]
@@ -18,21 +19,24 @@ Check = Callable[[Site, list[Event], Verdict], str]
 class Scenario:
     """One row of the table; ``happen`` does the fault, and its first line says what it is."""
 
-    happen: Callable[[Site, Crowd], None]
+    happen: Callable[[Any, Crowd], None]
     #: Whose connections must be recovered, of those that were lost; or all must "stay" connected.
     recovered: Literal["all", "none", "any", "stay"]
     users: Users = field(default_factory=Users)
     env: dict[str, str] = field(default_factory=dict)
+    site: type[Site] = Site
     #: Whether each worker has a gunicorn of its own, as systemd's units have.
     has_masters: bool = False
-    #: Whether all that was acknowledged is in the log at the end; what isn't may have been stored again.
-    keeps_all: bool = True
+    #: Whether all that was acknowledged is in the log at the end (``None``: perhaps); what isn't may be stored again.
+    keeps_all: bool | None = True
+    #: Whether what was not acknowledged may be stored again under another id, as Redis has lost the first one.
+    may_repeat: bool = False
     #: What else must hold: returns what does not.
     check: Check = lambda *_: ""
     #: In how many milliseconds everybody is back.
     back_within_ms: float = math.inf
     #: What else was counted.
-    figures: Callable[[list[Event]], str] = lambda _: ""
+    figures: Callable[[Site, list[Event]], str] = lambda *_: ""
 
     @property
     def name(self) -> str:
@@ -42,14 +46,14 @@ class Scenario:
     def title(self) -> str:
         return (self.happen.__doc__ or "").partition("\n")[0].rstrip(".")
 
-    def find_faults(self, site: Site, events: list[Event], verdict: Verdict, *, is_timed: bool) -> list[str]:
+    def find_faults(self, site: Site, events: list[Event], verdict: Verdict, *, is_timed: bool = True) -> list[str]:
         """Return what should have been and wasn't; times count only if ``is_timed``."""
         counts = verdict.faults
-        if not self.keeps_all:
+        if self.may_repeat or not self.keeps_all:
             counts.pop(ZEROS["stored_twice"], None)
         found = [f"{count} {label}" for label, count in counts.items()]
         back, anew = verdict.recovered, verdict.not_recovered
-        if (self.recovered == "stay") != (not back + anew):
+        if self.recovered != "any" and (self.recovered == "stay") != (not back + anew):
             found.append(f"{back + anew} lost a connection")
         if self.recovered == "all" and anew:
             reasons = f" {site.get_reasons()}" if site.peer == "webfarm" else ""
@@ -62,7 +66,7 @@ class Scenario:
             found.append("a worker's log has a traceback")
         if site.peer == "webfarm":
             missing = {e["id"] for e in events if e["event"] == "acknowledged"} - site.get_stored()
-            if bool(missing) == self.keeps_all:
+            if bool(missing) is self.keeps_all:
                 found.append(f"{len(missing)} of what was acknowledged are not in the log")
         if is_timed and (verdict.longest or 0) > self.back_within_ms:
             found.append(f"somebody was away for {verdict.longest:.0f} ms")
@@ -108,9 +112,32 @@ def _no_visit_fails(site: Site, events: list[Event], verdict: Verdict) -> str:
     return f"{len(failures)} visits or requests failed: {sorted(set(failures))}" if failures else ""
 
 
-def _count_visits(events: list[Event]) -> str:
+def _count_visits(site: Site, events: list[Event]) -> str:
     counts = Counter(event["event"] for event in events)
     return f"{counts['visit']:,} visits, {counts['asked']:,} requests, {len(_get_failures(events))} failed"
+
+
+def _by_sentinel(
+    happen: Callable[[SentinelSite, Crowd], None], *, is_smooth: bool = False, keeps_all: bool = True, **env: str
+) -> Scenario:
+    """Return a row of another primary.
+
+    Args:
+        happen: the fault.
+        is_smooth: nobody notices; else what the old primary alone had is gone, and all sessions end for that.
+        keeps_all: nothing of that was acknowledged.
+        env: settings of the workers.
+    """
+    return Scenario(
+        happen,
+        "stay" if is_smooth else "any",
+        Users(rate=10.0, retries=40, privates=is_smooth),
+        env,
+        SentinelSite,
+        keeps_all=keeps_all or None,
+        may_repeat=not is_smooth,
+        figures=sentinel.count_lost,
+    )
 
 
 SCENARIOS = (
@@ -141,6 +168,13 @@ SCENARIOS = (
     Scenario(faults.flush, "none", keeps_all=False),
     Scenario(faults.fill_redis, "stay"),
     Scenario(faults.redis_read_only, "stay"),
+    _by_sentinel(sentinel.sentinel_kill, is_smooth=True),
+    _by_sentinel(sentinel.sentinel_cut_off),
+    _by_sentinel(sentinel.sentinel_cut_off_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_failover_paused, is_smooth=True),
+    _by_sentinel(sentinel.sentinel_failover_wait_2, CHAT_WAIT_REPLICAS="2"),
+    _by_sentinel(sentinel.sentinel_failover, keeps_all=False),
+    _by_sentinel(sentinel.sentinel_failover_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
     Scenario(faults.storm, "all", Users(pad=1000)),
     Scenario(faults.send_twice, "stay", users=Users(times=2)),
     Scenario(faults.join_and_send, "stay", users=Users(fresh=True, retries=0, ackTimeout=10_000)),

@@ -80,6 +80,11 @@ class Commands:
             self._is_sending = True
             gevent.get_hub().loop.run_callback(self._send)
 
+    def move_to(self, address: tuple[str, int]) -> None:
+        """Give the connection up, unless it is to ``address``."""
+        if self._wire is not None:
+            self._wire.move_to(address)
+
     def _send(self) -> None:
         if self._wire is None:
             if self._unsent and not self._is_connecting:  # else it was asked for before the last connection broke

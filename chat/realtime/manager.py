@@ -25,6 +25,7 @@ from chat.realtime.lease import Lease
 from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.peers import Peers
 from chat.realtime.presence import Presence
+from chat.realtime.primary import Primary
 from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
@@ -41,7 +42,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
     """Delivers what the log has, and keeps the clients' sessions.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/db/name``.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/name/db``.
         channel: the channel of stock ``socketio.RedisManager(write_only=True)``, of callbacks and remote changes.
         prefix: what every key in Redis begins with.
         recovery_window_s: how long a lost connection can be resumed at least; 0: never.
@@ -68,6 +69,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.follower = Follower(client, self.commands, self.log, channel, self)
         own = Commands(client) if wait_replicas else self.commands  # others need not wait for replicas
         self.writer = Writer(own, self.log, self.follower, wait_replicas)
+        self.primary = Primary(client, {self.commands, own, self.follower.subscription})
         self.lease = Lease(self.commands, self.keys, self.describe_node, self.on_return)
         self.registry = Registry(self.commands, self.keys, self.lease)
         self.directory = Directory(self.commands.run, self.keys)
@@ -81,12 +83,11 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
         self.address = node
         self.lease.hold(node)
-        for part in (self.writer, self.sessions, self.peers, self.follower):
+        for part in (self.primary, self.writer, self.sessions, self.peers, self.follower):
             part.start(self.node)
         self.initialize()
-        self.inboxes.start()
-        self.recovery.start()
-        self.presence.start()
+        for one in (self.inboxes, self.recovery, self.presence):
+            one.start()
 
     @property
     def node(self) -> str:

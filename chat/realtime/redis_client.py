@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,6 +13,7 @@ from socketio.redis_manager import parse_redis_sentinel_url
 
 from chat.errors import Unavailable
 from chat.realtime.scripts import get_source
+from chat.settings import split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
@@ -22,7 +24,7 @@ def connect(url: str) -> redis.Redis:
     """Return a client for ``url`` that fails within seconds and never repeats a command by itself.
 
     Nothing is sent yet. ``url`` is ``redis://``, ``rediss://``, ``unix://`` or
-    ``redis+sentinel://host:port[,host:port]/db/name``.
+    ``redis+sentinel://host:port[,host:port]/name/db``.
     """
     options: dict[str, Any] = {
         "socket_connect_timeout": _CONNECT_TIMEOUT_S,
@@ -35,8 +37,10 @@ def connect(url: str) -> redis.Redis:
             url, max_connections=_MAX_CONNECTIONS, timeout=_ANSWER_TIMEOUT_S, **options
         )
         return redis.Redis.from_pool(pool)
-    sentinels, name, credentials = parse_redis_sentinel_url(url)
-    sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, **options, **credentials)  # type: ignore[no-untyped-call]
+    parts = urlsplit(url)
+    name, database = split_sentinel_path(parts.path)
+    sentinels, _, credentials = parse_redis_sentinel_url(parts._replace(path="").geturl())
+    sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, db=database, **options, **credentials)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(name)
     return client
 

@@ -94,6 +94,11 @@ class Subscription:
         if self._wire is not None:
             self._wire.lose(redis.ConnectionError("given up"))
 
+    def move_to(self, address: tuple[str, int]) -> None:
+        """Have ``read`` fail, unless the connection is to ``address``."""
+        if self._wire is not None:
+            self._wire.move_to(address)
+
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield channels and what is published there, until the connection breaks (``redis.RedisError``).
 

@@ -1,0 +1,37 @@
+"""Redis by Sentinel: workers are where the sentinels say."""
+
+import redis
+
+from chat.programs import find_redis
+from tests.conftest import get_free_ports, wait_until
+
+
+def count_subscribers(port):
+    with redis.Redis(port=port, decode_responses=True) as client:
+        return sum(int(row["sub"]) > 1 for row in client.client_list(_type="pubsub"))  # a sentinel has one
+
+
+def test_workers_leave_a_primary_that_was_replaced_though_it_lives(own_redis, tmp_path, start, workers, node):
+    """It would take writes, to be lost, for ten seconds more, until the sentinels make it a replica."""
+    own_redis.start()
+    port, replica_port = get_free_ports(), get_free_ports()
+    (tmp_path / "replica").mkdir()
+    options = ("--port", str(replica_port), "--dir", str(tmp_path / "replica"), "--repl-diskless-sync-delay", "0")
+    start(find_redis(), *options, "--replicaof", f"127.0.0.1 {own_redis.port}")
+    with redis.Redis(port=own_redis.port) as client:
+        wait_until(
+            lambda: client.wait(1, 100) == 1, "the replica"
+        )  # a sentinel that is there before sees it 10 s later
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor farm 127.0.0.1 {own_redis.port} 1\n")
+    start(find_redis(), str(config), "--sentinel")
+    process = workers(2, url=f"redis+sentinel://127.0.0.1:{port}/farm/0", CHAT_WAIT_REPLICAS="0")
+    node.connect("a", process.urls[0])
+    assert count_subscribers(own_redis.port) == 2
+    with redis.Redis(port=port) as sentinel:
+        wait_until(lambda: sentinel.execute_command("SENTINEL", "REPLICAS", "farm"), "the sentinel to know the replica")
+        sentinel.execute_command("SENTINEL", "FAILOVER", "farm")
+    wait_until(lambda: count_subscribers(replica_port) == 2, "the workers to come to the new primary", 8)
+    assert count_subscribers(own_redis.port) == 0
+    process.wait_until_ready()
+    wait_until(lambda: (node.call("a", "message", "hi", timeout_s=2) or {}).get("ok"), "an answer")
