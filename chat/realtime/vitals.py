@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 VERSION = version("webfarm")
 _TICKS_OF_STORING = 20  # five seconds
+_HEARTBEAT_S = 0.5  # at which Redis is heard of
 
 
 class Vitals(Collector):
@@ -102,11 +103,13 @@ class Vitals(Collector):
                 unsent += half.unsent
         return clients, unsent
 
-    def _on_tick(self) -> None:
+    def _on_tick(self, late_s: float) -> None:
         self._ticks += 1
         if self._ticks % _TICKS_OF_STORING == 0:
             self._storing_since = [self._storing_since[1], counts.storing.copy_buckets()]
-        loss = self._server.manager.get_unready_reason() if self._server is not None else None
+        if late_s > _HEARTBEAT_S or self._server is None:
+            return  # what was not heard of meanwhile is not lost
+        loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:
             self._lost_at = monotonic()
             counts.redis_losses += 1
