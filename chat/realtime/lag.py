@@ -21,10 +21,10 @@ class Lag:
     """The lag of this process' event loop.
 
     Args:
-        on_tick: called each time, in the hub, with the seconds by which it is late.
+        on_tick: called each time, in the hub.
     """
 
-    def __init__(self, on_tick: Callable[[float], None]) -> None:
+    def __init__(self, on_tick: Callable[[], None]) -> None:
         self.seconds = Histogram(_BOUNDS)
         self._on_tick = on_tick
         self._due = 0.0
@@ -55,4 +55,4 @@ class Lag:
             self._largest = [self._largest[1], 0.0]
         if late_s > _LATE_S:
             log.warning("the event loop was late", extra={"late_s": round(late_s, 2)})
-        self._on_tick(late_s)
+        self._on_tick()

@@ -103,12 +103,12 @@ class Vitals(Collector):
                 unsent += half.unsent
         return clients, unsent
 
-    def _on_tick(self, late_s: float) -> None:
+    def _on_tick(self) -> None:
         self._ticks += 1
         if self._ticks % _TICKS_OF_STORING == 0:
             self._storing_since = [self._storing_since[1], counts.storing.copy_buckets()]
-        if late_s > _HEARTBEAT_S or self._server is None:
-            return  # what was not heard of meanwhile is not lost
+        if self._server is None or self.lag.get_recent() > _HEARTBEAT_S:
+            return  # who was not listened to has not gone
         loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:
             self._lost_at = monotonic()
