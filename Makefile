@@ -6,13 +6,13 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
-.PHONY: run test lint bench faults setup
+.PHONY: run test lint bench faults soak setup
 run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
 test: .venv/developer
 	@sh tests/install-browser.sh
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/developer
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -22,6 +22,9 @@ bench: .venv/bench benchmarks/node_modules/.package-lock.json
 
 faults: setup benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks.faults $(ARGS)
+
+soak: setup benchmarks/node_modules/.package-lock.json
+	@exec $(BIN)/python -m benchmarks.faults.soak $(ARGS)
 
 setup: .venv/packages node_modules/.package-lock.json
 

@@ -17,13 +17,26 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 
 import click
 
 from benchmarks.harness import PEERS, ROOT, Farm
-from benchmarks.report import Figures, format_results, format_table, write_results
+from benchmarks.report import Figures, format_results, format_table, get_peers, write_results
 
-SCRIPTS = ("fanout", "latency", "connect", "idle", "disconnect", "large", "private", "workers", "deaf")
+SCRIPTS = (
+    "fanout",
+    "latency",
+    "connect",
+    "idle",
+    "disconnect",
+    "large",
+    "private",
+    "workers",
+    "deaf",
+    "flood",
+    "listing",
+)
 
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
@@ -39,11 +52,12 @@ def main(scripts: tuple[str, ...], rounds: int | None, quick: bool, streams: boo
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     chosen = [script for script in SCRIPTS if script in scripts or not scripts]
     rounds = rounds or (1 if quick else 3)
-    figures: Figures = {script: {peer: [] for peer in PEERS} for script in chosen}
-    for script, peer, number in _get_runs(chosen, rounds):
-        with _progress(f"{script} · {peer} · round {number + 1} of {rounds}"):
-            figures[script][peer].append(_run(script, peer, quick))
     modules = {script: import_module(f"benchmarks.{script}") for script in chosen}
+    figures: Figures = {script: {peer: [] for peer in get_peers(modules[script])} for script in chosen}
+    for script, peer, number in _get_runs(chosen, rounds):
+        if peer in figures[script]:
+            with _progress(f"{script} · {peer} · round {number + 1} of {rounds}"):
+                figures[script][peer].append(_run(modules[script], peer, quick))
     click.echo(format_table(modules, figures))
     if not quick and not streams and len(chosen) == len(SCRIPTS):
         path = ROOT / "benchmarks/RESULTS.md"
@@ -60,13 +74,13 @@ def _get_runs(scripts: list[str], rounds: int) -> Iterator[tuple[str, str, int]]
                 yield script, peer, number
 
 
-def _run(script: str, peer: str, quick: bool) -> dict[str, float]:
+def _run(module: ModuleType, peer: str, quick: bool) -> dict[str, float]:
     try:
-        with Farm(peer) as farm:
-            figures: dict[str, float] = import_module(f"benchmarks.{script}").run(farm, quick)
+        with Farm(peer, **getattr(module, "FARM", {})) as farm:
+            figures: dict[str, float] = module.run(farm, quick)
             return figures
     except (OSError, RuntimeError) as error:
-        raise click.ClickException(f"{script} on {peer}: {error}") from error
+        raise click.ClickException(f"{module.__name__} on {peer}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -138,11 +138,18 @@ class Load(Process):
 
 
 class Farm:
-    """Processes of ``peer``, each on a port of its own, and their Redis; a context manager."""
+    """Processes of ``peer``, each on a port of its own, and their Redis; a context manager.
 
-    def __init__(self, peer: str, size: int = WORKERS) -> None:
+    Args:
+        peer: one of ``PEERS``.
+        size: how many processes.
+        is_chat: webfarm is the whole chat, in open mode; else an app on ``chat.realtime`` alone.
+    """
+
+    def __init__(self, peer: str, size: int = WORKERS, *, is_chat: bool = False) -> None:
         self.peer = peer
         self.size = size
+        self._app = "wsgi:app" if is_chat else "benchmarks.servers.webfarm:app"
         self._loads: list[Load] = []
         self._removed_load_s = 0.0  # CPU time
         self._stack = contextlib.ExitStack()
@@ -165,7 +172,8 @@ class Farm:
         self._redis = Process(*redis, stdout=subprocess.DEVNULL)
         stack.callback(self._redis.kill)
         wait_until(lambda: is_listening(first), "Redis", self._redis)
-        env = {"REDIS_URL": f"redis://127.0.0.1:{first}/0"}
+        self.redis_url = f"redis://127.0.0.1:{first}/0"
+        env = {"REDIS_URL": self.redis_url}
         self._servers: list[Process] = []
         for argv, more in self._get_commands():
             self._servers.append(Process(*argv, env=env | more))
@@ -178,7 +186,7 @@ class Farm:
         gunicorn = [str(BIN / "gunicorn"), "-c"]
         if self.peer == "webfarm":
             env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(self.size), "CHAT_LOG_LEVEL": "error"}
-            yield [*gunicorn, "gunicorn.conf.py", "benchmarks.servers.webfarm:app"], env
+            yield [*gunicorn, "gunicorn.conf.py", self._app], env
             return
         for port in self.ports:
             if self.peer == "node":

@@ -85,6 +85,7 @@ class Swarm:
         self.echoes: list[tuple[int, int]] = []  # when sent, how long its acknowledgement took
         self._sending: list[asyncio.Task[None]] = []
         self._is_stopped = False
+        self._flood = {"sent": 0, "closed": 0}
         self._pending: dict[int, int] = {}
 
     async def connect(self, ports: Sequence[int], count: int, concurrency: int = 50) -> None:
@@ -148,6 +149,38 @@ class Swarm:
     def _take_echo(self, payload: bytes) -> None:
         sent = self._pending.pop(int(payload[2 : payload.index(b"[")]))
         self.echoes.append((sent, now_us() - sent))
+
+    async def flood(self, port: int, rate: float) -> None:
+        """Send ``rate`` private messages a second to oneself, whatever is answered; connect anew when closed."""
+        self._sending.append(asyncio.create_task(self._run_flood(port, rate)))
+
+    async def _run_flood(self, port: int, rate: float) -> None:
+        url = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket&userId=flooder"
+        start = time.monotonic()
+        while True:
+            _, client = await ws_connect(Client, url)
+            assert isinstance(client, Client)
+            await client.joined
+            packet = f'42["privateMessage",{{"to":"{client.sid}","text":"{_TEXT}"}}]'.encode()
+            while not client.is_gone:
+                while self._flood["sent"] < (time.monotonic() - start) * rate:
+                    client.send(packet)
+                    self._flood["sent"] += 1
+                await asyncio.sleep(0.001)
+            self._flood["closed"] += 1
+
+    async def count_flood(self) -> dict[str, int]:
+        """Return how many messages of the flood were sent, and how often it was closed."""
+        return self._flood
+
+    async def list_clients(self) -> int:
+        """Ask a server for all clients, by an event; return how many it knows."""
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.clients[0].on_ack = answer.set_result
+        self.clients[0].send(b'421["list"]')
+        number = json.loads((await asyncio.wait_for(answer, _JOIN_TIMEOUT_S))[3:])[0]
+        assert isinstance(number, int)
+        return number
 
     def _pace(self, rate: float, send: Callable[[], None]) -> None:
         async def run() -> None:

@@ -38,7 +38,7 @@ processes on two ports, tied through Redis, without a balancer; the clients conn
 alone, uncompressed. The handlers (`benchmarks/servers/`) do the same on all three. CPU time is user and system time of
 the two processes with all their threads, from the kernel's clock of each; Redis' is in rows of its own. Everything
 shares one machine, so times are comparable within a table only. The load generator takes its part of the cores, in
-percent of all CPU time (medians for Node, stock, webfarm): {shares}.
+percent of all CPU time (medians for Node, stock, webfarm, those that can): {shares}.
 
 {methods}
 """
@@ -88,13 +88,20 @@ def write_faults(path: Path, peer: str, text: str) -> None:
     path.write_text(f"{before.rstrip()}\n\n{begin}\n{text}\n{end}{after}")
 
 
+def get_peers(module: ModuleType) -> tuple[str, ...]:
+    """Return the peers that can do what a script asks for."""
+    peers: tuple[str, ...] = getattr(module, "ABLE", PEERS)
+    return peers
+
+
 def _get_rows(modules: Mapping[str, ModuleType], figures: Figures, *, has_ranges: bool) -> Iterator[tuple[str, ...]]:
     for script, module in modules.items():
         for index, metric in enumerate(module.METRICS):
-            values = {peer: [run[metric.key] for run in figures[script][peer]] for peer in PEERS}
-            medians = {peer: median(values[peer]) for peer in PEERS}
+            runs = {peer: figures[script].get(peer, []) for peer in PEERS}
+            values = {peer: [run[metric.key] for run in runs[peer] if metric.key in run] for peer in PEERS}
+            medians = {peer: median(values[peer]) if values[peer] else 0 for peer in PEERS}
             label = f"{metric.label}, {metric.unit}{' ▲' if metric.is_higher_better else ''}"
-            cells = [_format_range(values[peer]) if has_ranges else format_number(medians[peer]) for peer in PEERS]
+            cells = [_format(values[peer], has_range=has_ranges) for peer in PEERS]
             ratios = [_format_ratio(medians["webfarm"], medians[peer]) for peer in ("node", "stock")]
             yield ("" if index else script, label, *cells, *ratios)
 
@@ -106,9 +113,13 @@ def format_number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _format_range(values: list[float]) -> str:
+def _format(values: list[float], *, has_range: bool) -> str:
+    if not values:
+        return "-"
     text = format_number(median(values))
-    return f"{text} ({format_number(min(values))} to {format_number(max(values))})" if len(values) > 1 else text
+    if not has_range or len(values) == 1:
+        return text
+    return f"{text} ({format_number(min(values))} to {format_number(max(values))})"
 
 
 def _format_ratio(own: float, other: float) -> str:
@@ -118,8 +129,8 @@ def _format_ratio(own: float, other: float) -> str:
 
 def _get_shares(figures: Figures) -> Iterator[str]:
     for script, by_peer in figures.items():
-        shares = [median(run["load_share"] for run in by_peer[peer]) for peer in PEERS]
-        yield f"{script} {', '.join(f'{share:.0f}' for share in shares)}"
+        shares = [f"{median(run['load_share'] for run in runs):.0f}" for runs in by_peer.values()]
+        yield f"{script} {', '.join(shares)}"
 
 
 def describe_machine() -> str:

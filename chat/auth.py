@@ -16,7 +16,9 @@ import jwt
 
 from chat.errors import BadRequest, Unauthorized
 
-MAX_NAME_LENGTH = 128
+_MAX_NAME_LENGTH = 128
+#: What ``is_name`` asks for, to be put behind "must be" or "a text of".
+NAME_RULE = f"1 to {_MAX_NAME_LENGTH} characters, none of them a control character"
 _ALGORITHM = "HS256"
 _MAX_TOKEN = 8_192  # characters
 
@@ -64,8 +66,8 @@ def create_token(user: str, secret: str, ttl_s: int, rooms: Sequence[str] = ()) 
 
 
 def is_name(value: object) -> bool:
-    """Return whether ``value`` can name a user or a room: 1 to 128 characters, none of them a control character."""
-    return isinstance(value, str) and 1 <= len(value) <= MAX_NAME_LENGTH and not any(map(_is_control, value))
+    """Return whether ``value`` can name a user or a room (``NAME_RULE``)."""
+    return isinstance(value, str) and 1 <= len(value) <= _MAX_NAME_LENGTH and not any(map(_is_control, value))
 
 
 def _is_control(character: str) -> bool:
@@ -77,7 +79,7 @@ def _get_user_id(environ: Mapping[str, Any]) -> str | None:
     if values is None:
         return None
     if len(values) > 1 or not is_name(values[0]):
-        raise BadRequest(f"userId must be given once, 1 to {MAX_NAME_LENGTH} characters, no control characters.")
+        raise BadRequest(f"userId must be given once, {NAME_RULE}.")
     return str(values[0])
 
 

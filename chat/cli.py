@@ -1,5 +1,6 @@
 """The ``chat`` command."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -147,5 +148,30 @@ def token(user: str, ttl: int, rooms: tuple[str, ...]) -> None:
     if secret is None:
         raise SettingsError("CHAT_SECRET is not set: it is the key that tokens are signed with.")
     if not auth.is_name(user):
-        raise SettingsError(f"USER must be 1 to {auth.MAX_NAME_LENGTH} characters, none of them a control character.")
+        raise SettingsError(f"USER must be {auth.NAME_RULE}.")
     click.echo(auth.create_token(user, secret, ttl, rooms))
+
+
+@main.command()
+@click.option(
+    "--server", "servers", multiple=True, metavar="HOST:FIRST-LAST",
+    help="The workers of one machine; once per machine (default: CHAT_HOST, CHAT_BASE_PORT, CHAT_WORKERS).",
+)  # fmt: skip
+@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="Where browsers come: HAProxy.")
+@click.option("--no-haproxy", is_flag=True, help="Look at the workers alone.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects: {level, subject, text, remedy}.")
+def doctor(servers: tuple[str, ...], url: str, no_haproxy: bool, as_json: bool) -> None:
+    """Look at this machine, Redis, the workers and HAProxy; say what to do about each fault.
+
+    It reads the same environment as the workers. Where systemd starts them:
+    set -a; . /etc/chat/chat.env; set +a; chat doctor
+    """
+    from chat.doctor import examine, render, summarize  # Redis' packages are slow to import
+
+    findings = []
+    for finding in examine(os.environ, haproxy.parse_ranges(servers), None if no_haproxy else url):
+        findings.append(finding)
+        if not as_json:
+            click.echo(render(finding))
+    click.echo(json.dumps([finding.to_dict() for finding in findings]) if as_json else summarize(findings))
+    sys.exit(any(finding.level == "fault" for finding in findings))

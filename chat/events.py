@@ -17,18 +17,19 @@ from typing import Any
 
 import socketio
 
-from chat.auth import MAX_NAME_LENGTH, Identity, authenticate, create_guest, is_name
+from chat.arguments import get_page, get_recipient, get_room
+from chat.auth import Identity, authenticate, create_guest, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
-from chat.realtime import MESSAGE_ID, Notes, RedisManager, Stored
+from chat.private import PRIVATE, PrivateRooms
+from chat.realtime import MESSAGE_ID, RedisManager, Stored
 from chat.settings import Settings
 
 COMMON_ROOM = "common"
 EVERYBODY = "*"
-PRIVATE = "private:"  # what the names of rooms begin with that need an invitation, or a token that names them
 
 _IDENTITY = "chat.identity"  # in an environment: who the client is
 _KNOWN_S = 120.0  # at least, for a message's own id
-_MAX_HISTORY, _MAX_HISTORY_BYTES = 100, 250_000  # of one answer
+_MAX_HISTORY, _MAX_HISTORY_BYTES, _MAX_USERS = 100, 250_000, 1_000  # of one answer
 
 
 def get_user_room(user: str) -> str:
@@ -43,7 +44,7 @@ class ChatNamespace(socketio.Namespace):
         super().__init__("/")
         self._settings = settings
         self._manager = manager
-        self._invitations = Notes(manager.commands, manager.keys, settings.history_ttl_s)
+        self._private = PrivateRooms(manager, settings.history_ttl_s)
         self._known_s = max(settings.recovery_window_s, _KNOWN_S)
 
     def may(self, sid: str, action: str, room: str) -> bool:
@@ -52,9 +53,13 @@ class ChatNamespace(socketio.Namespace):
         It is asked about whoever is to ``join`` a room, a client that comes back to it included, and about the room's
         members for ``message``, ``history``, ``who`` and ``invite``.
         """
-        if not room.startswith(PRIVATE) or action != "join" or room in self.get_session(sid).get("rooms", ()):
+        if not room.startswith(PRIVATE) or action != "join":
             return True
-        return self._invitations.renew(_name_invitation(room, self.get_user(sid)))
+        session = self.get_session(sid)
+        if room in session.get("rooms", ()) or self._private.is_invited(room, session["user"]):
+            return True
+        is_open_mode = self._settings.secret is None  # no token can name a room: who comes first opens it
+        return is_open_mode and self._private.open(room, session["user"])
 
     def identify(self, environ: dict[str, Any], auth: Any) -> str | None:
         """Return the user who owns the connection, and its session; ``None`` for a guest."""
@@ -90,7 +95,7 @@ class ChatNamespace(socketio.Namespace):
 
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""
-        room = _get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
+        room = get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
         try:
             self._check_member(sid, "message", room)
         except ClientError:
@@ -103,8 +108,11 @@ class ChatNamespace(socketio.Namespace):
 
     def on_privateMessage(self, sid: str, data: Any) -> dict[str, Any]:  # noqa: N802 - the event's name
         """To one socket (``to``: its sid) or to all sockets of a user (``toUser``), who gets it later if away."""
-        room = _get_recipient(data)
-        stored = self._store("privateMessage", sid, data, room, recipient=room if "to" in data else "")
+        kind, name = get_recipient(data)
+        if kind == "to" and name.startswith(get_user_room("")):
+            raise NoRecipient("That is no socket's id.")
+        room, recipient = (name, name) if kind == "to" else (get_user_room(name), "")
+        stored = self._store("privateMessage", sid, data, room, recipient=recipient)
         return {"ok": True, "id": str(stored.id), "nodes": stored.nodes}
 
     def on_broadcast(self, sid: str, data: Any) -> dict[str, Any]:
@@ -113,21 +121,15 @@ class ChatNamespace(socketio.Namespace):
 
     def on_history(self, sid: str, data: Any) -> dict[str, Any]:
         """What was said in a room, oldest first: ``limit`` messages, those before the id ``before`` if one is given."""
-        room = _get_room(data)
-        before, limit = data.get("before"), data.get("limit", _MAX_HISTORY)
-        if type(limit) is not int or not 1 <= limit <= _MAX_HISTORY:
-            raise BadRequest(f"The limit must be a whole number from 1 to {_MAX_HISTORY}.")
-        if before is not None and not _is_message_id(before):
-            raise BadRequest("before must be a message's id.")
+        room = get_room(data)
+        before, limit = get_page(data, _MAX_HISTORY)
         self._check_member(sid, "history", room)
-        events = self._manager.read_history(
-            room, before=int(before) if before else None, most=limit, most_bytes=_MAX_HISTORY_BYTES
-        )
+        events = self._manager.read_history(room, before=before, most=limit, most_bytes=_MAX_HISTORY_BYTES)
         keys = ("id", "event", "data", "meta")
         return {"ok": True, "messages": [dict(zip(keys, (str(id), *event), strict=False)) for id, event in events]}
 
     def on_join(self, sid: str, data: Any) -> dict[str, Any]:
-        room = _get_room(data)
+        room = get_room(data)
         if not self._is_in_room(sid, room):
             self._check_room_limit(sid)
             if not self.may(sid, "join", room):
@@ -136,7 +138,7 @@ class ChatNamespace(socketio.Namespace):
         return {"ok": True, "room": room}
 
     def on_leave(self, sid: str, data: Any) -> dict[str, Any]:
-        room = _get_room(data)
+        room = get_room(data)
         if self._is_server_room(room):
             raise Forbidden("The server gave this room; it can't be left.")
         self._set_watched(sid, room, False)
@@ -145,23 +147,27 @@ class ChatNamespace(socketio.Namespace):
 
     def on_invite(self, sid: str, data: Any) -> dict[str, Any]:
         """Let a user join a private room, if one is in there oneself."""
-        room = _get_room(data)
+        room = get_room(data)
         if not is_name(data.get("userId")) or not room.startswith(PRIVATE):
             raise BadRequest(f"An object with a userId and a room is needed, whose name begins with {PRIVATE!r}.")
         self._check_member(sid, "invite", room)
-        self._invitations.add(_name_invitation(room, data["userId"]))
+        self._private.invite(room, data["userId"])
         return {"ok": True, "room": room}
 
     def on_who(self, sid: str, data: Any) -> dict[str, Any]:
-        """Who is in a room, on all workers; with ``watch: true`` also who comes and goes from now on."""
+        """Who is in a room, on all workers; with ``watch: true`` also who comes and goes from now on.
+
+        Of very many users some are told, and that there are ``more``.
+        """
         if not isinstance(data, dict) or not isinstance(data.get("watch", False), bool):
             raise BadRequest("An object is needed; it may name a room, and have watch: true or false.")
-        room = _get_room(data) if "room" in data else COMMON_ROOM
+        room = get_room(data) if "room" in data else COMMON_ROOM
         self._check_member(sid, "who", room)
         if "watch" in data:
             self._set_watched(sid, room, data["watch"])
-        users = self._manager.get_users(room)
-        return {"ok": True, "users": [{"userId": user, "clients": users[user]} for user in sorted(users)]}
+        users = self._manager.get_users(room, most=_MAX_USERS + 1, is_watched=data.get("watch", False))
+        listed = [{"userId": user, "clients": users[user]} for user in sorted(users)[:_MAX_USERS]]
+        return {"ok": True, "users": listed} | ({"more": True} if len(users) > _MAX_USERS else {})
 
     def tell_watchers(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
         """A user came into a room that these clients watch, or has gone."""
@@ -251,33 +257,3 @@ class ChatNamespace(socketio.Namespace):
         given = {sid, get_user_room(self.get_user(sid) or ""), EVERYBODY, COMMON_ROOM}
         if len(set(self.rooms(sid)) - given) >= self._settings.max_rooms_per_client:
             raise TooManyRooms(f"A client may be in {self._settings.max_rooms_per_client} rooms; leave one first.")
-
-
-def _get_room(data: Any) -> str:
-    if not isinstance(data, dict) or not is_name(data.get("room")):
-        raise BadRequest(
-            f"An object with a room is needed: a text of 1 to {MAX_NAME_LENGTH} characters, no control characters."
-        )
-    return str(data["room"])
-
-
-def _name_invitation(room: str, user: str | None) -> str:
-    return f"invitation:{room}\n{user}"  # no name has a line's end
-
-
-def _is_message_id(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16
-
-
-def _get_recipient(data: Any) -> str:
-    """Return the room of the one whom a private message is for."""
-    if not isinstance(data, dict) or ("to" in data) == ("toUser" in data):
-        raise BadRequest("An object with either to (a socket's id) or toUser (a user's id) is needed.")
-    key = "to" if "to" in data else "toUser"
-    if not is_name(data[key]):
-        raise BadRequest(f"The {key} must be a text of 1 to {MAX_NAME_LENGTH} characters, no control characters.")
-    if key == "toUser":
-        return get_user_room(data[key])
-    if data[key].startswith(get_user_room("")):
-        raise NoRecipient("That is no socket's id.")
-    return str(data[key])

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from chat.auth import MAX_NAME_LENGTH, is_name
+from chat.auth import NAME_RULE, is_name
 from chat.errors import BadRequest
 from chat.events import EVERYBODY, get_user_room
 from chat.realtime import MESSAGE_ID, check_event
@@ -17,9 +17,7 @@ def get_room(*, room: Any = None, user: Any = None, everybody: bool = False) -> 
     if everybody:
         return EVERYBODY
     if not is_name(room if user is None else user):
-        raise BadRequest(
-            f"A room or a user is a text of 1 to {MAX_NAME_LENGTH} characters, none of them a control character."
-        )
+        raise BadRequest(f"A room or a user is a text of {NAME_RULE}.")
     return str(room) if user is None else get_user_room(user)
 
 

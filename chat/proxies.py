@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-_FOR, _PROTO, _HOST = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"
-_OTHERS = ("HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
+_FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
+# HAProxy hands on what a client says in these, and the browser's own Host.
+_OTHERS = ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
 _CACHED = 1024  # addresses
 
 
 class TrustedProxies:
     """A WSGI application around another, which finds the browser's view in its environment.
 
-    ``REMOTE_ADDR``, ``wsgi.url_scheme`` and ``HTTP_HOST`` are what ``X-Forwarded-For``, ``-Proto`` and ``-Host`` say if
-    the request comes from a trusted address, and what they were if not. The headers are taken out, so that nothing
-    behind believes them.
+    ``REMOTE_ADDR`` and ``wsgi.url_scheme`` are what ``X-Forwarded-For`` and ``-Proto`` say if the request comes from a
+    trusted address, and what they were if not. These headers and their kin are taken out, so that nothing behind
+    believes them; the host is the one of ``Host``, which a proxy is to hand on as it came.
 
     Args:
         app: the application.
@@ -28,16 +29,14 @@ class TrustedProxies:
         self._is_trusted = lru_cache(_CACHED)(self._find_trust)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        addresses, scheme, host = (environ.pop(name, "") for name in (_FOR, _PROTO, _HOST))
+        addresses, scheme = environ.pop(_FOR, ""), environ.pop(_PROTO, "")
         for name in _OTHERS:
             environ.pop(name, None)
         if self._is_trusted(environ.get("REMOTE_ADDR", "")):
             environ["REMOTE_ADDR"] = self._find_client(environ["REMOTE_ADDR"], addresses)
-            scheme, host = _get_first(scheme).lower(), _get_first(host)
+            scheme = scheme.partition(",")[0].strip().lower()  # of the proxy that the browser talks to
             if scheme in ("http", "https"):
                 environ["wsgi.url_scheme"] = scheme
-            if host:
-                environ["HTTP_HOST"] = host
         return self._app(environ, start_response)
 
     def _find_client(self, address: str, forwarded: str) -> str:
@@ -59,8 +58,3 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def _get_first(values: str) -> str:
-    """Return what the proxy that the browser talks to has said."""
-    return values.partition(",")[0].strip()

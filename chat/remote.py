@@ -56,12 +56,12 @@ def kick(user: str) -> None:
     settings = Settings.from_env(os.environ)
     room = outside.get_room(user=user)
     with _open(settings) as farm:
-        ended, nodes = farm.disconnect(room)
+        ended, nodes = farm.disconnect(room, user=user)
     click.echo(f"{_count(ended.connected, 'client')} disconnected, {ended.away} away; {_count(nodes, 'node')} told")
 
 
 @click.command()
-@click.option("--user", help="The messages that wait for this user, and the user's sessions: it is kicked.")
+@click.option("--user", help="What was sent to this user or its sockets, its invitations, its sessions: it is kicked.")
 @click.option("--room", help="All messages of this room.")
 def erase(user: str | None, room: str | None) -> None:
     """Delete what is stored of a user or of a room.
@@ -77,8 +77,10 @@ def erase(user: str | None, room: str | None) -> None:
     target = outside.get_room(room=room, user=user)
     with _open(settings) as farm:
         if user is not None:
-            farm.disconnect(target)
-        count = farm.erase(target)
+            farm.disconnect(target, user=user)
+            count = farm.erase_user(user, target)
+        else:
+            count = farm.erase(target)
     click.echo(f"{_count(count, 'message')} erased")
 
 

@@ -105,6 +105,11 @@ def get_node(sid: str) -> str:
     return manager.node
 
 
+@sio.event
+def count_callbacks(sid: str) -> int:
+    return sum(map(len, manager.callbacks.values()))
+
+
 @sio.on_server_event("note")
 def note(*args: Any) -> list[Any]:
     heard.append(list(args))

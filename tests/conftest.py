@@ -47,16 +47,19 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0)
 
 _SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
 _prefixes = itertools.count()
-_next_port = 20000 + os.getpid() % 100 * 100
+# 12,000 ports below those that the kernel gives to clients, some for each of the processes that the tests run in.
+_PORTS = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+_last_port = 20_000 + _PORTS * (1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+_next_port = _last_port - _PORTS + os.getpid() % 10 * (_PORTS // 20)
 
 
 def get_free_ports(count: int = 1) -> int:
-    """Return the first of ``count`` consecutive free ports, below those that the kernel gives to clients.
+    """Return the first of ``count`` consecutive free ports.
 
     No port is given twice: whoever asked for it may not have opened it yet.
     """
     global _next_port
-    while _next_port < 32000:
+    while _next_port + count <= _last_port:
         first, _next_port = _next_port, _next_port + count
         if all(_is_free(port) for port in range(first, first + count)):
             return first
@@ -204,15 +207,19 @@ def start() -> Iterator[Callable[..., Process]]:
 
 @contextlib.contextmanager
 def starting_processes(kind: type[Process] = Process) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
     with contextlib.ExitStack() as stack:
 
         def start_process(*args: Any, **kwargs: Any) -> Process:
-            process = kind(*args, **kwargs)
+            started.append(process := kind(*args, **kwargs))
             stack.callback(wait_until, lambda: not _group_lives(process.pid), f"the end of what {process.pid} started")
             stack.callback(process.close)
             return process
 
         yield start_process
+        for process in started:  # none waits for another one's end
+            if process.popen.poll() is None:
+                process.kill()
 
 
 def _group_lives(group: int) -> bool:
@@ -482,7 +489,7 @@ class Example(Workers):
 
     def __init__(self, name: str, **env: str) -> None:
         self.ports = [get_free_ports()]
-        Process.__init__(self, *self.get_argv(name), env={"PORT": str(self.ports[0])} | env)
+        Process.__init__(self, *self.get_argv(name), env={"PORT": str(self.ports[0]), "CHAT_DRAIN_S": "0"} | env)
         try:
             wait_until(lambda: get_status(self.url) is not None, f"examples.{name}")
         except BaseException:

@@ -3,6 +3,9 @@
 import os
 from typing import Any
 
+import gevent
+import gevent.event
+
 from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 
@@ -14,12 +17,52 @@ manager = RedisManager(
     recovery_window_s=settings.recovery_window_s,
     history=Limits(length=settings.history_length),
 )
-sio = Server(manager, namespaces=["/", "/other"], **settings.engine_options)
+
+
+def select_rooms(sid: str, environ: dict[str, Any], rooms: list[str]) -> list[str]:
+    reach_gate(sid, "select")
+    sio.save_session(sid, sio.get_session(sid))
+    return rooms
+
+
+sio = Server(manager, namespaces=["/", "/other"], select_rooms=select_rooms, **settings.engine_options)
 app = WSGIApp(sio)
+
+
+gates: dict[str, gevent.event.Event] = {}  # by the sid that is to wait there, and where
+reached: set[str] = set()
+
+
+def reach_gate(sid: str, place: str) -> None:
+    """Wait, if somebody has said so, until somebody says that it is enough."""
+    gate = gates.get(f"{sid} {place}")
+    if gate is not None:
+        reached.add(f"{sid} {place}")
+        gate.wait()
+
+
+@sio.event
+def close_gate(sid: str, gate: str) -> str:
+    gates[gate] = gevent.event.Event()
+    return "done"
+
+
+@sio.event
+def open_gate(sid: str, gate: str) -> str:
+    gates.pop(gate).set()
+    return "done"
+
+
+@sio.event
+def is_reached(sid: str, gate: str) -> bool:
+    return gate in reached
 
 
 @sio.event
 def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
+    if sio.is_recovered(sid):
+        reach_gate(sid, "connect")
+        sio.save_session(sid, sio.get_session(sid))
     sio.emit("welcome", sid, to=sid)
     sio.enter_room(sid, "all")
     sio.emit("arrived", sid, room="all")
@@ -68,6 +111,12 @@ def kick(sid: str, other: str) -> str:
     sio.emit("before", "the end", to=other)
     sio.disconnect(other)
     return "done"
+
+
+@sio.event
+def load_late(sid: str) -> Any:
+    reach_gate(sid, "load")
+    return sio.get_session(sid)
 
 
 @sio.event

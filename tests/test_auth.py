@@ -218,14 +218,26 @@ def test_of_21_connections_at_once_20_are_let_in(secret_workers, redis_server, c
     assert join(1)[1] == "too_many_connections"
 
 
-def test_who_comes_back_to_a_session_is_not_refused_for_its_number(client):
+def test_who_comes_back_is_not_refused_for_the_connection_that_it_has_lost(client):
+    """Nobody has noticed its end yet."""
     auth = {"token": token(sub="iris")}
+    clients = [client(number % 2, **auth) for number in range(20)]
+    for worker in (0, 1):
+        assert client(worker, pid=clients[worker].pid, **auth).sid == clients[worker].sid
+
+
+def test_who_went_away_to_connect_again_can_not_come_back_as_well(secret_workers, redis_server, client, raw_client):
+    auth = {"token": token(sub="kate")}
     first = client(0, **auth)
     first.cut()
-    for number in range(20):
-        client(number % 2, **auth)
-    again = client(1, pid=first.pid, **auth)
-    assert again.sid == first.sid
+    secret_workers.wait_for_line(f"disconnect sid={first.sid}")
+    others = [client(number % 2, **auth) for number in range(20)]
+    assert refuse(raw_client, secret_workers.urls[1], auth | {"pid": first.pid})["code"] == "too_many_connections"
+    assert get_refusals(secret_workers.urls[1])["full"] == 1
+    others[0].socket.send("41")  # goodbye
+    with redis.Redis.from_url(redis_server.url) as server:
+        wait_until(lambda: not server.hexists(f"{{auth:0}}:session:{others[0].sid}", "pid"), "the session's end")
+    assert client(1, pid=first.pid, **auth).sid == first.sid
 
 
 def test_what_a_killed_worker_held_is_not_counted(redis_server, raw_client):

@@ -3,21 +3,47 @@
 import os
 import shutil
 import signal
+from functools import partial
 
 import pytest
+import redis
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import starting_farm
+from chat.auth import create_token
+from chat.realtime.directory import Directory
+from chat.realtime.keys import Keys, name_room
+from chat.realtime.lease import GRACE_S
+from chat.realtime.redis_client import run_script
+from tests.conftest import starting_farm, wait_until
 
 pytestmark = pytest.mark.browser
 
+PREFIX = "browser"
+SECRET = "a secret of the tests, of thirty-two bytes and more"
+# What the page's sockets hear of presence, and the sockets themselves.
+HOOK = """
+window.sockets = [];
+window.heard = [];
+let io;
+Object.defineProperty(window, "io", {
+  get: () => io,
+  set: (connect) => {
+    io = (...args) => {
+      const socket = connect(...args);
+      socket.onAny((event, data) => event === "presence" && heard.push([data.room, data.userId, data.online]));
+      sockets.push(socket);
+      return socket;
+    };
+  },
+});
+"""
 MARKUP = "<img src=x onerror=alert(1)> <b>text & more</b>"
 
 
 @pytest.fixture(scope="module")
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
-        yield start_farm(2)
+        yield start_farm(2, CHAT_PREFIX=PREFIX)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +67,13 @@ def open_page(browser: Browser, site):
     """Opens pages, each in a profile of its own; fails the test on an error in a page's console."""
     contexts, errors = [], []
 
-    def open_page(path: str, **options) -> Page:
+    def open_page(path: str, url: str = site.url, **options) -> Page:
         contexts.append(browser.new_context(**options))
+        contexts[-1].add_init_script(HOOK)
         page = contexts[-1].new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(site.url + path)
+        page.goto(url + path)
         return page
 
     yield open_page
@@ -55,8 +82,14 @@ def open_page(browser: Browser, site):
     assert errors == []
 
 
-def chat(open_page, user):
-    page = open_page(f"/?userId={user}")
+@pytest.fixture
+def directory(redis_server):
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield Directory(partial(run_script, client), Keys(PREFIX))
+
+
+def chat(open_page, user, **options):
+    page = open_page(f"/?userId={user}", **options)
     expect(page.locator("#state")).to_have_attribute("data-state", "connected")
     return page
 
@@ -64,6 +97,44 @@ def chat(open_page, user):
 def send(page, text):
     page.fill("#message-input", text)
     page.press("#message-input", "Enter")
+
+
+def join(page, room):
+    page.fill("#room-input", room)
+    page.press("#room-input", "Enter")
+    expect(page.locator("#rooms [aria-current]")).to_have_text(room)
+
+
+def expect_people(page, *names, timeout_s=5.0):
+    """Wait until these are the people whom the page lists."""
+    expect(page.locator("#people li")).to_have_text(list(names), timeout=timeout_s * 1000)
+    expect(page.locator("#people .count")).to_have_text(str(len(names)))
+
+
+def get_heard(page, room, *users):
+    return [(user, online) for where, user, online in page.evaluate("heard") if where == room and user in users]
+
+
+def enter(page, user, room):
+    """Bring a user into a room, over a connection that is opened by the way in a page."""
+    options = {"forceNew": True, "query": {"userId": user}, "transports": ["websocket"]}
+    script = "([options, room]) => io(options).emitWithAck('join', { room })"
+    assert page.evaluate(script, [options, room])["ok"]
+
+
+def leave(page, user, room):
+    script = "([user, room]) => sockets.find((one) => one.io.opts.query.userId === user).emitWithAck('leave', { room })"
+    assert page.evaluate(script, [user, room])["ok"]
+
+
+def lose_connection(page):
+    page.evaluate("sockets[0].io.reconnection(false); sockets[0].io.engine.close()")
+    expect(page.locator("#state")).to_have_attribute("data-state", "reconnecting")
+
+
+def come_back(page):
+    page.evaluate("sockets[0].io.reconnection(true); sockets[0].connect()")
+    expect(page.locator("#state")).to_have_attribute("data-state", "connected")
 
 
 def test_the_demo_sends_a_private_message_from_one_worker_to_the_other(open_page):
@@ -117,14 +188,135 @@ def test_a_refused_message_says_why(open_page):
 def test_rooms_and_broadcast(open_page):
     anna, bob = chat(open_page, "anna-r"), chat(open_page, "bob-r")
     for page in (anna, bob):
-        page.fill("#room-input", "kitchen")
-        page.press("#room-input", "Enter")
-        expect(page.locator("#rooms")).to_contain_text("kitchen")
+        join(page, "kitchen")
     send(anna, "in the kitchen")
     expect(bob.locator("#log li.message:visible")).to_contain_text("in the kitchen")
     anna.fill("#broadcast-input", "to all")
     anna.press("#broadcast-input", "Enter")
     expect(bob.locator("#log li.broadcast")).to_contain_text("to all")
+
+
+def wait_for_silence(directory):
+    """Wait until those of other tests have gone and are announced."""
+    wait_until(lambda: not directory.get_users("common", is_watched=True), "those of other tests to be gone")
+
+
+def test_tabs_on_two_workers_are_one_user_and_a_closed_or_reloaded_one_is_no_news(open_page, site, directory):
+    """Redis announces who has gone in the order of their going: when the last one's is heard, all others' would be."""
+    wait_for_silence(directory)
+    others = ("anna-t", "carl-t", "dan-t", "erin-t")  # than bob
+    bob, erin, carl = (chat(open_page, user) for user in ("bob-t", "erin-t", "carl-t"))
+    tabs = {}
+    for user in ("anna-t", "dan-t"):  # by HAProxy, and on the other worker's own port
+        first = chat(open_page, user)
+        other = site.workers.urls[2 - int(first.inner_text("#worker")[-2:])]
+        tabs[user] = first, chat(open_page, user, url=other)
+        expect(tabs[user][1].locator("#worker")).to_have_text("direct")
+        assert len({client["node"] for client in directory.iterate_clients(user=user)}) == 2
+    expect_people(bob, "bob-t (you)", *others)
+    for tab in tabs["anna-t"]:
+        expect_people(tab, "anna-t (you)", "bob-t", *others[1:])
+    assert get_heard(bob, "common", *others) == [(one, True) for one in ("erin-t", "carl-t", "anna-t", "dan-t")]
+
+    for page in (*tabs["dan-t"], tabs["anna-t"][1]):
+        page.close()
+    tabs["anna-t"][0].reload()
+    erin.goto("about:blank")
+    wait_until(lambda: directory.get_users("common") == {"anna-t": 1, "bob-t": 1, "carl-t": 1}, "three to be left")
+    bob.get_by_role("button", name="common", exact=True).click()
+    expect_people(bob, "bob-t (you)", *others)  # nobody's going is announced yet
+    erin.go_back()
+    expect(erin.locator("#state")).to_have_attribute("data-state", "connected")
+    carl.close()
+    for page, user, other in (bob, "bob-t", "anna-t"), (tabs["anna-t"][0], "anna-t", "bob-t"):
+        expect_people(page, f"{user} (you)", other, "erin-t", timeout_s=2 * GRACE_S)
+    assert sorted(get_heard(bob, "common", *others)[4:]) == [("carl-t", False), ("dan-t", False)]
+
+
+def test_a_name_in_the_list_starts_a_private_message(open_page):
+    pages = anna, bob = chat(open_page, "anna-n"), chat(open_page, "bob-n")
+    for page in pages:
+        join(page, "names")
+    expect_people(anna, "anna-n (you)", "bob-n")
+    anna.locator("#people button.name").focus()
+    anna.keyboard.press("Enter")
+    anna.keyboard.type("psst")
+    anna.keyboard.press("Enter")
+    expect(bob.locator("#log li.private:visible")).to_contain_text("psst")
+
+
+def test_the_list_is_of_the_open_room_and_others_are_watched_no_more(open_page):
+    page = chat(open_page, "anna-w")
+    enter(page, "bob-w", "first")
+    join(page, "first")
+    expect_people(page, "anna-w (you)", "bob-w")
+    join(page, "second")
+    expect_people(page, "anna-w (you)")
+    enter(page, "carl-w", "first")
+    enter(page, "dan-w", "second")
+    expect_people(page, "anna-w (you)", "dan-w")
+    page.get_by_role("button", name="first", exact=True).click()
+    expect_people(page, "anna-w (you)", "bob-w", "carl-w")
+    assert get_heard(page, "first", "carl-w") == []
+
+
+def test_after_a_lost_connection_the_list_is_read_anew_and_kept_up_to_date(open_page):
+    page = chat(open_page, "anna-a")
+    join(page, "again")
+    enter(page, "bob-a", "again")
+    expect_people(page, "anna-a (you)", "bob-a")
+    for is_recovered, before, meanwhile, after in (
+        (True, "bob-a", "carl-a", "dan-a"),
+        (False, "dan-a", "erin-a", "fay-a"),
+    ):
+        lose_connection(page)
+        leave(page, before, "again")
+        enter(page, meanwhile, "again")
+        if not is_recovered:
+            leave(page, "carl-a", "again")
+            page.evaluate("delete sockets[0]._pid")
+        come_back(page)
+        assert page.evaluate("sockets[0].recovered ?? false") is is_recovered
+        expect_people(page, "anna-a (you)", meanwhile, timeout_s=2 * GRACE_S)
+        enter(page, after, "again")
+        expect_people(page, "anna-a (you)", meanwhile, after)
+        assert get_heard(page, "again", after) == [(after, True)]
+
+
+def test_of_a_large_room_a_part_is_listed(open_page, redis_server, directory):
+    anna = chat(open_page, "anna-l")
+    join(anna, "large")
+    expect_people(anna, "anna-l (you)")
+    [client] = directory.iterate_clients(user="anna-l")
+    with redis.Redis.from_url(redis_server.url) as connection:
+        members = Keys(PREFIX).members_of(client["node"]) + name_room("/", "large")
+        assert connection.hlen(members) == 1
+        connection.hset(members, mapping={f"user-{number}": 1 for number in range(1200)})
+    anna.get_by_role("button", name="large", exact=True).click()
+    expect(anna.locator("#people .note")).to_have_text("and more")
+    expect(anna.locator("#people .count")).to_have_text("1,000+")
+    expect(anna.locator("#people li").first).to_have_text("anna-l (you)")
+
+
+def test_a_member_of_a_private_room_invites_others(workers, open_page):
+    url = workers(1, CHAT_SECRET=SECRET).urls[0]
+    anna, bob = (open_page(f"/?userId={user}", url=url) for user in ("anna", "bob"))
+    for page, user, rooms in (anna, "anna", ["private:den"]), (bob, "bob", []):
+        expect(page.locator("#people .hint")).to_be_visible()
+        page.fill("#token", create_token(user, SECRET, 60, rooms))
+        page.click("#connect")
+        expect(page.locator("#state")).to_have_attribute("data-state", "connected")
+    bob.fill("#room-input", "private:den")
+    bob.press("#room-input", "Enter")
+    expect(bob.locator("#log")).to_contain_text("needs an invitation")
+    expect(bob.locator("#people .hint")).to_be_hidden()
+    expect(anna.locator("#invite-form")).to_be_hidden()
+    join(anna, "private:den")
+    anna.fill("#invite-input", "bob")
+    anna.press("#invite-input", "Enter")
+    expect(anna.locator("#log")).to_contain_text("bob may join private:den now.")
+    join(bob, "private:den")
+    expect_people(anna, "anna (you)", "bob")
 
 
 def test_the_page_comes_back_by_itself_when_its_worker_is_killed(open_page, site):
@@ -139,7 +331,7 @@ def test_the_page_comes_back_by_itself_when_its_worker_is_killed(open_page, site
     expect(page.locator("#log li.message[data-state=sent]")).to_contain_text("written meanwhile")
 
 
-@pytest.mark.parametrize("path", ["/?userId=anna", "/demo"])
+@pytest.mark.parametrize("path", [f"/?userId={'W' * 128}", "/demo"], ids=["chat", "demo"])
 def test_nothing_overflows_on_a_phone(open_page, path):
     page = open_page(path, viewport={"width": 360, "height": 740})
     expect(page.locator("[data-state=connected]").first).to_be_visible()

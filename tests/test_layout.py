@@ -21,7 +21,9 @@ ALLOWED = {
     "chat.haproxy": LEAVES,
     "chat.limits": LEAVES,
     "chat.proxies": LEAVES,
-    "chat.events": LEAVES | {"chat.auth", "chat.realtime"},
+    "chat.arguments": LEAVES | {"chat.auth"},
+    "chat.private": {"chat.realtime"},
+    "chat.events": LEAVES | {"chat.arguments", "chat.auth", "chat.private", "chat.realtime"},
     "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
     "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
@@ -32,7 +34,14 @@ ALLOWED = {
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.listing": LEAVES
     | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
+    "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
+    "chat.doctor.finding": set(),
+    "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
+    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.programs", "chat.realtime.redis_client"},
+    "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
+    "chat.doctor.report": LEAVES
+    | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
+    "chat.cli": LEAVES | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
 }
 
 

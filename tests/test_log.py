@@ -178,6 +178,82 @@ def test_a_saved_session_is_kept_over_a_lost_connection(site, pair):
     again.stack.close()
 
 
+@pytest.mark.parametrize("event", ["enter", "emit"])
+def test_a_room_whose_name_is_no_text_for_redis_is_a_fault_of_its_handler_alone(site, pair, event):
+    """What others ask for in the same turn is done."""
+    a, _ = pair
+    others = [Client(site.urls[0]) for _ in range(5)]
+    bad = ["emit", "x", 1, {"room": "\ud800"}] if event == "emit" else ["enter", a.sid, "\ud800"]
+    for number, other in enumerate(others):
+        a.socket.send(f"42{number}" + json.dumps(bad))
+        good = ["emit", "x", 1, {"room": "all"}] if event == "emit" else ["enter", other.sid, f"room {number}"]
+        other.socket.send("421" + json.dumps(good))
+    for other in others:
+        other.wait(lambda other=other: other.acks, 2)
+    a.wait(lambda: len(a.acks) == len(others))
+    assert all(answer[0]["error"]["code"] == "internal" for answer in a.acks.values())
+    for other in others:
+        other.stack.close()
+    site.lines = [line.replace("Traceback", "traceback") for line in site.lines]  # its handler's
+
+
+def take(server, sid):
+    """Give a session to another node, and tell nobody."""
+    server.hincrby(f"{{logged:0}}:session:{sid}", "generation", 1)
+
+
+def test_who_saves_its_session_when_that_is_anothers_is_disconnected_and_not_answered(site, pair, redis_server):
+    a, _ = pair
+    with redis.Redis.from_url(redis_server.url) as server:
+        take(server, a.sid)
+    a.socket.send('421["save",{"n":1}]')
+    a.get(1, "disconnect")
+    assert a.acks == {}
+    site.wait_for_line(f"event 'save' from {a.sid} is not acknowledged: the session is another connection's")
+    assert "Traceback" not in site.output
+
+
+def test_a_handler_whose_client_has_gone_meanwhile_ends_without_a_traceback(site, pair):
+    a, _ = pair
+    other = Client(site.urls[0])
+    gate = f"{a.sid} load"
+    other.call("close_gate", gate)
+    a.socket.send('421["load_late"]')
+    wait_until(lambda: other.call("is_reached", gate), "the handler")
+    again = Client(site.urls[1], pid=a.pid)
+    assert again.sid == a.sid
+    a.get(1, "disconnect")
+    other.call("open_gate", gate)
+    site.wait_for_line(f"event 'load_late' from {a.sid}, which has gone")
+    assert "Traceback" not in site.output
+    for one in (other, again):
+        one.stack.close()
+
+
+@pytest.mark.parametrize("place", ["select", "connect"])
+def test_a_client_that_comes_back_and_whose_session_is_taken_meanwhile_is_dropped(
+    site, pair, redis_server, raw_client, place
+):
+    a, _ = pair
+    other = Client(site.urls[0])
+    gate = f"{a.sid} {place}"
+    other.call("close_gate", gate)
+    a.cut()
+    raw = raw_client(site.urls[0], join=False)
+    raw.send("40" + json.dumps({"pid": a.pid}))
+    wait_until(lambda: other.call("is_reached", gate), "the handler")
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.hset(f"{{logged:0}}:session:{a.sid}", "resumed", 1)
+    again = Client(site.urls[1], pid=a.pid)
+    assert again.sid == a.sid
+    assert raw.receive() == "41"
+    other.call("open_gate", gate)
+    assert again.call("load") is None
+    assert "Traceback" not in site.output
+    for one in (other, again):
+        one.stack.close()
+
+
 def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):
     a, _ = pair
     a.call("emit", "kept", {"n": 1}, {"room": "all"})
@@ -209,3 +285,17 @@ def test_who_is_skipped_by_all_messages_of_a_room_that_is_trimmed_is_recovered(r
         assert "secret" not in again.names()
         for one in (again, b):
             one.stack.close()
+
+
+def test_a_batch_whose_answer_is_another_batchs_fails_alone_and_the_next_is_stored(site, pair, redis_server):
+    a, _ = pair
+    a.call("emit", "news", 1, {"room": "all"})
+    with redis.Redis.from_url(redis_server.url) as server:
+        batches = {key: int(server.get(key).split()[0]) for key in server.scan_iter("{logged:0}:batch:*")}
+        for key, number in batches.items():
+            server.set(key, f'{number + 1} ["epoch",["1",1],["2",1]]', px=60_000)
+    a.number += 1
+    a.socket.send(f"42{a.number}" + json.dumps(["emit", "news", 2, {"room": "all"}]))
+    site.wait_for_line("is not acknowledged: Redis could not store it: the store script answered for 2 messages, not 1")
+    assert a.call("emit", "news", 3, {"room": "all"}) == "done"
+    assert [args[0] for args in a.get(2, "news")] == [1, 3]

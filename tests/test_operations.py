@@ -10,10 +10,12 @@ import uuid
 import pytest
 import redis
 
+from chat.realtime.keys import Keys
 from tests.conftest import opening, starting_workers, wait_until
 from tests.test_recovery import Client as _Client
 
 PREFIX = "operations"
+DEAF = "it is not connected to Redis"
 
 
 class Client(_Client):
@@ -269,11 +271,39 @@ def test_a_stopped_worker_is_named_and_a_killed_one_is_not_waited_for(redis_serv
         finally:
             os.kill(pid, signal.SIGCONT)
         wait_until(lambda: len(a.call("fetch", "room", 1)["clients"]) == 2, "the worker that stood still")
+        with redis.Redis.from_url(redis_server.url) as server:
+            wait_until(lambda: server.exists(Keys("stopped").leases + node), "its new lease")
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: site.output.count("Booting worker") == 3, "a new worker")
-        wait_until(lambda: node not in json.dumps(a.call("fetch", "room", 1)), "the end of the killed worker")
+        wait_until(lambda: a.call("fetch", "room", 0.2)["missing"].get(node) == DEAF, "the end of the killed worker")
         began = time.monotonic()
-        found = a.call("fetch", "room", 5)
-        assert [one["sid"] for one in found["clients"]] == [a.sid]
-        assert found["missing"] == {}
+        a.call("fetch", "room", 5)
         assert time.monotonic() - began < 2
+
+
+def test_a_node_that_lives_and_is_just_not_connected_to_redis_is_missing_and_not_waited_for(site, three, redis_server):
+    a, _, _, room = three
+    keys, node = Keys(PREFIX), f"deaf#{name()}"
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.set(keys.leases + node, "{}", px=20_000)
+        server.sadd(keys.nodes, node)
+        try:
+            began = time.monotonic()
+            found = a.call("fetch", room, 5)
+            assert (len(found["clients"]), found["missing"]) == (3, {node: DEAF})
+            assert a.call("call_all", "add", 1, a.sid, 5)["missing"] == {node: DEAF}
+            assert a.call("server_call", "note")["missing"] == {node: DEAF}
+            number = ask(a, "leave_all", room, name())
+            site.wait_for_line(f"not all nodes have changed their clients' rooms: {node}: {DEAF}")
+            a.settle()
+            assert number not in a.acks
+            assert time.monotonic() - began < 4
+        finally:
+            server.srem(keys.nodes, node)
+            server.delete(keys.leases + node)
+
+
+def test_nothing_is_kept_of_questions_that_no_client_has_answered(three):
+    a, b, _, room = three
+    for _ in range(3):
+        assert len(a.call("call_all", "be silent", 1, room, 0.1)["missing"]) == 3
+    assert (a.call("count_callbacks"), b.call("count_callbacks")) == (0, 0)

@@ -9,6 +9,8 @@ import uuid
 import pytest
 import redis
 
+from chat.realtime.keys import Keys
+from chat.realtime.redis_client import run_script
 from chat.realtime.scripts import get_source
 from tests.conftest import opening, starting_workers, wait_until
 from tests.test_cli import chat
@@ -275,6 +277,39 @@ def test_an_erased_user_has_no_messages_and_no_session(two_workers, client, comm
         assert not server.exists(f"{{{PREFIX}:0}}:log:/,user:{user}")
     again.cut()  # before its first heartbeat: what was erased is not held against it
     assert client(urls[1], user, pid=again.pid).sid == again.sid
+
+
+def test_an_erased_user_has_nothing_left_of_what_was_sent_to_its_sockets_and_no_invitation(
+    two_workers, client, command, redis_server
+):
+    user, urls, room = name(), two_workers.urls, f"private:{name()}"
+    gone, away, b = client(urls[0], user), client(urls[1], user), client(urls[0], name())
+    for text, one in (("word1", gone), ("word2", away), ("word3", b)):
+        assert b.call("privateMessage", {"to": one.sid, "text": f"{user} {text}"})["ok"]
+    gone.socket.send("41")
+    two_workers.wait_for_line(f"disconnect sid={gone.sid}")
+    away.cut()
+    with redis.Redis.from_url(redis_server.url) as server:
+        keys = Keys(PREFIX)
+        server.delete(keys.session(gone.sid))  # as when it has gone for long
+        server.zrem(keys.user_sessions("/", user), gone.sid)
+        run_script(server, "note", [keys.notes(user)], [f"invitation:{room}", 60_000, 1])
+        assert command("erase", "--user", user) == "2 messages erased\n"
+        assert not server.exists(keys.notes(user), keys.user_sids("/", user))
+        for one, count in ((gone, 0), (away, 0), (b, 1)):
+            assert server.xlen(keys.stream("/", one.sid)) == count
+    assert b.call("history", {"room": gone.sid})["error"]["code"] == "forbidden"  # it stays a socket's
+    assert client(urls[0], user, pid=away.pid).sid != away.sid
+
+
+def test_a_kick_looks_through_the_users_sessions_alone(two_workers, client, command, redis_server):
+    user = name()
+    a = client(two_workers.urls[0], user)
+    with redis.Redis.from_url(redis_server.url) as server:
+        before = server.info("commandstats").get("cmdstat_scan", {}).get("calls", 0)
+        assert command("kick", user).startswith("1 client disconnected, 0 away")
+        assert server.info("commandstats").get("cmdstat_scan", {}).get("calls", 0) == before
+    disconnected(a)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--user", "a", "--room", "b"]])

@@ -2,10 +2,13 @@
 
 import json
 
+import gevent
 import pytest
+from gevent.event import Event
 
 from chat.realtime import Server
 from chat.realtime.peers import pack, unpack
+from chat.realtime.request import Request
 
 
 def test_a_server_that_is_alone_has_the_same():
@@ -24,3 +27,77 @@ def test_a_server_that_is_alone_has_the_same():
 )
 def test_what_is_packed_for_another_node_is_unpacked_there(data):
     assert unpack(json.loads(json.dumps(pack(data)))) == data
+
+
+class Slow(Server):
+    """Takes its time to disconnect the client ``slow``."""
+
+    def __init__(self):
+        super().__init__()
+        self.may_go_on, self.gone = Event(), []
+        for sid in ("slow", *map(str, range(150))):
+            self.manager.add_client(sid, f"eio {sid}", "/")
+            self.manager.connect(sid, "/")
+
+    def disconnect(self, sid, namespace=None, ignore_queue=False):
+        if sid == "slow":
+            self.may_go_on.wait()
+        self.gone.append(sid)
+
+
+def test_of_many_who_are_disconnected_none_waits_for_another():
+    sio = Slow()
+    sio.disconnect_all(None)
+    with gevent.Timeout(5):
+        while len(sio.gone) < 150:
+            gevent.sleep(0.001)
+    sio.may_go_on.set()
+    with gevent.Timeout(5):
+        while "slow" not in sio.gone:
+            gevent.sleep(0.001)
+
+
+def answer(request, *nodes):
+    for node in nodes:
+        request.add({"number": 1, "node": node, "answer": node})
+
+
+def test_a_request_is_answered_when_all_have_answered_who_heard_it():
+    request = Request()
+    answer(request, "a")  # before it is known who heard it
+    request.expect(2, {"a": 1, "b": 1})
+    assert not request.is_answered.is_set()
+    assert request.find_missing(set()) == {"b": "it has not answered"}
+    request.add({"number": 1, "node": "b", "error": "it has failed"})
+    assert request.is_answered.is_set()
+    assert (request.answers, request.find_missing(set())) == ({"a": "a"}, {"b": "it has failed"})
+
+
+def test_who_lives_and_has_not_heard_a_request_is_missing_and_not_waited_for():
+    request = Request()
+    request.expect(1, {"a": 1, "b": 0})
+    answer(request, "a")
+    assert request.is_answered.is_set()
+    assert request.find_missing(set()) == {"b": "it is not connected to Redis"}
+    answer(request, "b")  # it has, as it turns out
+    assert request.find_missing(set()) == {}
+
+
+def test_a_node_whose_last_connection_redis_still_has_answers_once():
+    request = Request()
+    request.expect(2, {"a": 2})
+    answer(request, "a")
+    assert request.is_answered.is_set()
+
+
+def test_who_has_heard_a_request_without_a_lease_is_waited_for():
+    request = Request()
+    request.expect(4, {"a": 1})
+    answer(request, "a", "b")
+    assert not request.is_answered.is_set()
+    assert request.find_missing({"a", "b", "c"}) == {
+        "c": "it has not answered",
+        "gone (1)": "it has ended meanwhile",
+    }
+    answer(request, "c", "d")
+    assert request.is_answered.is_set()

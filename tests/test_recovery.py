@@ -52,7 +52,8 @@ class Client:
 
     def take(self, text):
         if text == "2":
-            self.socket.send("3")
+            with contextlib.suppress(ConnectionClosed):  # what came before is still to be read
+                self.socket.send("3")
         elif text.startswith("40{"):
             self.answer = json.loads(text[2:])
         elif text.startswith("42"):

@@ -3,14 +3,18 @@
 import random
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
+import gevent
 import orjson
 import pytest
 import redis
 
+from chat.realtime.commands import Commands
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
-from chat.realtime.redis_client import run_script
+from chat.realtime.redis_client import connect, run_script
+from chat.realtime.registry import Registry
 
 GRACE_US = 5_000_000
 
@@ -59,6 +63,24 @@ class Node:
         keys = [*self.keys.of_node(other.name), self.keys.leaving, self.keys.nodes]
         return self.run("bury", keys, other.name, GRACE_US, most, self.keys.members_of(other.name), self.keys.present)
 
+    def take(self, sid):
+        """Take a client's session, which has an open connection elsewhere; return why not."""
+        keys = self.keys
+        kinds = keys.sessions, keys.leases, keys.marks, keys.users
+        registry = keys.clients, keys.rooms_of_nodes, keys.members, keys.present
+        who = "p", "", self.name, 60_000, sid, "/", 0, 100, GRACE_US
+        return self.run(
+            "take", [keys.clock, keys.session(sid), keys.leaving], "1", "e", "", 0, *who, *kinds, *registry
+        )[0]
+
+    def open(self, sid, user, rooms):
+        """Write the session of a client that is in some rooms, as if it had been resumed some time ago."""
+        fields = {"pid": "p", "owner": "", "namespace": "/", "user": user, "node": self.name, "is_open": 1}
+        floors = {f"floor:{room}": 1 for room in (sid, *rooms)} | {"floor": 1}
+        self.client.hset(self.keys.clock, mapping={"format": 1, "epoch": "e"})
+        self.client.delete(self.keys.session(sid))
+        self.client.hset(self.keys.session(sid), mapping=fields | floors | {"generation": 1, "epoch": "e"})
+
     def announce(self):
         return self.run("announce", [self.keys.leaving], 100, self.keys.present)
 
@@ -99,6 +121,49 @@ def hear(client):
             return heard
 
         yield hear
+
+
+@pytest.fixture
+def registry(redis_server, client):
+    """A node's registry, by the name ``n``, with a connection of its own."""
+    Node(client, "n")
+    commands = Commands(connect(redis_server.url))
+    commands.execute("PING")
+    yield Registry(commands, Keys("r"), SimpleNamespace(node="n", renew_soon=lambda: None))
+    commands._wire.lose(redis.ConnectionError("the test has ended"))
+
+
+def wait_for(condition):
+    with gevent.Timeout(5):
+        while not condition():
+            gevent.sleep(0.01)
+
+
+def test_a_room_whose_name_can_not_be_written_loses_no_other(registry, directory):
+    for number in range(3):
+        registry.add(f"s{number}", "/", "anna", "websocket", ["x", "\ud800", f"room{number}"])
+    wait_for(lambda: directory.get_users("x") == {"anna": 3} and len(directory.get_rooms()) == 4)
+    assert sorted(one["sid"] for one in directory.iterate_clients()) == ["s0", "s1", "s2"]
+    registry.add("guest", "/", None, "websocket", [])
+    wait_for(lambda: len(list(directory.iterate_clients())) == 4)
+    registry.leave("s0", "x")
+    registry.enter("guest", "\ud800")
+    wait_for(lambda: directory.get_users("x") == {"anna": 2})
+    registry.enter("s0", "x")
+    registry.leave("guest", "\ud800")
+    registry.remove("guest")
+    for number in range(3):
+        for room in ("x", "\ud800", f"room{number}"):
+            registry.leave(f"s{number}", room)
+        registry.remove(f"s{number}")
+    wait_for(lambda: directory.get_users("x") == {} and directory.get_rooms() == [])
+    assert list(directory.iterate_clients()) == []
+
+
+def test_a_script_that_redis_has_lost_is_loaded_again(registry, client, directory):
+    client.script_flush()
+    registry.add("s1", "/", "anna", "websocket", ["x"])
+    wait_for(lambda: directory.get_users("x") == {"anna": 1})
 
 
 def test_what_is_written_twice_counts_once(client, directory, hear):
@@ -222,6 +287,65 @@ def test_a_client_that_was_resumed_elsewhere_is_listed_there_alone(client, direc
     ]
 
 
+def test_a_client_whose_session_is_taken_from_the_dead_counts_once_and_the_burial_takes_nothing_more(
+    client, directory, hear
+):
+    a, b, c = (Node(client, name) for name in "abc")
+    a.register([("s1", "anna"), ("s2", "anna")], [("x", "anna", 2)], {"x": 2})
+    a.open("s1", "anna", ["x"])
+    a.die()
+    for node in (b, c, b):  # to and fro, before anybody has written that it is there
+        assert node.take("s1") == b""
+        client.hset(a.keys.session("s1"), "resumed", 1)
+    assert b.get_present("x") == {"anna": 1}
+    assert client.hgetall(a.keys.of_node("a")[2]) == {b"/,x": b"1"}
+    b.register([("s1", "anna")], [("x", "anna", 1)], {"x": 1})
+    assert b.get_present("x") == {"anna": 2}
+    assert b.bury(a) == 0
+    assert b.get_present("x") == directory.get_users("x") == {"anna": 1}
+    assert (client.zcard(a.keys.leaving), hear()) == (0, ["1 anna"])
+
+
+def test_a_node_that_lives_and_has_not_heard_that_a_session_was_taken_is_right_in_the_end(client, directory, hear):
+    a, b = Node(client, "a"), Node(client, "b")
+    a.register([("s1", "anna"), ("s2", "bob")], [("x", "anna", 1), ("x", "bob", 1)], {"x": 2})
+    a.open("s1", "anna", ["x"])
+    assert b.take("s1") == b""
+    a.register([], [("x", "anna", 1)], {"x": 2})  # it has not heard
+    b.register([("s1", "anna")], [("x", "anna", 1)], {"x": 1})
+    a.register([("s1", None)], [("x", "anna", 0)], {"x": 1})
+    assert a.get_present("x") == directory.get_users("x") == {"anna": 1, "bob": 1}
+    assert [room["clients"] for room in directory.get_rooms()] == [2]
+    assert hear() == ["1 anna", "1 bob"]
+
+
+def test_what_the_registry_does_not_have_yet_is_not_taken_out(client):
+    a, b = Node(client, "a"), Node(client, "b")
+    a.register([("s1", "anna")], [("x", "bob", 1)], {"x": 1})
+    a.open("s1", "anna", ["x", "y"])
+    a.open("s2", "bob", ["x"])
+    assert b.take("s1") == b.take("s2") == b""
+    assert (a.get_present("x"), a.get_present("y")) == ({"bob": 1}, {})
+    a.die()
+    while b.bury(a):
+        pass
+    assert a.get_present("x") == {}
+
+
+def test_of_very_many_users_so_many_are_listed_each_with_all_clients(client, directory):
+    a, b = Node(client, "a"), Node(client, "b")
+    for first in range(0, 3000, 500):
+        a.register([], [("x", f"u{n}", 1) for n in range(first, first + 500)], {"x": first + 500})
+    b.register([], [("x", f"u{n}", 2) for n in range(0, 3000, 3)], {"x": 2000})
+    all_of_them = directory.get_users("x")
+    assert all_of_them == {f"u{n}": 1 if n % 3 else 3 for n in range(3000)}
+    for most in (1, 1001, 2999):
+        some = directory.get_users("x", most=most)
+        assert len(some) == most
+        assert some.items() <= all_of_them.items()
+    assert directory.get_users("x", most=3000) == all_of_them
+
+
 def test_thousands_are_listed_page_by_page_each_once(client, directory):
     nodes = [Node(client, name) for name in "abc"]
     expected = {f"s{n}": nodes[n % 3].name for n in range(6000)}
@@ -284,6 +408,63 @@ def test_joins_leaves_deaths_burials_and_returns_in_any_order_end_with_what_is_t
         for (room, _), count in model[name].items():
             everything[room] += count
     assert totals == {room: count for room, count in everything.items() if count}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clients_that_come_go_and_are_taken_are_counted_once_at_every_moment(client, directory, seed):
+    chance = random.Random(seed)
+    nodes = {name: Node(client, name) for name in "abc"}
+    model = {name: {} for name in nodes}  # user and rooms by sid, as far as Redis has them
+    dead = set()
+
+    def write_client(name, sid, user, rooms):
+        """Write a client of a node, or (without a user) that it has gone."""
+        before = model[name].pop(sid, ("", []))
+        if user:
+            model[name][sid] = user, rooms
+            nodes[name].open(sid, user, rooms)
+        members = {(room, one) for one, its in (before, (user, rooms)) for room in its if one}
+        there = Counter((room, one) for one, its in model[name].values() for room in its)
+        totals = {room: sum(n for (one, _), n in there.items() if one == room) for room, _ in members}
+        nodes[name].register([(sid, user)], [(*member, there[member]) for member in members], totals)
+
+    for step in range(300):
+        name, kind = chance.choice("abc"), chance.random()
+        others = [(other, sid) for other in nodes if other != name for sid in model[other]]
+        if kind < 0.03 and len(dead) < 2:
+            nodes[name].die()
+            dead.add(name)
+        elif kind < 0.1 and dead:
+            buried = dead.pop()
+            while nodes[name].bury(nodes[buried], 3):
+                pass
+            model[buried].clear()
+            nodes[buried].enlist()  # as another generation
+        elif name in dead:
+            continue
+        elif kind < 0.5 and others:
+            other, sid = chance.choice(others)
+            user, rooms = model[other].pop(sid)
+            client.hset(nodes[name].keys.session(sid), "resumed", 1)
+            assert nodes[name].take(sid) == b""
+            check_totals(nodes, directory, model, dead)
+            write_client(name, sid, user, rooms)
+        else:
+            sid = chance.choice([*model[name], f"s{step}"])
+            user = model[name].get(sid, (f"u{chance.randint(0, 3)}",))[0]
+            write_client(name, sid, chance.choice((user, user, "")), chance.sample("xyz", chance.randint(0, 3)))
+        check_totals(nodes, directory, model, dead)
+
+
+def check_totals(nodes, directory, model, dead):
+    """Compare who is present, and what the living nodes list, with the model."""
+    all_clients = [one for clients in model.values() for one in clients.values()]
+    living = [one for name, clients in model.items() if name not in dead for one in clients.values()]
+    for room in "xyz":
+        assert nodes["a"].get_present(room) == Counter(user for user, rooms in all_clients if room in rooms)
+        assert directory.get_users(room) == Counter(user for user, rooms in living if room in rooms)
+    expected = Counter(room for _, rooms in living for room in rooms)
+    assert {room["room"]: room["clients"] for room in directory.get_rooms()} == expected
 
 
 def write(node, counts, members):

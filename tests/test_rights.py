@@ -1,5 +1,6 @@
 """Who may join which room, post there and read it: with a token that names it, an invitation, or neither."""
 
+import json
 import time
 import uuid
 
@@ -7,7 +8,7 @@ import jwt
 import pytest
 import redis
 
-from tests.conftest import opening, starting_workers
+from tests.conftest import opening, starting_workers, wait_until
 from tests.test_recovery import Client, name
 
 SECRET = "s" * 32
@@ -34,6 +35,19 @@ def client(secret_workers):
 @pytest.fixture
 def room():
     return f"private:{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def open_workers(redis_server):
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers(2, CHAT_PREFIX="open-rights")
+
+
+@pytest.fixture
+def open_client(open_workers):
+    """Opens clients in open mode; they end with the test."""
+    with opening(Client) as open_any:
+        yield lambda user, worker=0, **auth: open_any(open_workers.urls[worker], user, **auth)
 
 
 def get_code(answer):
@@ -74,11 +88,66 @@ def test_an_invitation_is_kept_for_the_historys_time(client, room, redis_server)
     insider, invited = client(name(), room), name()
     insider.call("join", {"room": room})
     insider.call("invite", {"room": room, "userId": invited})
-    key = f"{{rights:0}}:note:invitation:{room}\n{invited}"
+    key, invitation = f"{{rights:0}}:notes:{invited}", f"invitation:{room}"
     with redis.Redis.from_url(redis_server.url) as server:
         assert 86_000_000 < server.pttl(key) <= 86_400_000
-        server.delete(key)  # as when its time is over
+        assert server.zscore(key, invitation) / 1000 == pytest.approx(time.time() + 86_400, abs=20)
+        server.zadd(key, {invitation: int(time.time() * 1000) + 10_000})
+        assert client(invited).call("join", {"room": room})["ok"]
+        assert server.zscore(key, invitation) / 1000 == pytest.approx(time.time() + 86_400, abs=20)
+        server.zadd(key, {invitation: int(time.time() * 1000) - 1})
     assert get_code(client(invited).call("join", {"room": room})) == "forbidden"
+
+
+def test_with_tokens_nobody_opens_a_room_by_being_first(client, room):
+    for worker in (0, 1):
+        assert get_code(client(name(), worker=worker).call("join", {"room": room})) == "forbidden"
+
+
+def test_in_open_mode_the_first_to_come_opens_a_private_room_and_lets_others_in(open_client, room):
+    first, second, invited = name(), name(), name()
+    opener, other, guest = open_client(first), open_client(second, 1), open_client(invited, 1)
+    assert opener.call("join", {"room": room})["ok"]
+    assert get_code(other.call("join", {"room": room})) == "forbidden"
+    assert opener.call("invite", {"room": room, "userId": invited})["ok"]
+    assert guest.call("join", {"room": room})["ok"]
+    assert guest.call("message", {"room": room})["ok"]
+    for one in (opener, guest):
+        assert one.call("leave", {"room": room})["ok"]
+    assert get_code(other.call("join", {"room": room})) == "forbidden"
+    assert opener.call("join", {"room": room})["ok"]
+    opener.cut()
+    assert open_client(first, 1, pid=opener.pid).call("message", {"room": room})["ok"]
+
+
+def test_of_many_who_come_first_at_once_one_opens_the_room(open_client, room):
+    clients = [open_client(name(), number % 2) for number in range(10)]
+    for one in clients:
+        one.socket.send("421" + json.dumps(["join", {"room": room}]))
+    for one in clients:
+        one.wait(lambda one=one: one.acks)
+    codes = [get_code(one.acks[1][0]) for one in clients]
+    assert sorted(codes) == ["forbidden"] * 9 + ["ok"]
+
+
+@pytest.mark.parametrize("held_by", ["a member", "its messages"])
+def test_a_room_is_not_opened_again_as_long_as_somebody_is_in_there_or_something_is_stored(
+    open_client, redis_server, room, held_by
+):
+    opener, other = open_client(name()), open_client(name(), 1)
+    assert opener.call("join", {"room": room})["ok"]
+    assert opener.call("who", {"room": room})["ok"]  # what it tells is known to all workers
+    if held_by == "its messages":
+        assert opener.call("message", {"room": room})["ok"]
+        assert opener.call("leave", {"room": room})["ok"]
+    with redis.Redis.from_url(redis_server.url) as server:
+        server.delete(f"{{open-rights:0}}:note:opened:{room}")  # as when its time is over
+        assert get_code(other.call("join", {"room": room})) == "forbidden"
+        if held_by == "a member":
+            assert opener.call("leave", {"room": room})["ok"]
+        else:
+            server.delete(f"{{open-rights:0}}:log:/,{room}")
+    wait_until(lambda: other.call("join", {"room": room})["ok"], "the room to be nobody's")
 
 
 @pytest.mark.parametrize(

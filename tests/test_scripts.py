@@ -35,7 +35,7 @@ class Shard:
             args += [known, 1 if recipient else 0, head, tail]
         self.batch += 1
         epoch, *answers = self.call(
-            "store", keys, *self.clock(fresh), number or self.batch, length, bytes, TTL_MS, *args
+            "store", keys, *self.clock(fresh), number or self.batch, length, bytes, TTL_MS, self.keys.users_sids, *args
         )
         return epoch.decode(), [(int(id), nodes) if id else nodes.decode() for id, nodes in answers]
 
@@ -60,12 +60,15 @@ class Shard:
         floors = [f"floor:{room}" for room in inboxes]
         return self.call("connect", keys, *self.clock(), 5000, 100, *where, *floors, *pairs)
 
-    def take(self, sid, pid="p", owner="u", node="m", is_open_here=1):
+    def take(self, sid, pid="p", owner="u", node="m", is_open_here=1, most=3):
+        keys = self.keys
         return self.call(
             "take",
-            [self.keys.clock, self.keys.session(sid)],
+            [keys.clock, keys.session(sid), keys.leaving],
             *self.clock(),
-            *(pid, owner, node, 5000, LEASES, MARKS, sid, "/", is_open_here, self.keys.users),
+            *(pid, owner, node, 5000, sid, "/", is_open_here, most, 5_000_000),
+            *(keys.sessions, LEASES, MARKS, keys.users),
+            *(keys.clients, keys.rooms_of_nodes, keys.members, keys.present),
         )
 
     def change(self, sid, *operations, node="n", generation=1):
@@ -282,7 +285,8 @@ def test_what_the_owner_before_still_writes_is_refused(session):
 
 def test_a_session_with_very_many_rooms_is_written_again(session):
     fields = [part for number in range(5_000) for part in (f"floor:{number}", number)]
-    session.call("restore", [session.keys.session("many")], 60_000, *fields)
+    keys = [session.keys.session("many"), session.keys.user_sessions("/", "")]
+    assert session.call("restore", keys, 60_000, "n", 1, *fields) == b""
     assert session.client.hlen(session.keys.session("many")) == 5_000
     assert session.client.pttl(session.keys.session("many")) > 50_000
 
@@ -389,12 +393,32 @@ def test_a_session_without_an_open_connection_leaves_room_for_another(full, loss
     assert (full.client.zscore(sids, "sid1") or 0) > 0 if is_away else full.client.zscore(sids, "sid1") is None
 
 
-def test_a_session_that_is_resumed_counts_again_and_is_never_refused(full):
-    full.call("renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
-    assert full.connect("next", user="anna")[3] == b""
-    assert full.take("sid1", node="n")[0] == b""
-    assert full.client.zcount(full.keys.user_sessions("/", "anna"), 0, 0) == 4
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_session_is_taken_again_whether_the_loss_of_its_connection_was_noticed_or_not(full, is_noticed):
+    full.client.set(LEASES + "m", "1")
+    if is_noticed:
+        full.call("renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
+    assert full.take("sid1")[0] == b""
+    assert full.client.zcount(full.keys.user_sessions("/", "anna"), 0, 0) == 3
     assert full.connect("late", user="anna")[3] == b"full"
+
+
+def test_who_went_away_to_connect_again_can_not_have_all_of_it_back(full):
+    for sid in ("sid0", "sid1"):
+        full.call("renew", [full.keys.session(sid)], "n", 5000, 0, full.keys.users, 1, 0)
+    for sid in ("next0", "next1"):
+        assert full.connect(sid, user="anna")[3] == b""
+    assert full.take("sid0", node="n") == [b"full"]
+    assert full.connect("late", user="anna")[3] == b"full"
+    full.change("next0", "end", "", "")
+    assert full.take("sid0", node="n")[0] == b""  # the session is still there
+    assert full.take("sid1", node="n") == [b"full"]
+
+
+def test_what_a_dead_node_held_does_not_hinder_whom_it_held(full):
+    full.client.delete(LEASES + "n")
+    full.client.set(LEASES + "m", "1")
+    assert [full.take(f"sid{number}")[0] for number in (0, 1, 2, 2)] == [b"", b"", b"", b"twin"]
 
 
 def test_a_users_sessions_are_kept_as_long_as_they_are_renewed(full):
@@ -404,6 +428,52 @@ def test_a_users_sessions_are_kept_as_long_as_they_are_renewed(full):
     full.call("renew", [full.keys.session("sid1")], "n", 7000, 1, full.keys.users, 1, 0)
     assert full.client.zrange(sids, 0, -1) == [b"sid1"]
     assert full.client.pttl(sids) > 5000
+
+
+def test_a_session_that_is_written_again_is_among_its_users(full):
+    key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
+    full.client.delete(key, sids)
+    fields = {"pid": "p", "user": "anna", "node": "n", "generation": 1}
+    pairs = [part for field in fields.items() for part in field]
+    for _ in range(2):  # by two who found that it was missing
+        assert full.call("restore", [key, sids], 7000, "n", 1, *pairs) == b""
+    assert full.client.hget(key, "pid") == b"p"
+    assert full.client.zrange(sids, 0, -1, withscores=True) == [(b"sid1", 0)]
+    assert full.client.pttl(sids) > 5000
+
+
+@pytest.mark.parametrize("reason", [b"taken", b"ended"])
+def test_a_session_that_another_has_or_that_has_ended_is_not_written_again(full, reason):
+    key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
+    full.client.hincrby(key, "generation", 1 if reason == b"taken" else -1)
+    before = full.client.hgetall(key)
+    assert full.call("restore", [key, sids], 7000, "n", 1, "data", "old", "generation", 1) == reason
+    assert full.client.hgetall(key) == before
+
+
+def test_a_users_sessions_are_kept_as_long_as_any_of_them_can_be_resumed(full):
+    key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
+    full.client.pexpire(sids, 1000)  # as when its last renewal is long ago
+    full.call("renew", [key], "n", 4000, 0, full.keys.users, 1, 0)  # its connection was lost
+    assert full.client.pttl(sids) >= full.client.pttl(key) > 3000
+    assert full.client.zscore(sids, "sid1") / 1000 == pytest.approx(time.time() + 4, abs=1)
+    full.client.pexpire(sids, 9000)
+    full.call("renew", [full.keys.session("sid2")], "n", 4000, 0, full.keys.users, 1, 0)
+    assert full.client.pttl(sids) > 8000
+    full.client.pexpire(full.keys.session("sid0"), 2000)
+    full.change("sid0", "join", "floor:a", "")
+    assert full.client.pttl(full.keys.session("sid0")) <= 2000  # a change renews neither
+
+
+def test_who_was_sent_something_is_known_by_its_user(full):
+    def get_sids():
+        return full.client.smembers(full.keys.user_sids("/", "anna"))
+
+    full.store(("sid0", "x"), ("a", "x"))
+    assert get_sids() == set()
+    full.store(("sid0", "x", "", "", 0, "sid0"), ("sid1", "x", "", "", 0, "sid1"), ("bob", "x", "", "", 0, "bob"))
+    assert get_sids() == {b"sid0", b"sid1"}
+    assert TTL_MS < full.client.pttl(full.keys.user_sids("/", "anna")) <= TTL_MS * 1.1
 
 
 def test_history_is_read_backwards_as_far_as_it_fits(shard):

@@ -96,7 +96,8 @@ class User {
       this.socket.emit("join", { room: fresh }, () => {});
       this.send("message", { room: fresh });
     } else if (this.number % 5 === 4 && config.privates) {
-      this.send("privateMessage", { toUser: String((Number(this.id) + this.number + 1) % config.count) });
+      const other = (Number(this.id) - config.first + this.number + 1) % config.count;
+      this.send("privateMessage", { toUser: String(config.first + other) });
     } else {
       this.send("message", { room: rooms[this.number % rooms.length] });
     }

@@ -26,6 +26,7 @@ class Users:
     """Who they are and what they send; a third is on websocket alone, on polling alone, on polling with upgrade."""
 
     count: int = 30
+    first: int = 0  # their ids count up from here
     rate: float = 2.0  # messages a second of each
     rooms: tuple[str, ...] = ("red", "blue")  # that each joins, beside the common one
     retries: int = 20
@@ -42,7 +43,7 @@ class Crowd:
 
     def __init__(self, users: Users, urls: list[str], log: Path) -> None:
         self.users = users
-        self.names = [str(number) for number in range(users.count)]
+        self.names = [str(users.first + number) for number in range(users.count)]
         self.events: list[Event] = []
         self._urls, self._log = urls, log
         self._processes: list[Process] = []

@@ -42,7 +42,7 @@ def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Ou
             time.sleep(_AFTER_S)
             events = crowd.finish()
         verdict = judge(events)
-        return Outcome(scenario, verdict, scenario.find_faults(site, events, verdict))
+        return Outcome(scenario, verdict, scenario.find_faults(site, events, verdict, is_timed=not quick))
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:

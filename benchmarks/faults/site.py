@@ -37,11 +37,12 @@ class Site:
     Args:
         peer: one of ``harness.PEERS``.
         folder: for logs and Redis' data; emptied first.
+        app: webfarm's; else the chat.
         env: settings of the workers.
     """
 
-    def __init__(self, peer: str, folder: Path, **env: str) -> None:
-        self.peer, self._folder = peer, folder
+    def __init__(self, peer: str, folder: Path, *, app: str = "wsgi:app", **env: str) -> None:
+        self.peer, self._folder, self._app = peer, folder, app
         first = get_free_ports(2 + WORKERS)
         self._redis_port, haproxy_port = first, first + 1
         self.ports = [first + 2 + number for number in range(WORKERS)]
@@ -78,7 +79,8 @@ class Site:
         """Start those that are not running."""
         gunicorn = [sys.executable, "-m", "gunicorn"]
         stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "benchmarks.faults.stock:app"]
-        argv = {"webfarm": gunicorn, "node": [find_node(), "benchmarks/faults/node.mjs"], "stock": stock}[self.peer]
+        own, node = [*gunicorn, self._app], [find_node(), "benchmarks/faults/node.mjs"]
+        argv = {"webfarm": own, "node": node, "stock": stock}[self.peer]
         for number, port in enumerate([0] if self.peer == "webfarm" else self.ports):
             if (name := f"workers-{number}") not in self._masters or not _is_alive(self._masters[name].pid):
                 self._start(name, *argv, **self._env, **({"PORT": str(port)} if port else {}))

@@ -35,6 +35,7 @@ io.on("connection", (socket) => {
     io.to(data.to).emit("privateMessage", data);
     acknowledge(OK);
   });
+  socket.on("list", async (acknowledge) => acknowledge((await io.fetchSockets()).length));
   socket.on("echo", (data, acknowledge) => acknowledge(OK));
   socket.on("sink", (data, acknowledge) => acknowledge(OK));
 });

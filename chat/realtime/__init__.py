@@ -26,7 +26,7 @@ members of a room see one order. A client that comes back within ``recovery_wind
 saved session again, and gets what it missed (``Server.is_recovered``); ``identify`` says to whom a session belongs.
 ``Server.enter_inbox`` makes a room's messages wait for its members, ``emit(volatile=True)`` stores nothing,
 ``Server.expire_session`` ends a session at a time, ``select_rooms`` says where a client that is back may still be, and
-``admit`` refuses events, all in the app's own terms; ``Notes`` are names that Redis remembers for it.
+``admit`` refuses events, all in the app's own terms; ``Notes`` are names that Redis remembers about users.
 ``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
 
 What Node's adapters do on all nodes at once is in ``chat.realtime.cluster``, a line of code each; ``Outside`` is for

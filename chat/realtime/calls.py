@@ -1,6 +1,7 @@
 """Questions to a client.
 
-Overridden of ``socketio.Server`` (5.18): ``call``, which waits there for its whole timeout if the client is gone.
+Overridden of ``socketio.Server`` (5.18): ``call``, which waits there for its whole timeout if the client is gone, and
+keeps what waited for as long as the client stays.
 """
 
 from contextlib import nullcontext
@@ -35,17 +36,16 @@ class Calls(socketio.Server):
             raise ValueError("Cannot use call() to broadcast.")
         connection = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, namespace))  # one of this worker
         answer: AsyncResult[Any] = AsyncResult()
+
+        def callback(*args: Any) -> None:
+            answer.set(args)
+
         with connection.failing(answer, namespace) if connection is not None else nullcontext():
-            self.emit(
-                event,
-                data,
-                to=sid,
-                namespace=namespace,
-                callback=lambda *args: answer.set(args),
-                ignore_queue=ignore_queue,
-            )
             try:
+                self.emit(event, data, to=sid, namespace=namespace, callback=callback, ignore_queue=ignore_queue)
                 arguments: Any = answer.get(timeout=timeout)
             except gevent.Timeout:
                 raise socketio.exceptions.TimeoutError from None
+            finally:
+                self.manager.forget_callback(sid, callback)
         return arguments if len(arguments) > 1 else arguments[0] if arguments else None

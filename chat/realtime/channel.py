@@ -123,7 +123,11 @@ class Channel(socketio.RedisManager):
         sid, namespace, room = message.get("sid"), message.get("namespace") or "/", message.get("room")
         if not isinstance(sid, str) or not isinstance(room, str) or not self.is_sid_room(namespace, sid):
             return
-        change(sid, namespace, room)
+        try:
+            change(sid, namespace, room)
+        except (Unavailable, ValueError) as error:
+            self._get_logger().warning("the rooms of %s are as they were: %s", sid, error)
+            return
         if "confirm" in message:
             answer = {"sid": sid, "namespace": namespace, "id": message["confirm"], "args": []}
             self._publish({"method": "callback", "host_id": message.get("host_id"), **answer})

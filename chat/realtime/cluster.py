@@ -11,8 +11,9 @@ Each as Node's adapters have it (https://socket.io/docs/v4/server-api/#utility-m
     sio.server_call("version").by_node                  # io.serverSideEmitWithAck("version")
     sio.on_server_event("version", lambda: "1.2")       # io.on("version", ...)
 
-A room is also a client's sid, and a user's where an app has rooms for its users; ``None`` is all of a namespace. Who
-stands still or dies while it is asked is missing in the result, which comes within the timeout.
+A room is also a client's sid, and a user's where an app has rooms for its users; ``None`` is all of a namespace. A node
+that stands still, dies while it is asked or is just connecting to Redis is missing in the result, which comes within
+the timeout.
 """
 
 import logging
@@ -186,8 +187,7 @@ class Cluster(socketio.Server):
         sids = self._get_own(namespace, room)
         if sids:
             log.info("kicked", extra={"room": room, "clients": len(sids)})
-        for sid in sids:
-            self.disconnect(sid, namespace, ignore_queue=True)
+        Pool(_AT_ONCE).map(partial(self.disconnect, namespace=namespace, ignore_queue=True), sids)
 
     def _change_own(
         self, change: Callable[[str, str, str], Any], namespace: str, members_of: str | None, room: str

@@ -50,21 +50,28 @@ class Commands:
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""
-        command = describe_script(name, keys, arguments)
-        try:
-            return self.execute(*command)
-        except redis.exceptions.NoScriptError:  # somebody has flushed them
-            self.execute("SCRIPT", "LOAD", get_source(name))
-            return self.execute(*command)
+        waiter: Any = Waiter()
+        self.ask_script(name, keys, arguments, waiter.switch)
+        return _get_answer(waiter)
 
     def execute(self, *command: Any) -> Any:
         """Execute a command; return its answer, texts as bytes. Raises ``redis.RedisError``."""
         waiter: Any = Waiter()
         self.ask(command, waiter.switch)
-        answer = waiter.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return _get_answer(waiter)
+
+    def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
+        """Run a script, as ``ask`` executes a command; if Redis has lost it, it is loaded first."""
+        command = ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
+
+        def on_first_answer(answer: Any) -> None:
+            if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
+                self.ask(("SCRIPT", "LOAD", get_source(name)), lambda _: None)
+                self.ask(command, on_answer)
+            else:
+                on_answer(answer)
+
+        self.ask(command, on_first_answer)
 
     def ask(self, command: Command, on_answer: Answer) -> None:
         """Execute a command; ``on_answer`` is called in the hub with its answer, or with a ``redis.RedisError``."""
@@ -146,9 +153,11 @@ class Commands:
             on_answer(reason)
 
 
-def describe_script(name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Command:
-    """Return the command that runs the script ``name``; ``redis.exceptions.NoScriptError`` if Redis lost it."""
-    return ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
+def _get_answer(waiter: Any) -> Any:
+    answer = waiter.get()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 @cache

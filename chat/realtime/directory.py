@@ -94,15 +94,15 @@ class Directory:
                 entry.update(clients=entry["clients"] + clients, messages=messages, bytes=size)
         return [rooms[room] for room in sorted(rooms)]
 
-    def get_users(self, room: str, *, namespace: str = "/") -> dict[str, int]:
-        """Return the users in ``room``, each with the number of its clients there."""
+    def get_users(self, room: str, *, namespace: str = "/", most: int = 0, is_watched: bool = False) -> dict[str, int]:
+        """Return the users in ``room``, or any ``most`` of them, each with the number of its clients there.
+
+        With ``is_watched`` also those, with 0, whose going is not announced yet.
+        """
         keys = self._keys
-        users: dict[str, int] = {}
-        for found in self._run("users", [keys.nodes], [name_room(namespace, room), keys.leases, keys.members]):
-            for i in range(0, len(found), 2):
-                user = found[i].decode()
-                users[user] = users.get(user, 0) + int(found[i + 1])
-        return users
+        arguments = [name_room(namespace, room), keys.leases, keys.members, most, int(is_watched)]
+        found = self._run("users", [keys.nodes, keys.leaving], arguments)
+        return {found[i].decode(): found[i + 1] for i in range(0, len(found), 2)}
 
     def _get_names(self, node: str | None) -> list[str]:
         return [one["node"] for one in self.get_nodes(node=node)]

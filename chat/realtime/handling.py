@@ -89,7 +89,10 @@ class Handling(socketio.Server):
         except DisconnectedError:
             log.info("the client that was asked is gone", extra={"sid": sid, "event": data[0]})
             self._refuse_event(eio_sid, namespace, id, Internal("The client that was asked is gone."))
-        except (Exception, gevent.Timeout):
+        except (Exception, gevent.Timeout) as error:
+            if self.manager.eio_sid_from_sid(sid, namespace) != eio_sid:  # its session was taken meanwhile
+                log.info("event %r from %s, which has gone: %r", data[0], sid, error)
+                return
             log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
             self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
         counts.handling.observe(monotonic() - started_at)

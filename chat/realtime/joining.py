@@ -103,7 +103,13 @@ class Joining(socketio.Server):
         if self.always_connect:
             replay = self._accept(eio_sid, namespace, sid, replay)
             self.eio.sockets[eio_sid].release(replay)
-        refusal = self._ask_handler(namespace, sid, environ, auth)
+        refusal = None
+        try:
+            refusal = self._ask_handler(namespace, sid, environ, auth)
+        except Exception as error:
+            if self.manager.sid_from_eio_sid(eio_sid, namespace) == sid:
+                raise
+            log.info("the connect handler of %s, which has gone: %r", sid, error)
         if self.manager.sid_from_eio_sid(eio_sid, namespace) != sid:
             return None  # somebody else has taken its session meanwhile
         if refusal is not None:

@@ -31,7 +31,7 @@ class Keeping(socketio.Server):
     def save_session(self, sid: str, session: Any, namespace: str | None = None) -> None:
         """Keep ``session`` for the client, also over a lost connection.
 
-        Raises ``TypeError`` if JSON has no word for it.
+        Raises ``TypeError`` if JSON has no word for it, ``Unavailable`` if it could not be written.
         """
         self.manager.recovery.save(sid, session)
         super().save_session(sid, session, namespace)

@@ -22,6 +22,7 @@ class Keys:
         self.leases = f"{self._tag}node:"  # and the node
         self.sessions = f"{self._tag}session:"  # and the sid
         self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
+        self.users_sids = f"{self._tag}sids:"  # and the namespace, a comma, the user
         self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
         self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
         self.nodes = f"{self._tag}nodes"
@@ -30,7 +31,8 @@ class Keys:
         self.rooms = f"{self._tag}room:"  # and a room's name
         self.present = f"{self._tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
         self.clients = f"{self._tag}clients:"  # and the node
-        self.members = f"{self._tag}members:"  # and the node, and a room's name
+        self.rooms_of_nodes = f"{self._tag}rooms:"  # and the node
+        self.members = f"{self._tag}members:"  # and the node, a colon, a room's name
 
     def stream(self, namespace: str, room: str | None) -> str:
         """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
@@ -61,16 +63,24 @@ class Keys:
         return self.sessions + sid
 
     def note(self, name: str) -> str:
-        """Return where it stands that an app's ``name`` is remembered."""
+        """Return where it stands whose an app's ``name`` is."""
         return f"{self._tag}note:{name}"
+
+    def notes(self, user: str) -> str:
+        """Return what an app has remembered about a user: a sorted set of names, the score until when (ms)."""
+        return f"{self._tag}notes:{user}"
 
     def user_sessions(self, namespace: str, user: str) -> str:
         """Return the sids of a user's sessions: a sorted set (``user_sessions.lua``), those that are away included."""
         return self.users + name_room(namespace, user)
 
+    def user_sids(self, namespace: str, user: str) -> str:
+        """Return the sids of a user's clients to which something was sent, also of those that have gone: a set."""
+        return self.users_sids + name_room(namespace, user)
+
     def of_node(self, node: str) -> tuple[str, str, str]:
         """Return the lease of ``node``, the hash of its clients and that of its rooms."""
-        return f"{self.leases}{node}", f"{self.clients}{node}", f"{self._tag}rooms:{node}"
+        return f"{self.leases}{node}", f"{self.clients}{node}", f"{self.rooms_of_nodes}{node}"
 
     def members_of(self, node: str) -> str:
         """Return what the keys of the members of rooms on ``node`` begin with; the room's name follows."""

@@ -31,7 +31,7 @@ from chat.realtime.recovery import Recovery
 from chat.realtime.redis_client import connect
 from chat.realtime.registering import Registering
 from chat.realtime.registry import Registry
-from chat.realtime.rooms import list_rooms, list_sids
+from chat.realtime.rooms import check_room, list_rooms, list_sids
 from chat.realtime.session import Taken
 from chat.realtime.sessions import Sessions
 from chat.realtime.writer import Outgoing, Writer
@@ -162,12 +162,11 @@ class RedisManager(Registering, Reading, Readiness, Channel):
 
     def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
         """Put a client into a room. What is emitted to the room once this has returned reaches it."""
+        check_room(room)
         if not self.is_sid_room(namespace, sid):
             if self.has_client(sid):
                 self.ask_owner("enter_room", sid, namespace, room)
             return
-        if not isinstance(room, str):
-            raise TypeError(f"a room's name is a text, not {room!r}")
         eio_sid, session = self.eio_sid_from_sid(sid, namespace), self.sessions.get(sid)
         if self.is_in_room(sid, namespace, room) and (session is None or room in session.floors):
             return

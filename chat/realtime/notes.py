@@ -1,4 +1,4 @@
-"""What an app has Redis remember for a while, for all nodes: that something was said, and no more than that."""
+"""What an app has Redis remember for a while, for all nodes: names, about its users or as whose they are."""
 
 from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
@@ -19,12 +19,21 @@ class Notes:
         self._keys = keys
         self._ttl_ms = int(ttl_s * 1000)
 
-    def add(self, name: str) -> None:
-        """Remember ``name`` from now on. Raises ``Unavailable``."""
-        with redis_errors_as_unavailable():
-            self._commands.execute("SET", self._keys.note(name), "1", "PX", self._ttl_ms)
+    def add(self, user: str, name: str) -> None:
+        """Remember ``name`` about ``user`` from now on. Raises ``Unavailable``."""
+        self._note(user, name, is_new=True)
 
-    def renew(self, name: str) -> bool:
-        """Return whether ``name`` is remembered; if so, its time begins anew. Raises ``Unavailable``."""
+    def renew(self, user: str, name: str) -> bool:
+        """Return whether ``name`` is remembered about ``user``; if so, its time begins anew. Raises ``Unavailable``."""
+        return self._note(user, name, is_new=False)
+
+    def claim(self, name: str, who: str) -> bool:
+        """Remember ``name`` as ``who``'s, unless it is somebody's; return whether it is. Raises ``Unavailable``."""
+        key = self._keys.note(name)
         with redis_errors_as_unavailable():
-            return bool(self._commands.execute("PEXPIRE", self._keys.note(name), self._ttl_ms))
+            self._commands.execute("SET", key, who, "NX", "PX", self._ttl_ms)
+            return bool(self._commands.execute("GET", key) == who.encode())
+
+    def _note(self, user: str, name: str, *, is_new: bool) -> bool:
+        with redis_errors_as_unavailable():
+            return bool(self._commands.run("note", [self._keys.notes(user)], [name, self._ttl_ms, int(is_new)]))

@@ -14,13 +14,13 @@ import redis
 from socketio import packet
 
 from chat.errors import Unavailable
-from chat.realtime.ending import Ended, end_sessions
+from chat.realtime.ending import Ended, end_sessions, get_sids
 from chat.realtime.entry import encode_body
 from chat.realtime.keys import Keys
 from chat.realtime.log import FORMAT, Limits, Stored
 from chat.realtime.packet import Packet, list_arguments
-from chat.realtime.peers import encode_request
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable, run_script
+from chat.realtime.request import encode_request
 from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
 
 
@@ -75,13 +75,21 @@ class Outside:
             self._wait_for_replicas()
         return stored
 
-    def disconnect(self, room: str | None, namespace: str = "/") -> tuple[Ended, int]:
+    def disconnect(self, room: str | None, namespace: str = "/", *, user: str | None = None) -> tuple[Ended, int]:
         """Disconnect all clients in a room, on every node; the sessions of those that are away end, too.
 
-        Returns how many there were, and how many nodes were told. Raises ``Unavailable``.
+        Returns how many there were, and how many nodes were told.
+
+        Args:
+            room: a room, or ``None`` for all.
+            namespace: whose clients.
+            user: where the room is this user's, so that only that user's sessions are looked through.
+
+        Raises:
+            Unavailable: Redis does not answer.
         """
         with redis_errors_as_unavailable():
-            ended = end_sessions(self._client.execute_command, self._run, self._keys, namespace, room)
+            ended = end_sessions(self._client.execute_command, self._run, self._keys, namespace, room, user)
             request = encode_request("disconnect", {"namespace": namespace, "room": room})
             nodes: int = self._client.execute_command("PUBLISH", self._keys.requests, request)
         return ended, nodes
@@ -92,11 +100,30 @@ class Outside:
         A client that had not received them all is told so when it comes back: it is not recovered. That they were
         stored is still known for as long as a client may repeat one: it would be stored again.
         """
+        with redis_errors_as_unavailable():
+            count = self._erase(namespace, room)
+            self._wait_for_replicas()
+        return count
+
+    def erase_user(self, user: str, room: str, namespace: str = "/") -> int:
+        """Delete what is remembered about a user (``Notes``), and all messages that were for the user alone.
+
+        That is those of the user's ``room``, and what was sent to one of the user's sockets. Their sessions stay:
+        ``disconnect`` ends them. Returns how many messages there were. Raises ``Unavailable``.
+        """
+        keys, execute = self._keys, self._client.execute_command
+        with redis_errors_as_unavailable():
+            sent = keys.user_sids(namespace, user)
+            sids = {sid.decode() for sid in execute("SMEMBERS", sent)} | {*get_sids(execute, keys, namespace, user)}
+            count = sum(self._erase(namespace, one) for one in (room, *sorted(sids)))
+            execute("DEL", sent, keys.notes(user))
+            self._wait_for_replicas()
+        return count
+
+    def _erase(self, namespace: str, room: str | None) -> int:
         stream = self._keys.stream(namespace, room)
         names = [stream, self._keys.room_of(stream), self._keys.pointer(stream)]
-        with redis_errors_as_unavailable():
-            count: int = self._run("erase", names, [int(self._limits.ttl_s * 1100)])
-            self._wait_for_replicas()
+        count: int = self._run("erase", names, [int(self._limits.ttl_s * 1100)])
         return count
 
     def _run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:

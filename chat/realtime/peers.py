@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import gevent
-from gevent.event import Event
 
 from chat.errors import Unavailable
 from chat.realtime import strict_json
@@ -16,6 +15,7 @@ from chat.realtime.ending import Ended, end_sessions
 from chat.realtime.keys import Keys
 from chat.realtime.packet import Packet, list_arguments
 from chat.realtime.redis_client import redis_errors_as_unavailable
+from chat.realtime.request import Request, encode_request
 
 log = logging.getLogger(__name__)
 
@@ -82,24 +82,22 @@ class Peers(LocalPeers):
         self._commands = commands
         self._keys = keys
         self._numbers = count(1)
-        self._open: dict[int, _Request] = {}
+        self._open: dict[int, Request] = {}
 
     def start(self, node: str) -> None:
         """Ask and answer in the name of ``node``."""
         self.node = node
 
     def ask(self, name: str, arguments: dict[str, Any], timeout_s: float, *, others_only: bool = False) -> Answers:
-        number, request = next(self._numbers), _Request()
+        number, request = next(self._numbers), Request()
         self._open[number] = request
+        text = encode_request(name, arguments, self.node, number, others_only=others_only)
         try:
-            asked = self._publish(encode_request(name, arguments, self.node, number, others_only=others_only))
-            request.expect(asked)
+            request.expect(*self._publish_to_nodes(text))
             request.is_answered.wait(timeout_s)
         finally:
             del self._open[number]
-        missing = dict(request.failed)
-        if not request.is_answered.is_set():
-            missing |= self._find_missing(request, asked)
+        missing = request.find_missing(self._get_listening() if request.count_strangers() > 0 else set())
         if others_only:
             request.answers.pop(self.node, None)
             missing.pop(self.node, None)
@@ -117,15 +115,19 @@ class Peers(LocalPeers):
         with redis_errors_as_unavailable():
             self._commands.run("end", [self._keys.session(sid)], [namespace, ""])
 
-    def _find_missing(self, request: "_Request", asked: int) -> dict[str, str]:
-        """Return who has not answered, by the channels that somebody listens to."""
+    def _publish_to_nodes(self, text: str) -> tuple[int, dict[str, int]]:
+        """Publish a request; return how many heard it, and the nodes that live, each with how many of them it was."""
+        keys = self._keys
+        with redis_errors_as_unavailable():
+            reached, *nodes = self._commands.run("ask", [keys.nodes], [keys.requests, text, keys.leases, keys.marks])
+        return reached, {node.decode(): count for node, count in nodes}
+
+    def _get_listening(self) -> set[str]:
+        """Return all who listen, also those whose lease has ended."""
         marks = self._keys.marks
         with redis_errors_as_unavailable():
             channels: list[bytes] = self._commands.execute("PUBSUB", "CHANNELS", f"{marks}*")
-        nodes = {channel.decode().removeprefix(marks) for channel in channels}
-        silent = dict.fromkeys(sorted(nodes - request.answers.keys() - request.failed.keys()), "it has not answered")
-        gone = asked - len(request.answers) - len(request.failed) - len(silent)
-        return silent | {f"gone ({number})": "it has ended meanwhile" for number in range(1, gone + 1)}
+        return {channel.decode().removeprefix(marks) for channel in channels}
 
     def _publish(self, text: str) -> int:
         with redis_errors_as_unavailable():
@@ -183,39 +185,6 @@ class Peers(LocalPeers):
                 self._commands.execute("PUBLISH", self._keys.marks + asker, f"answer {text}")
         except Unavailable as error:
             log.debug("not answered: %s", error)
-
-
-class _Request:
-    """A request that is being answered."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-        self.failed: dict[str, str] = {}
-        self.is_answered = Event()
-        self._asked = -1
-
-    def expect(self, asked: int) -> None:
-        self._asked = asked
-        self._check()
-
-    def add(self, message: dict[str, Any]) -> None:
-        if "error" in message:
-            self.failed[message["node"]] = str(message["error"])
-        else:
-            self.answers[message["node"]] = message["answer"]
-        self._check()
-
-    def _check(self) -> None:
-        if len(self.answers) + len(self.failed) == self._asked:
-            self.is_answered.set()
-
-
-def encode_request(
-    name: str, arguments: dict[str, Any], node: str = "", number: int = 0, *, others_only: bool = False
-) -> str:
-    """Return a request as it is published; ``node`` is answered under ``number``, if there is one."""
-    message = {"name": name, "arguments": arguments, "node": node, "number": number, "others_only": others_only}
-    return strict_json.dumps(message)
 
 
 def pack(data: Any) -> list[Any]:

@@ -31,6 +31,11 @@ class Reading(BaseManager):
             room = self.keys.room_of(self.keys.stream(namespace, sid))
             return bool(self.commands.execute("HEXISTS", room, "own"))
 
+    def has_history(self, room: str, namespace: str = "/") -> bool:
+        """Return whether messages of a room are stored. Raises ``Unavailable``."""
+        with redis_errors_as_unavailable():
+            return bool(self.commands.execute("EXISTS", self.keys.stream(namespace, room)))
+
     def read_history(
         self, room: str, *, before: int | None = None, most: int, most_bytes: int, namespace: str = "/"
     ) -> list[tuple[int, list[Any]]]:

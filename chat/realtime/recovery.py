@@ -7,20 +7,22 @@ and a client that comes back sends ``{pid, offset}`` with its auth. Resuming is 
 nothing is missing; the client is then a new one, and knows it.
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from chat.errors import Unavailable
-from chat.realtime.entry import Body, Entry, decode_body, decode_offset, encode_offset, make_messages
+from chat.realtime.entry import decode_offset
 from chat.realtime.held import Replay
-from chat.realtime.message import Message
 from chat.realtime.metrics import counts
 from chat.realtime.no_recovery import NoRecovery
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.renewal import Renewal
+from chat.realtime.replay import select_messages
 from chat.realtime.session import NotResumable, Session, Taken
 
 if TYPE_CHECKING:
@@ -76,7 +78,11 @@ class Recovery(NoRecovery):
             self._follower.position.wait_until_passed(newest)
         for entry in entries:
             self._manager.inboxes.on_delivered(entry.room, entry.id)
-        return Replay(self._make_messages(session, entries), newest)
+        return Replay(select_messages(session, entries, self._offset_epoch), newest)
+
+    @property
+    def _offset_epoch(self) -> str | None:
+        return self._log.epoch if self._manager.has_recovery else None
 
     def describe(self, sid: str) -> dict[str, str]:
         return {"sid": sid, "pid": self._sessions[sid].pid} if self._manager.has_recovery else {"sid": sid}
@@ -96,21 +102,24 @@ class Recovery(NoRecovery):
 
     def save(self, sid: str, data: Any) -> None:
         session = self._sessions.get(sid)
-        if session is None:
-            return
-        try:
-            self._sessions.save(session, data)
-        except Taken:
-            self.drop(session)
+        if session is not None:
+            with self._dropping_taken():
+                self._sessions.save(session, data)
 
     def expire(self, sid: str, at: float) -> None:
         session = self._sessions.get(sid)
-        if session is None:
-            return
+        if session is not None:
+            with self._dropping_taken():
+                self._sessions.expire(session, at)
+
+    @contextlib.contextmanager
+    def _dropping_taken(self) -> Iterator[None]:
+        """Drop a client whose session turns out to be another's. Raises ``Unavailable``: its handler is to end."""
         try:
-            self._sessions.expire(session, at)
-        except Taken:
-            self.drop(session)
+            yield
+        except Taken as error:
+            self.drop(error.session)
+            error.session.check()
 
     def _on_expired(self, session: Session) -> None:
         log.info("session expired", extra={"sid": session.sid, "user": session.user})
@@ -139,8 +148,10 @@ class Recovery(NoRecovery):
                 manager.disconnect(sid, namespace, ignore_queue=True)
             own.pop(namespace, None)
             raise
-        except BaseException:
+        except BaseException as error:
             self.close(sid, eio_sid)
+            if isinstance(error, Exception):
+                session.check()
             raise
         return sid, replay
 
@@ -149,27 +160,25 @@ class Recovery(NoRecovery):
         server, given = self._manager.server, (session.sid, *session.inboxes)
         rooms = [room for room in session.floors if room is not None and room not in given]
         kept = set(server.select_rooms(session.sid, server.environ[session.eio_sid], rooms)) if rooms else set()
-        try:
+        session.check()
+        with self._dropping_taken():
             for room in set(rooms) - kept:
                 self._sessions.leave(session, room)
-        except Taken:
-            self.drop(session)
-            raise Unavailable("another connection has taken the session") from None
 
     def _wait_until_gone(self, session: Session) -> None:
         """Wait until the disconnect handler of the connection before has run, if that was on this node."""
         with gevent.Timeout(_LEAVING_S, Unavailable("the connection before has not ended yet")):
             while self._manager.is_sid_room(session.namespace, session.sid):
                 gevent.sleep(0.005)
-        if session.is_taken:
-            raise Unavailable("another connection has taken the session")
+        session.check()
 
     def _take_when_free(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
         """Take a session; if it was resumed just now, see first whether that connection has gone already."""
         until = monotonic() + _PROBE_S + _PROBE_ANSWER_S
+        max_of_user = self._manager.server.max_connections_per_user
         while True:
             try:
-                return self._sessions.take(pid, owner, namespace, is_open_here=is_open_here)
+                return self._sessions.take(pid, owner, namespace, max_of_user, is_open_here=is_open_here)
             except NotResumable as error:
                 if str(error) != "twin" or monotonic() > until:
                     raise
@@ -212,13 +221,13 @@ class Recovery(NoRecovery):
         if shown > reading.newest:
             raise NotResumable("offset")
         self._follower.position.wait_until_passed(reading.newest)
-        if session.is_taken:
-            raise Unavailable("another connection has taken the session")
+        session.check()
         if shard.epoch != epoch:
             raise NotResumable("epoch")
         for room in session.inboxes:
             self._manager.inboxes.on_delivered(keys.stream(namespace, room), reading.newest)
-        return Replay(self._make_messages(session, reading.entries, shown), reading.oldest, is_whole=True)
+        messages = select_messages(session, reading.entries, self._offset_epoch, shown)
+        return Replay(messages, reading.oldest, is_whole=True)
 
     def close(self, sid: str, eio_sid: str) -> None:
         session = self._sessions.get(sid)
@@ -268,24 +277,3 @@ class Recovery(NoRecovery):
         self._sessions.end(session)
         if session.eio_sid:
             self._manager.server.eio.disconnect(session.eio_sid)
-
-    def _make_messages(self, session: Session, entries: list[Entry], shown: int = 0) -> list[Message]:
-        messages: list[Message] = []
-        for entry in entries:
-            body = decode_body(entry.body)
-            if session.sid not in body.skip and not _has_copy(session, entry, body, shown):
-                offset = encode_offset(self._log.epoch, entry.id) if self._manager.has_recovery else None
-                messages += make_messages(body, entry.id, offset)
-        return messages
-
-
-def _has_copy(session: Session, entry: Entry, body: Body, shown: int) -> bool:
-    """Return whether a client gets, or has got, a copy of an emit to several rooms in one that was listed before.
-
-    The copies were stored together, so their ids follow each other.
-    """
-    first = entry.id - len(body.elsewhere)
-    floors = session.floors
-    return first <= shown < entry.id or any(
-        room in floors and floors[room] < first + number for number, room in enumerate(body.elsewhere)
-    )

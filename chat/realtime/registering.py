@@ -1,7 +1,10 @@
 """The half of a manager that keeps the registry and the watchers up to date."""
 
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
+
+import gevent
+from gevent.event import AsyncResult
 
 from chat.realtime.connection import Connection
 from chat.realtime.directory import Directory
@@ -14,6 +17,15 @@ from chat.realtime.vitals import VERSION
 _SHARE = 10  # who is in a room is read in a tenth of the time at most, however often and large
 
 
+class _Asked(NamedTuple):
+    """Whose users are asked for, and which."""
+
+    namespace: str
+    room: str
+    most: int
+    is_watched: bool
+
+
 class Registering(Rooms):
     """Rooms whose clients stand in the registry, from when they are let in until they have gone."""
 
@@ -24,7 +36,8 @@ class Registering(Rooms):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._users: dict[tuple[str, str], tuple[dict[str, int], float]] = {}  # as read, and until when that is good
+        self._readings: dict[_Asked, AsyncResult[dict[str, int]]] = {}  # those that have not begun
+        self._not_before: dict[_Asked, float] = {}
 
     def connect(self, sid: str, namespace: str) -> str:
         super().connect(sid, namespace)
@@ -55,22 +68,42 @@ class Registering(Rooms):
         for sid in self.get_sids_of(connection.sid):
             self.registry.set_transport(sid, "websocket")
 
-    def get_users(self, room: str, namespace: str = "/") -> dict[str, int]:
+    def get_users(self, room: str, namespace: str = "/", *, most: int = 0, is_watched: bool = False) -> dict[str, int]:
         """Return the users in ``room`` on all nodes, each with the number of its clients there.
 
-        Raises ``Unavailable``.
+        Nothing of it was read before the call. It raises ``Unavailable``.
+
+        Args:
+            room: its name.
+            namespace: of the room.
+            most: above 0, how many are enough, whichever they are.
+            is_watched: also those whose last client has gone, with 0 clients, as long as that is not announced: if they
+                come back by then, nothing will be.
         """
-        users, good_until = self._users.get((namespace, room), ({}, 0.0))
+        asked = _Asked(namespace, room, most, is_watched)
+        reading = self._readings.get(asked)
+        if reading is None:
+            reading = self._readings[asked] = AsyncResult()
+            gevent.spawn(self._read_users, asked, reading)
+        users: Any = reading.get()
+        return dict(users)
+
+    def _read_users(self, asked: "_Asked", reading: "AsyncResult[dict[str, int]]") -> None:
+        """Read for all who have asked by the time at which it begins."""
+        gevent.sleep(max(0.0, self._not_before.get(asked, 0.0) - monotonic()))
+        del self._readings[asked]
         start = monotonic()
-        if start < good_until:
-            return users
-        self.registry.write()
-        with redis_errors_as_unavailable():
-            users = self.directory.get_users(room, namespace=namespace)
+        try:
+            self.registry.write()
+            with redis_errors_as_unavailable():
+                room, namespace, most = asked.room, asked.namespace, asked.most
+                users = self.directory.get_users(room, namespace=namespace, most=most, is_watched=asked.is_watched)
+            reading.set(users)
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - it is raised at each who asked
+            reading.set_exception(error)
         end = monotonic()
-        self._users = {key: kept for key, kept in self._users.items() if kept[1] > end}
-        self._users[namespace, room] = users, end + _SHARE * (end - start)
-        return users
+        self._not_before = {key: time for key, time in self._not_before.items() if time > end}
+        self._not_before[asked] = end + _SHARE * (end - start)
 
     def watch(self, sid: str, room: str, namespace: str = "/") -> None:
         """Tell of a client of this node who comes to ``room`` and who goes (``Server``'s ``on_presence``).

@@ -5,7 +5,7 @@ what failed. Nobody waits for it. What could not be written is marked again, unt
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 from time import time
@@ -15,10 +15,9 @@ import gevent
 import orjson
 import redis
 
-from chat.realtime.commands import Commands, describe_script
+from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys, name_room
 from chat.realtime.lease import GRACE_S, Lease
-from chat.realtime.scripts import get_source
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +124,13 @@ class Registry:
             self._timer = None
         clients, members = _take(self._marked_clients), _take(self._marked_members)
         rooms = dict.fromkeys(name for name, _ in members) | _take(self._marked_rooms)
-        if not clients and not rooms:
-            return
+        if clients or rooms:
+            self._write_these(tuple(clients), tuple(members), tuple(rooms))
+        if self._marked_clients or self._marked_members or self._marked_rooms:
+            self._write_soon()
+
+    def _write_these(self, clients: Sequence[str], members: Sequence[tuple[str, str]], rooms: Sequence[str]) -> None:
+        """Write some clients, members of rooms, and rooms; those of the members must be among them."""
         keys, node = self._keys, self._lease.node
         start = keys.members_of(node)
         names: list[str] = [*keys.of_node(node), keys.leaving]
@@ -139,10 +143,7 @@ class Registry:
             arguments += (name, user, self._rooms.get(name, _EMPTY).users.get(user, 0))
         for name in rooms:
             arguments += (name, self._rooms.get(name, _EMPTY).clients)
-        command = describe_script("register", names, arguments)
-        self._commands.ask(command, partial(self._on_answer, clients, rooms, members))
-        if self._marked_clients or self._marked_members or self._marked_rooms:
-            self._write_soon()
+        self._commands.ask_script("register", names, arguments, partial(self._on_answer, clients, members, rooms))
 
     def _count(self, name: str, user: str | None, change: int) -> None:
         room = self._rooms.get(name)
@@ -169,22 +170,34 @@ class Registry:
             self._timer.start(self.write)
 
     def _on_answer(
-        self, clients: dict[str, None], rooms: dict[str, None], members: dict[tuple[str, str], None], answer: Any
+        self, clients: Sequence[str], members: Sequence[tuple[str, str]], rooms: Sequence[str], answer: Any
     ) -> None:
         if answer == 1:
             return
-        if isinstance(answer, redis.DataError):
-            log.error("some clients can't be registered: %s", answer)
+        if isinstance(answer, redis.DataError):  # one of them can't be sent
+            self._write_one_by_one(clients, members, rooms, answer)
             return
-        self._marked_clients.update(clients)
-        self._marked_rooms.update(rooms)
-        self._marked_members.update(members)
+        self._marked_clients.update(dict.fromkeys(clients))
+        self._marked_rooms.update(dict.fromkeys(rooms))
+        self._marked_members.update(dict.fromkeys(members))
         log.debug("clients not registered: %s", answer or "the lease has ended")
-        if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
-            self._commands.ask(("SCRIPT", "LOAD", get_source("register")), lambda _: None)
-        elif answer == 0:
+        if answer == 0:
             self._lease.renew_soon()
         self._write_soon(_RETRY_S)
+
+    def _write_one_by_one(
+        self, clients: Sequence[str], members: Sequence[tuple[str, str]], rooms: Sequence[str], error: redis.DataError
+    ) -> None:
+        """Write what can be sent; of the rest nobody hears but the log."""
+        if len(clients) + max(len(members), len(rooms)) == 1:
+            log.error("%r can't be registered: %s", (*clients, *members, *rooms)[0], error)
+            return
+        for sid in clients:
+            self._write_these([sid], [], [])
+        for member in members:
+            self._write_these([], [member], [member[0]])
+        for name in rooms:
+            self._write_these([], [], [name])
 
     def _mark_what_is_written(self) -> None:
         """Mark what Redis has of this node, as some of it may have gone."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import gevent
 import redis
+from gevent.pool import Pool
 
 from chat.realtime.session import Session
 from chat.realtime.sessions import Sessions
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 _RENEWALS = 10  # in which the sessions of a node are renewed, one after the other
 _RENEW_AGAIN_S = 0.5
 _EXPIRE_S = 1.0
+_EXPIRE_AT_ONCE = 100
 
 
 class Renewal:
@@ -23,7 +25,7 @@ class Renewal:
     Args:
         sessions: the node's.
         on_taken: called with a session that turns out to be another connection's.
-        on_expired: called with a session whose time is over.
+        on_expired: called with a session whose time is over, in a greenlet of its own; it may wait.
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class Renewal:
         while True:
             gevent.sleep(_EXPIRE_S)
             now_ms = time.time() * 1000
-            for session in self._sessions.get_all():
-                if 0 < session.expires_ms <= now_ms:
-                    try:
-                        self._on_expired(session)
-                    except (Exception, gevent.Timeout):
-                        log.exception("session %s was not ended in time", session.sid)
+            expired = [session for session in self._sessions.get_all() if 0 < session.expires_ms <= now_ms]
+            Pool(_EXPIRE_AT_ONCE).map(self._end, expired)
+
+    def _end(self, session: Session) -> None:
+        try:
+            self._on_expired(session)
+        except (Exception, gevent.Timeout):
+            log.exception("session %s was not ended in time", session.sid)

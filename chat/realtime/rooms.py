@@ -193,6 +193,11 @@ class Rooms(BaseManager):
             self.callbacks.pop(sid, None)
         return callback
 
+    def forget_callback(self, sid: str, callback: Callable[..., object]) -> None:
+        """``callback`` waits for an acknowledgement by ``sid`` no longer."""
+        for id in [id for id, waiting in self.callbacks.get(sid, {}).items() if waiting is callback]:
+            self.drop_callback(sid, id)
+
     def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
         id = next(self._callback_ids)
         self.callbacks.setdefault(sid, {})[id] = callback
@@ -276,10 +281,17 @@ def list_sids(skip_sid: Any) -> list[str]:
 
 
 def list_rooms(room: Any) -> list[str | None]:
-    """Return the rooms that an emit is for; ``None`` stands for all clients. Raises ``TypeError``."""
-    if room is None or isinstance(room, str):
-        return [room]
-    rooms = list(room)
-    if not all(one is None or isinstance(one, str) for one in rooms):
-        raise TypeError(f"a room's name is a text, not {room!r}")
+    """Return the rooms that an emit is for; ``None`` stands for all clients. Raises ``TypeError``, ``ValueError``."""
+    rooms = [room] if room is None or isinstance(room, str) else list(room)
+    for one in rooms:
+        if one is not None:
+            check_room(one)
     return rooms
+
+
+def check_room(room: Any) -> None:
+    """Raise ``TypeError`` or ``ValueError`` if ``room`` is no name that Redis can have for a room."""
+    if not isinstance(room, str):
+        raise TypeError(f"a room's name is a text, not {room!r}")
+    if not room.isascii():
+        room.encode()  # a lone surrogate can't be

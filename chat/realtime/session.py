@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import orjson
 
+from chat.errors import Unavailable
+
 _FLOOR_OF_ALL = "floor"  # the field of the floor of all clients' room
 _FLOOR = "floor:"  # and a room's name: the field of its floor
 
@@ -66,6 +68,11 @@ class Session:
             **{get_field(room): floor for room, floor in self.floors.items()},
         }
 
+    def check(self) -> None:
+        """Raise ``Unavailable`` if another connection has taken it, or others have ended it."""
+        if self.is_taken:
+            raise Unavailable("the session is another connection's by now, or has ended")
+
     @classmethod
     def from_fields(cls, sid: str, items: Sequence[bytes]) -> Self:
         """Return the session of a hash: its fields and values in turn."""
@@ -91,6 +98,13 @@ class Taken(Exception):
     def __init__(self, session: Session) -> None:
         super().__init__(session.sid)
         self.session = session
+
+
+def check_refusal(session: Session, refusal: bytes) -> None:
+    """Raise ``Taken`` if that is why a script has not written ``session``."""
+    if refusal in (b"taken", b"ended"):
+        session.is_ended = refusal == b"ended"
+        raise Taken(session)
 
 
 class NotResumable(Exception):

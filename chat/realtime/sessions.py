@@ -19,9 +19,10 @@ from gevent.lock import BoundedSemaphore
 from chat.errors import TooManyConnections, Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
+from chat.realtime.lease import GRACE_S
 from chat.realtime.log import Log, decode_entries
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.session import NotResumable, Session, Taken, get_field
+from chat.realtime.session import NotResumable, Session, Taken, check_refusal, get_field
 from chat.settings import LEASE_S
 
 log = logging.getLogger(__name__)
@@ -208,34 +209,37 @@ class Sessions:
                 session: Session = some[answer[i]]
                 if self._sessions.get(session.sid) is not session:
                     continue
-                if answer[i + 1] == b"missing":
+                try:
+                    check_refusal(session, answer[i + 1])
                     self._restore(session)
-                else:
-                    session.is_ended = answer[i + 1] == b"ended"
+                except Taken:
                     taken.append(session)
         return taken
 
-    def take(self, pid: str, owner: str, namespace: str, *, is_open_here: bool) -> Session:
+    def take(self, pid: str, owner: str, namespace: str, max_of_user: int, *, is_open_here: bool) -> Session:
         """Take the session ``pid`` for a connection of this node.
 
         Args:
             pid: what the client shows.
             owner: who it is.
             namespace: what it joins.
+            max_of_user: how many connections its user may have, this one included.
             is_open_here: whether a connection of this node has the session, and is open.
 
         Raises:
-            NotResumable: there is no such session, or not for this client.
+            NotResumable: there is no such session, or not for this client, or its user has enough others.
             Unavailable: Redis is away.
         """
         keys, sid = self._keys, pid.partition(".")[0]
         who = *self._log.clock_arguments, pid, owner, self._node, self._ttl_ms
-        names = keys.leases, keys.marks
+        what = sid, namespace, int(is_open_here), max_of_user, int(GRACE_S * 1_000_000)
+        names = keys.sessions, keys.leases, keys.marks, keys.users
+        registry = keys.clients, keys.rooms_of_nodes, keys.members, keys.present
         with redis_errors_as_unavailable():
             reason, *rest = self._commands.run(
                 "take",
-                keys=[keys.clock, keys.session(sid)],
-                arguments=[*who, *names, sid, namespace, int(is_open_here), keys.users],
+                keys=[keys.clock, keys.session(sid), keys.leaving],
+                arguments=[*who, *what, *names, *registry],
             )
         if reason:
             raise NotResumable(reason.decode())
@@ -272,10 +276,11 @@ class Sessions:
         )
 
     def _restore(self, session: Session, **more: str | bytes | int) -> None:
-        """Write a session again that expired while Redis was away."""
+        """Write a session again that expired while Redis was away. Raises ``Taken``."""
         fields = {**session.get_fields(self._node), "epoch": self._log.epoch, **more}
-        arguments = [self._ttl_ms, *(part for field in fields.items() for part in field)]
-        self._commands.run("restore", [self._keys.session(session.sid)], arguments)
+        names = [self._keys.session(session.sid), self._keys.user_sessions(session.namespace, session.user)]
+        arguments = [self._ttl_ms, self._node, session.generation, *(part for one in fields.items() for part in one)]
+        check_refusal(session, self._commands.run("restore", names, arguments))
 
     def _write(self, session: Session, verb: str, field: str, value: Any) -> int:
         with redis_errors_as_unavailable():
@@ -288,9 +293,7 @@ class Sessions:
             arguments=[*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, verb, field, value],
         )
         id = self._log.see(epoch, newest)
-        if refusal in (b"taken", b"ended"):
-            session.is_ended = refusal == b"ended"
-            raise Taken(session)
+        check_refusal(session, refusal)
         if refusal == b"missing" and verb in ("join", "set") and self._sessions.get(session.sid) is session:
             self._restore(session, **{field: value or id})
         return id

@@ -20,7 +20,7 @@ from chat.realtime.wire import Wire
 _CONFIRM_S = 3.0
 _SLICE_S = 0.004  # of a burst; then others get their turn
 _NAMES_AT_ONCE = 1_000
-_MAX_REPLIES = 1_000  # that wait; then nothing more is read
+_MAX_REPLIES, _MAX_REPLY_BYTES = 1_000, 16_777_216  # that wait; then nothing more is read
 
 
 class Subscription:
@@ -38,6 +38,7 @@ class Subscription:
         self._connection: Any = None
         self._wire: Wire | None = None
         self._replies: deque[Any] = deque()
+        self._reply_bytes = 0
         self._waiter: Any = None  # of who reads, while nothing has come
         self._error: redis.RedisError | None = None  # which broke the connection
         self.life = object()  #: another one whenever the connection was lost or made
@@ -70,6 +71,7 @@ class Subscription:
         self._connection, self.life = connection, object()
         self._error = None
         self._replies.clear()
+        self._reply_bytes = 0
         self._wire = Wire(connection, self._on_reply, self._on_lost)
         for event in self._confirmed.values():
             event.set()  # who waits looks again
@@ -105,6 +107,7 @@ class Subscription:
                 turn_ends = monotonic() + _SLICE_S
                 continue
             kind, name, data = replies.popleft()
+            self._reply_bytes -= _measure(data)
             channel = name.decode()
             if kind == b"message":
                 if channel not in self._unconfirmed:  # else it is from before the channel was given up and added again
@@ -128,7 +131,9 @@ class Subscription:
             self._on_lost(reply)
             return
         self._replies.append(reply)
-        if len(self._replies) >= _MAX_REPLIES and self._wire is not None:
+        self._reply_bytes += _measure(reply[2])
+        is_full = len(self._replies) >= _MAX_REPLIES or self._reply_bytes >= _MAX_REPLY_BYTES
+        if is_full and self._wire is not None:
             self._wire.pause()
         self._wake()
 
@@ -163,3 +168,8 @@ class Subscription:
             names = [name for _, name in group]
             for first in range(0, len(names), _NAMES_AT_ONCE):
                 self._wire.send(hiredis.pack_command((verb, *names[first : first + _NAMES_AT_ONCE])))
+
+
+def _measure(data: Any) -> int:
+    """Return how many bytes a reply has that are published; a confirmation has a number instead."""
+    return len(data) if isinstance(data, bytes) else 0

@@ -16,7 +16,7 @@ import redis
 from gevent.hub import Waiter
 
 from chat.errors import NoRecipient, Unavailable
-from chat.realtime.commands import Commands, describe_script
+from chat.realtime.commands import Commands
 from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log, Stored
@@ -102,15 +102,15 @@ class Writer:
         if self._wait_replicas or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
         else:
-            command = describe_script("store", keys, self._add_head(arguments))
-            self._commands.ask(command, partial(self._on_answer, batch, keys, arguments))
+            on_answer = partial(self._on_answer, batch, keys, arguments)
+            self._commands.ask_script("store", keys, self._add_head(arguments), on_answer)
 
     def _on_answer(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], answer: Any) -> None:
         if isinstance(answer, redis.RedisError):  # whether it is stored is not known
             gevent.spawn(self._insist, batch, keys, arguments)
             return
         try:
-            answers = self._take_note(answer)
+            answers = self._take_note(answer, len(batch))
         except Exception as error:  # noqa: BLE001
             self._fail(batch, error)
         else:
@@ -119,7 +119,7 @@ class Writer:
     def _insist(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any]) -> None:
         """Run the script, again and again while its answer is lost."""
         try:
-            answers = self._execute(keys, arguments, batch[0][2])
+            answers = self._execute(keys, arguments, len(batch), batch[0][2])
         except Exception as error:  # noqa: BLE001
             self._fail(batch, error)
         else:
@@ -152,7 +152,9 @@ class Writer:
             batch.append(self._pending.popleft())
         return batch
 
-    def _execute(self, keys: list[str], arguments: list[Any], deadline: float) -> "list[Stored | Exception]":
+    def _execute(
+        self, keys: list[str], arguments: list[Any], count: int, deadline: float
+    ) -> "list[Stored | Exception]":
         while True:
             if not self._follower.wait_until_ready(max(deadline - monotonic(), 0.0)):
                 raise Unavailable("Redis does not answer")
@@ -166,14 +168,16 @@ class Writer:
                     raise Unavailable(f"Redis does not answer: {error}") from error
                 gevent.sleep(_RETRY_S)
             else:
-                return self._take_note(answer)
+                return self._take_note(answer, count)
 
     def _add_head(self, arguments: list[Any]) -> list[Any]:
         return [*self._log.clock_arguments, self._batch_number, *arguments]
 
-    def _take_note(self, answer: list[Any]) -> "list[Stored | Exception]":
-        """Return what the store script says of each message."""
+    def _take_note(self, answer: list[Any], count: int) -> "list[Stored | Exception]":
+        """Return what the store script says of each of ``count`` messages. Raises ``Unavailable``: of others."""
         epoch, *answers = answer
+        if len(answers) != count:
+            raise Unavailable(f"the store script answered for {len(answers)} messages, not {count}")
         counts.stored += len(answers)
         decoded = [decode_answer(id, nodes) for id, nodes in answers]
         self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
@@ -194,7 +198,7 @@ def describe_batch(
 ) -> tuple[list[str], list[Any]]:
     """Return the keys of the store script for ``messages``, and its arguments behind the batch's number."""
     names = [keys.clock, batch_key]
-    arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000)]
+    arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000), keys.users_sids]
     for namespace, room, body, once, known_s, recipient in messages:
         names += (
             stream := keys.stream(namespace, room),

@@ -1,7 +1,9 @@
 import { connect, follow, getWorker, make, makeId, request } from "./connection.js";
 import { Log } from "./log.js";
+import { People } from "./people.js";
 
 const COMMON_ROOM = "common";
+const PRIVATE = "private:"; // what the names of rooms begin with that need an invitation
 const STATE_WORDS = {
   connecting: "Connecting …",
   connected: "Connected",
@@ -12,6 +14,7 @@ const STATE_WORDS = {
 const $ = (id) => document.getElementById(id);
 const rooms = new Map([[COMMON_ROOM, 0]]); // each with its number of unread messages
 const log = new Log($("log"), writeTo);
+const people = new People($("people"), writeTo);
 let current = COMMON_ROOM;
 let socket = null;
 let user = "";
@@ -27,6 +30,7 @@ function open() {
   socket?.off().close();
   socket = connect(name, $("token").value.trim());
   follow(socket, showState);
+  people.follow(socket, name);
   for (const event of ["message", "privateMessage", "broadcast"]) {
     socket.on(event, (data, meta) => receive(event, data, meta));
   }
@@ -53,6 +57,7 @@ function welcome() {
   if (document.activeElement.form === $("connect-form")) $("message-input").focus();
   $("token-field").hidden = !$("token").value;
   if (!socket.recovered) for (const room of rooms.keys()) rejoin(room, newest);
+  people.ask();
 }
 
 /** Join `room` again on a new connection, and read what was said since the message `since`. */
@@ -114,6 +119,12 @@ async function leave(room) {
   $("rooms").querySelector("[aria-current]").focus();
 }
 
+async function invite(userId) {
+  const room = current;
+  const { ok, error } = await request(socket, "invite", { room, userId });
+  log.addNotice(ok ? `${userId} may join ${room} now.` : `${userId} was not invited: ${error.message}`);
+}
+
 function forget(room) {
   rooms.delete(room);
   if (room === current) enter(COMMON_ROOM);
@@ -125,6 +136,8 @@ function enter(room) {
   rooms.set(room, 0);
   showRooms();
   log.showRoom(room);
+  people.enter(room);
+  $("invite-form").hidden = !room.startsWith(PRIVATE);
   $("message-label").textContent = `Message to ${room}`;
 }
 
@@ -202,6 +215,7 @@ onSubmit("private-form", "private-input", (text) => {
   send("privateMessage", { [key]: $("private-to").value.trim(), text });
 });
 onSubmit("room-form", "room-input", join);
+onSubmit("invite-form", "invite-input", invite);
 $("copy-sid").addEventListener("click", copySid);
 $("connect-form").addEventListener("submit", (event) => {
   event.preventDefault();

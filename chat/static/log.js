@@ -1,6 +1,7 @@
 // The chat page's log: one entry per message or notice, those of other rooms hidden.
 
 import { make, toText } from "./connection.js";
+import { makeName } from "./people.js";
 
 const MAX_ENTRIES = 500;
 
@@ -78,11 +79,8 @@ export class Log {
 
   makeSender(from) {
     // What another process emitted has no user.
-    if (typeof from !== "string") return make("span", { className: "from", textContent: "the server" });
-    const title = `Write to ${from} in private`;
-    const button = make("button", { type: "button", className: "from", textContent: from, title });
-    button.addEventListener("click", () => this.onPickUser(from));
-    return button;
+    if (typeof from !== "string") return make("span", { className: "name", textContent: "the server" });
+    return makeName(from, this.onPickUser);
   }
 
   append(entry, follow = false) {

@@ -8,10 +8,10 @@ from typing import Any
 #: What runs a script: given its name, its keys and its arguments, it returns the answer.
 Run = Callable[[str, Sequence[Any], Sequence[Any]], Any]
 
-_SHARED = ("clock", "entries", "user_sessions", "presence")  # what the scripts have in common
+_SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what the scripts have in common
 NAMES = (
     *("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm", "end", "erase"),
-    *("enlist", "register", "bury", "announce", "nodes", "clients", "rooms", "users"),
+    *("enlist", "register", "bury", "announce", "nodes", "clients", "rooms", "users", "ask", "note"),
 )
 
 

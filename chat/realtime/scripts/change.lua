@@ -1,7 +1,7 @@
 -- Changes a session, if it is still the caller's.
 -- KEYS: clock, session
--- ARGV: 4 for the clock; node, generation, lifetime (ms); then in threes: 'set', field, value | 'join', field, '' (its
---       value is the clock) | 'del', field, '' | 'end', '', '' (nothing of it stays but that it has ended)
+-- ARGV: 4 for the clock; node, generation, lifetime (ms) of an end; then in threes: 'set', field, value | 'join', field, '' (its
+--       value is the clock) | 'del', field, '' | 'end', '', '' (nothing of it stays but that it has ended, so long)
 -- Returns: epoch, newest id, and '' or why not: 'taken', 'ended', 'missing'
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
@@ -25,7 +25,7 @@ for i = 8, #ARGV, 3 do
   else
     redis.call('DEL', KEYS[2])
     redis.call('HSET', KEYS[2], 'generation', '0') -- nobody's: it can't be written again
+    redis.call('PEXPIRE', KEYS[2], ARGV[7])
   end
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[7])
 return {epoch, text(newest), ''}

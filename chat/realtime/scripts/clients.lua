@@ -4,10 +4,7 @@
 -- Returns: the next cursor (0: there is no more), and for each {sid, description, its session's rooms}. A client whose
 -- session is another node's by now is not listed.
 
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return {'0', {}}
-end
-local cursor, found = unpack(redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2]))
+local cursor, found = page(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 local answer = {}
 for i = 1, #found, 2 do
   local session, rooms = ARGV[4] .. found[i], {}

@@ -12,7 +12,7 @@ if epoch ~= ARGV[3] then
 end
 local most = tonumber(ARGV[8])
 if most > 0 then
-  if redis.call('ZCOUNT', KEYS[3], 0, 0) >= most and count_open(KEYS[3], ARGV[9], ARGV[10]) >= most then
+  if is_full(KEYS[3], ARGV[7], most, ARGV[9], ARGV[10]) then
     return {epoch, text(newest), {}, 'full'}
   end
   keep_for_user(KEYS[3], ARGV[7], ARGV[5])

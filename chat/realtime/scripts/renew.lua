@@ -10,14 +10,16 @@ for i, key in ipairs(KEYS) do
   if state[1] == ARGV[1] and state[2] == ARGV[2 * i + 3] then
     redis.call('PEXPIRE', key, ARGV[2]) -- first: a full Redis takes it, and what a script writes after it
     redis.call('HSET', key, 'received', ARGV[2 * i + 4])
+    if (state[4] or '') ~= '' then
+      local keep = ARGV[3] == '0' and keep_away_for_user or keep_for_user
+      keep(ARGV[4] .. state[3] .. ',' .. state[4], key:match('[^:]*$'), ARGV[2])
+    end
     if ARGV[3] == '0' then
       redis.call('HSET', key, 'is_open', '0')
       local expires = tonumber(state[5] or 0)
       if expires > 0 and expires < now() / 1000 + tonumber(ARGV[2]) then
         redis.call('PEXPIREAT', key, text(expires)) -- with nobody there to end it
       end
-    elseif (state[4] or '') ~= '' then
-      keep_for_user(ARGV[4] .. state[3] .. ',' .. state[4], key:match('[^:]*$'), ARGV[2])
     end
   else
     answer[#answer + 1] = i - 1

@@ -3,10 +3,7 @@
 -- ARGV: cursor, about how many, what the keys of streams and of rooms begin with
 -- Returns: the next cursor (0: there is no more), and for each {room, clients on this node, messages, bytes}.
 
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return {'0', {}}
-end
-local cursor, found = unpack(redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2]))
+local cursor, found = page(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 local answer = {}
 for i = 1, #found, 2 do
   local messages = redis.call('XLEN', ARGV[3] .. found[i])

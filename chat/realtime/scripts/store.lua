@@ -1,6 +1,7 @@
 -- Stores a batch of messages and publishes each on its room's channel, atomically.
 -- KEYS: clock; the node's last batch; then for each message: stream, room, what was stored once, recipient's session
--- ARGV: 4 for the clock; the batch's number; a room's length, bytes and lifetime (ms);
+-- ARGV: 4 for the clock; the batch's number; a room's length, bytes and lifetime (ms); what the keys
+--       begin with of the sids to which something was sent, by their users;
 --       then for each message: for how long it is known to be stored (ms, 0: it isn't looked for),
 --       1 if its recipient must exist, and the body in two halves, with its id in between (none if the second is empty)
 -- Returns: epoch; then for each message {id, nodes reached}, or {'', why not}. A batch that was stored already is
@@ -22,6 +23,7 @@ end
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local number, length, max_bytes, lifetime = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local users_sids = ARGV[9]
 local done = redis.call('GET', KEYS[2])
 local last = done and tonumber(done:match('^%d+'))
 if last == tonumber(number) then
@@ -40,8 +42,12 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
       return {id, tonumber(nodes)}
     end
   end
-  if needs_recipient == '1' and redis.call('HEXISTS', recipient, 'pid') == 0 then
-    return {'', 'recipient'}
+  local session = {}
+  if needs_recipient == '1' then
+    session = redis.call('HMGET', recipient, 'pid', 'namespace', 'user')
+    if not session[1] then
+      return {'', 'recipient'}
+    end
   end
   local id = math.max(time, newest + 1)
   local body = head
@@ -59,13 +65,19 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
     gone = trim(stream, total, added, max_bytes)
   end
   redis.call('HSET', room, 'id', text(id), 'bytes', text(total), 'gone', text(gone))
-  if needs_recipient == '1' and not state[5] then
+  local is_new_own = needs_recipient == '1' and not state[5]
+  if is_new_own then
     redis.call('HSET', room, 'own', '1') -- it is a socket's, and is nobody's once that has gone
   end
-  if time >= tonumber(state[4] or 0) then -- not at each message: what expires later by a tenth costs less
+  if is_new_own or time >= tonumber(state[4] or 0) then -- not each time: what expires later by a tenth costs less
     redis.call('HSET', room, 'due', text(time + lifetime * 100))
     redis.call('PEXPIRE', stream, text(lifetime * 1.1))
     redis.call('PEXPIRE', room, text(lifetime * 1.1))
+    if (session[3] or '') ~= '' then
+      local sids = users_sids .. session[2] .. ',' .. session[3]
+      redis.call('SADD', sids, recipient:match('[^:]*$'))
+      redis.call('PEXPIRE', sids, text(lifetime * 1.1))
+    end
   end
   local nodes = redis.call('PUBLISH', stream, text(id) .. ' ' .. prev .. ' ' .. epoch .. ' ' .. body)
   if known_for ~= '0' then
@@ -76,7 +88,7 @@ end
 
 local answer = {epoch}
 for i = 0, (#KEYS - 2) / 4 - 1 do
-  local k, a = 3 + 4 * i, 9 + 4 * i
+  local k, a = 3 + 4 * i, 10 + 4 * i
   local is_stored, one = pcall(
     store, KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3])
   answer[i + 2] = is_stored and one or {'', type(one) == 'table' and one.err or tostring(one)}

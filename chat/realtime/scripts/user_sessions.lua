@@ -1,25 +1,40 @@
--- The sessions of a user: a sorted set of sids. The score is 0 for one whose connection is believed to be open, else when
--- it expires (ms). It is looked at, and put right, when there are too many of the former.
+-- The sessions of a user: a sorted set of sids, which lives as long as any of them. The score is 0 for one whose
+-- connection is believed to be open, else when it expires (ms). It is looked at, and put right, when there are too many of
+-- the former; what has ended or expired may be in there, what can be resumed always is.
 
-local function keep_for_user(user_sessions, sid, lifetime)
-  redis.call('ZADD', user_sessions, 0, sid)
-  redis.call('PEXPIRE', user_sessions, lifetime)
+local function keep_until(user_sessions, sid, score, lifetime)
+  redis.call('ZADD', user_sessions, score, sid)
+  if redis.call('PTTL', user_sessions) < tonumber(lifetime) then
+    redis.call('PEXPIRE', user_sessions, lifetime)
+  end
 end
 
--- Returns how many of a user's sessions have an open connection, on a node that lives. sessions and leases are what the
--- keys of sessions and of nodes' leases begin with.
-local function count_open(user_sessions, sessions, leases)
+local function keep_for_user(user_sessions, sid, lifetime)
+  keep_until(user_sessions, sid, 0, lifetime)
+end
+
+-- The connection of a session was lost.
+local function keep_away_for_user(user_sessions, sid, lifetime)
+  keep_until(user_sessions, sid, text(now() / 1000 + tonumber(lifetime)), lifetime)
+end
+
+-- Returns whether a user has most sessions, or more, beside that of sid which have an open connection on a node that
+-- lives. sessions and leases are what the keys of sessions and of nodes' leases begin with.
+local function is_full(user_sessions, sid, most, sessions, leases)
+  if redis.call('ZCOUNT', user_sessions, 0, 0) < most then
+    return false
+  end
   local count, time = 0, now() / 1000
   redis.call('ZREMRANGEBYSCORE', user_sessions, 1, text(time))
-  for _, sid in ipairs(redis.call('ZRANGEBYSCORE', user_sessions, 0, 0)) do
-    local state = redis.call('HMGET', sessions .. sid, 'pid', 'is_open', 'node')
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', user_sessions, 0, 0)) do
+    local state = redis.call('HMGET', sessions .. other, 'pid', 'is_open', 'node')
     if not state[1] then
-      redis.call('ZREM', user_sessions, sid)
-    elseif state[2] == '1' and redis.call('EXISTS', leases .. state[3]) == 1 then
+      redis.call('ZREM', user_sessions, other)
+    elseif state[2] ~= '1' or redis.call('EXISTS', leases .. state[3]) == 0 then
+      redis.call('ZADD', user_sessions, text(time + redis.call('PTTL', sessions .. other)), other)
+    elseif other ~= sid then
       count = count + 1
-    else
-      redis.call('ZADD', user_sessions, text(time + redis.call('PTTL', sessions .. sid)), sid)
     end
   end
-  return count
+  return count >= most
 end

@@ -1,12 +1,49 @@
 -- Lists the users in a room, on the nodes that live.
--- KEYS: nodes
--- ARGV: room, what the keys of leases and of members begin with
--- Returns: for each node a list of user and clients in turn.
+-- KEYS: nodes, who is leaving
+-- ARGV: room, what the keys of leases and of members begin with, how many at most (0: all of them), 1 for those as well,
+--       with 0 clients, whose going is not announced yet
+-- Returns: a list of user and clients in turn.
 
-local answer = {}
+local members, users, is_listed, most = {}, {}, {}, tonumber(ARGV[4])
 for _, node in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   if redis.call('EXISTS', ARGV[2] .. node) == 1 then
-    answer[#answer + 1] = redis.call('HGETALL', ARGV[3] .. node .. ':' .. ARGV[1])
+    members[#members + 1] = ARGV[3] .. node .. ':' .. ARGV[1]
+  end
+end
+for _, key in ipairs(members) do
+  local cursor, found = '0', {}
+  repeat
+    cursor, found = unpack(redis.call('HSCAN', key, cursor, 'COUNT', 1000))
+    for i = 1, #found, 2 do
+      if not is_listed[found[i]] and (most == 0 or #users < most) then
+        is_listed[found[i]] = true
+        users[#users + 1] = found[i]
+      end
+    end
+  until cursor == '0' or #users == most
+end
+if ARGV[5] == '1' then
+  local start = #ARGV[1] .. ' ' .. ARGV[1]
+  for _, pair in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    local user = pair:sub(#start + 1)
+    if pair:sub(1, #start) == start and not is_listed[user] and (most == 0 or #users < most) then
+      users[#users + 1] = user
+    end
+  end
+end
+
+local answer = {}
+for first = 1, #users, 1000 do -- Lua unpacks some thousands at once
+  local some = {unpack(users, first, math.min(first + 999, #users))}
+  local clients = {}
+  for _, key in ipairs(members) do
+    for i, count in ipairs(redis.call('HMGET', key, unpack(some))) do
+      clients[i] = (clients[i] or 0) + (tonumber(count) or 0)
+    end
+  end
+  for i, user in ipairs(some) do
+    answer[#answer + 1] = user
+    answer[#answer + 1] = clients[i]
   end
 end
 return answer

@@ -1,0 +1,181 @@
+"""What is installed on this machine."""
+
+import os
+import re
+import resource
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import orjson
+from packaging.version import Version
+
+from chat.doctor.finding import Finding, fault, ok, warning
+from chat.errors import Error
+from chat.programs import find_haproxy
+
+_ROOT = Path(__file__).parents[2]
+_INSTALLED = Path("/opt/chat")
+_UNITS = Path("/etc/systemd/system")
+_ENV = Path("/etc/chat/chat.env")
+_HAPROXY = Path("/etc/haproxy/haproxy.cfg")
+_SET_UP = "Run make setup (or make install) again."
+_MIN_FILES = 4096
+_TIMEOUT_S = 10
+
+#: The first versions without known holes; what is older lets strangers in, or takes the worker down.
+_SAFE = {
+    "python-socketio": "5.16.2",
+    "python-engineio": "4.13.2",
+    "gevent": "24.10.1",
+    "gunicorn": "23.0.0",
+    "Werkzeug": "3.1.3",
+    "redis": "8.0.1",
+}
+_SAFE_PARSER = "4.2.7"  # of socket.io-parser, within the browser's client
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what there is to say about this machine."""
+    yield from _check_packages()
+    yield _check_browser_client()
+    yield from _check_installation()
+    yield from _check_environment_file()
+    yield from _check_units()
+    yield from _check_haproxy()
+    yield _check_files()
+
+
+def _check_packages() -> Iterator[Finding]:
+    old = []
+    for name, safe in _SAFE.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            yield fault("packages", f"{name} is missing.", _SET_UP)
+            continue
+        if Version(found) < Version(safe):
+            old.append(f"{name} {found} (safe from {safe})")
+    if old:
+        yield fault("packages", f"Versions with known holes: {', '.join(old)}.", _SET_UP)
+    else:
+        yield ok("packages", "No version with a known hole.")
+
+
+def _check_browser_client() -> Finding:
+    modules, subject = _ROOT / "node_modules", "browser client"
+    if not (modules / "socket.io-client/dist/socket.io.js").exists():
+        return fault(subject, "It is not installed: the page can't connect.", _SET_UP)
+    try:
+        found = str(orjson.loads((modules / "socket.io-parser/package.json").read_bytes())["version"])
+    except (OSError, ValueError, KeyError):
+        return fault(subject, "Its packages are not whole.", "Delete node_modules, and run make setup again.")
+    if Version(found) < Version(_SAFE_PARSER):
+        text = f"socket.io-parser {found} has a known hole (safe from {_SAFE_PARSER})."
+        return fault(subject, text, "Update socket.io-client in package.json.")
+    return ok(subject, f"Installed, socket.io-parser {found}.")
+
+
+def _check_installation() -> Iterator[Finding]:
+    if not _INSTALLED.exists():
+        return
+    needed = [_INSTALLED / ".venv/bin/chat", _INSTALLED / ".venv/bin/gunicorn", _INSTALLED / "wsgi.py"]
+    needed += [_INSTALLED / "node_modules/socket.io-client", _UNITS / "chat@.service", _UNITS / "chat.target", _ENV]
+    missing = [str(path) for path in needed if not _exists(path)]
+    if missing:
+        yield fault("installation", f"It is half done: {missing[0]} is missing.", "Run make install again, as root.")
+    else:
+        yield ok("installation", f"{_INSTALLED} and its units are whole.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # what may not be looked at is there, as far as can be told
+        return True
+
+
+def _check_environment_file() -> Iterator[Finding]:
+    subject = str(_ENV)
+    try:
+        mode, text = _ENV.stat().st_mode, _ENV.read_text()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeError) as error:
+        yield warning(subject, f"It can't be read: {error}.", "Run chat doctor as root, or as the user chat.")
+        return
+    if mode & stat.S_IRWXO:
+        yield fault(
+            subject, "Everybody may read it, and it holds secrets.", f"chmod 0640 {_ENV}; chown root:chat {_ENV}"
+        )
+    elif re.search(r"^\s*(export\s+)?PORT=", text, re.MULTILINE):
+        yield fault(subject, "It sets PORT, so that all units would share one port.", "Delete that line.")
+    else:
+        yield ok(subject, "Only root and the farm may read it.")
+
+
+def _check_units() -> Iterator[Finding]:
+    if not shutil.which("systemctl") or not Path("/run/systemd/system").exists():
+        return
+    listed = _ask("systemctl", "list-units", "--all", "--plain", "--no-legend", "chat@*.service", "chat.service")
+    for line in listed.splitlines():
+        unit, _, active, state = line.split()[:4]
+        instance = re.fullmatch(r"chat@(.*)\.service", unit)
+        if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
+            yield fault(
+                unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
+            )
+        elif active == "failed":
+            yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
+        elif active != "active":
+            yield warning(unit, f"It is {active} ({state}).", f"systemctl start {unit}, unless that is meant.")
+        else:
+            yield ok(unit, "It runs.")
+
+
+def _check_haproxy() -> Iterator[Finding]:
+    try:
+        program = find_haproxy()
+    except Error as error:
+        yield warning("HAProxy", str(error), "Without it each client must come to one worker's port.")
+        return
+    found = re.search(r"version (\d+\.\d+)", _ask(program, "-v"))
+    if found and Version(found[1]) < Version("2.6"):
+        yield fault("HAProxy", f"It is version {found[1]}.", "Use 2.6 or later.")
+    try:
+        config = _HAPROXY.read_text()
+    except (OSError, UnicodeError):
+        return
+    if "frontend webfarm" not in config:
+        yield warning("HAProxy", f"{_HAPROXY} is not webfarm's.", f"chat haproxy-config ... > {_HAPROXY}")
+        return
+    wrong = _ask(program, "-c", "-f", str(_HAPROXY), is_right_empty=True)
+    if wrong:
+        reason = next((line for line in wrong.splitlines() if "[ALERT]" in line), wrong.splitlines()[0])
+        reason = re.sub(r"^\[\w+\]\s*\(\d+\)\s*:\s*", "", reason)
+        yield fault("HAProxy", f"It would not start with {_HAPROXY}: {reason}", "chat haproxy-config writes it anew.")
+    else:
+        yield ok("HAProxy", f"{_HAPROXY} is valid.")
+
+
+def _check_files() -> Finding:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _MIN_FILES:
+        text = f"A process may have {hard} open files here: a worker carries fewer clients than that."
+        return warning("file limit", text, "Raise it (ulimit -Hn, LimitNOFILE= in a unit).")
+    return ok(
+        "file limit", f"A process may have {'any number of' if hard == resource.RLIM_INFINITY else hard} open files."
+    )
+
+
+def _ask(*argv: str, is_right_empty: bool = False) -> str:
+    """Return what a program says; with ``is_right_empty`` nothing if it ends well."""
+    environ = os.environ | {"LC_ALL": "C"}
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, env=environ)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if is_right_empty and not done.returncode else (done.stdout + done.stderr).strip()

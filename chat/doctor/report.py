@@ -1,0 +1,49 @@
+"""All checks, one after the other, and their findings for people."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import click
+
+from chat.doctor import farm, machine, store
+from chat.doctor.finding import Finding, Level, fault, ok, warning
+from chat.errors import SettingsError
+from chat.haproxy import Server
+from chat.settings import Settings
+
+_MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAULT: ("✗", "red")}
+
+
+def examine(environ: Mapping[str, str], servers: Sequence[Server], url: str | None) -> Iterator[Finding]:
+    """Yield what is found, as it is found.
+
+    Args:
+        environ: the settings, usually ``os.environ``.
+        servers: the workers; none: those that the settings name.
+        url: where HAProxy listens; ``None``: it is not looked at.
+    """
+    try:
+        settings = Settings.from_env(environ)
+    except SettingsError as error:
+        yield fault("settings", str(error), "Mend it; nothing starts with it.")
+        return
+    yield ok("settings", "All values are good.")
+    for text in settings.warnings:
+        yield warning("settings", text, "Set it or drop it, if that is not meant.")
+    yield from machine.examine()
+    yield from store.examine(settings)
+    yield from farm.examine(settings, servers, url)
+
+
+def render(finding: Finding) -> str:
+    """Return it for a terminal: a line, and another one with what to do."""
+    mark, colour = _MARKS[finding.level]
+    line = f"{click.style(mark, fg=colour)} {finding.subject}: {finding.text}"
+    return f"{line}\n    {finding.remedy}" if finding.remedy else line
+
+
+def summarize(findings: Sequence[Finding]) -> str:
+    """Return how many there are of each level."""
+    counts = Counter(finding.level for finding in findings)
+    parts = [f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in (Level.FAULT, Level.WARNING)]
+    return f"{', '.join(parts)}, {counts[Level.OK]} good"

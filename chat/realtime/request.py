@@ -1,0 +1,68 @@
+"""A request of a node to all nodes: how it is written, and who is to answer it."""
+
+from typing import Any
+
+from gevent.event import Event
+
+from chat.realtime import strict_json
+
+
+class Request:
+    """A request that is being answered: by the nodes that live, and by whoever else has heard it.
+
+    A node that lives and has not heard it is just connecting to Redis. Who has heard it without a lease is a stranger:
+    one that stood still for too long, or is about to end.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.failed: dict[str, str] = {}
+        self.is_answered = Event()
+        self._reached = 0
+        self._nodes: dict[str, int] | None = None  # how often each has heard it; not known before it was published
+
+    def expect(self, reached: int, nodes: dict[str, int]) -> None:
+        """So many have heard it, among them the ``nodes`` that live: 0 is one that is just connecting to Redis."""
+        self._reached, self._nodes = reached, nodes
+        self._check()
+
+    def add(self, message: dict[str, Any]) -> None:
+        """A node has answered."""
+        if "error" in message:
+            self.failed[message["node"]] = str(message["error"])
+        else:
+            self.answers[message["node"]] = message["answer"]
+        self._check()
+
+    def count_strangers(self) -> int:
+        """Return how many have heard it and not answered whose lease has ended."""
+        nodes = self._nodes or {}
+        answered = sum(1 for node in (*self.answers, *self.failed) if not nodes.get(node))
+        return self._reached - sum(nodes.values()) - answered
+
+    def find_missing(self, listening: set[str]) -> dict[str, str]:
+        """Return who has not answered, and why; of strangers, those that are ``listening`` have a name."""
+        nodes, answered = self._nodes or {}, self.answers.keys() | self.failed.keys()
+        strangers = listening - nodes.keys() - answered
+        silent = {node for node, heard in nodes.items() if heard} - answered
+        gone = range(1, self.count_strangers() - len(strangers) + 1)
+        return (
+            self.failed
+            | {node: "it is not connected to Redis" for node in sorted(nodes.keys() - silent - answered)}
+            | {node: "it has not answered" for node in sorted(silent | strangers)}
+            | {f"gone ({number})": "it has ended meanwhile" for number in gone}
+        )
+
+    def _check(self) -> None:
+        if self._nodes is not None:
+            is_heard = all(node in self.answers or node in self.failed for node, heard in self._nodes.items() if heard)
+            if is_heard and self.count_strangers() <= 0:
+                self.is_answered.set()
+
+
+def encode_request(
+    name: str, arguments: dict[str, Any], node: str = "", number: int = 0, *, others_only: bool = False
+) -> str:
+    """Return a request as it is published; ``node`` is answered under ``number``, if there is one."""
+    message = {"name": name, "arguments": arguments, "node": node, "number": number, "others_only": others_only}
+    return strict_json.dumps(message)

@@ -1,0 +1,239 @@
+"""``chat doctor``: it finds what is wrong, says what to do, and finds nothing where all is well."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import redis
+
+from chat.doctor import examine, machine
+from chat.haproxy import parse_ranges, render
+from chat.programs import find_haproxy
+from tests.conftest import ROOT, Process, get_free_ports, get_status, starting_farm, starting_processes, wait_until
+
+
+@pytest.fixture(scope="module")
+def site(redis_server, tmp_path_factory):
+    with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
+        yield start_farm(2)
+
+
+@pytest.fixture
+def redis_options(redis_server):
+    """Sets options of the session's Redis; undone at the end."""
+
+    with redis.Redis.from_url(redis_server.url) as client:
+        before = {}
+
+        def set_option(name, value):
+            before.setdefault(name, client.config_get(name)[name])
+            client.config_set(name, value)
+
+        yield set_option
+        for name, value in before.items():
+            client.config_set(name, value)
+
+
+def run(site, *flags, **env):
+    command = [sys.executable, "-m", "chat", "doctor", "--json", "--url", site.url, *flags]
+    ports = {"CHAT_BASE_PORT": str(site.workers.ports[0]), "CHAT_WORKERS": "2"}
+    return subprocess.run(command, env=os.environ | ports | env, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def find(redis_url, *, servers=("127.0.0.1:1",), url=None, **env):
+    """Return what is found, by subject, but for what is good."""
+    found = examine({"REDIS_URL": redis_url, "CHAT_SECRET": "x" * 32} | env, parse_ranges(servers), url)
+    return {one.subject: one for one in found if one.level != "ok"}
+
+
+def test_a_farm_that_is_well(site, redis_server):
+    done = run(site, REDIS_URL=redis_server.url, CHAT_SECRET="x" * 32)
+    found = json.loads(done.stdout)
+    assert [one for one in found if one["level"] != "ok"] == []
+    assert done.returncode == 0
+    subjects = {one["subject"] for one in found}
+    assert {"settings", "packages", "Redis", "persistence", "memory", "clocks", f"HAProxy at {site.url}"} <= subjects
+    assert {f"worker 127.0.0.1:{port}" for port in site.workers.ports} <= subjects
+
+
+def test_people_read_lines(site, redis_server):
+    command = [sys.executable, "-m", "chat", "doctor", "--no-haproxy"]
+    env = {"REDIS_URL": redis_server.url, "CHAT_BASE_PORT": str(get_free_ports()), "CHAT_WORKERS": "1"}
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith("1 fault, 1 warning, ")
+    [number] = [i for i, line in enumerate(lines) if line.startswith("✗ worker 127.0.0.1:")]
+    assert "Nothing answers there" in lines[number] and "chat run" in lines[number + 1]
+
+
+def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
+    [finding] = examine({"REDIS_URL": redis_server.url, "CHAT_WORKERS": "many"}, [], None)
+    assert finding.level == "fault" and "CHAT_WORKERS" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "subject", "text"),
+    [
+        ("appendonly", "no", "persistence", "append-only file is off"),
+        ("appendfsync", "no", "persistence", "half a minute"),
+        ("maxmemory-policy", "allkeys-lru", "memory", "throws messages and sessions away"),
+        ("maxmemory", "1000000000kb", "", ""),
+        ("maxmemory", "1mb", "memory", "of maxmemory is used"),
+    ],
+)
+def test_a_redis_that_does_not_keep_everything(redis_server, redis_options, option, value, subject, text):
+    redis_options(option, value)
+    found = find(redis_server.url)
+    if subject:
+        assert text in found[subject].text and found[subject].remedy
+    else:
+        assert "memory" not in found
+
+
+def test_a_redis_that_wants_a_password_or_is_not_there(redis_server, redis_options):
+    assert "does not answer" in find(f"redis://127.0.0.1:{get_free_ports()}/0")["Redis"].text
+    redis_options("requirepass", "secret")
+    try:
+        assert "wants a password" in find(redis_server.url)["Redis"].text
+        wrong = find(redis_server.url.replace("//", "//:wrong@"))["Redis"]
+        assert "wants a password, or another one" in wrong.text and "wrong" not in wrong.text.partition(":")[0]
+        assert "Redis" not in find(redis_server.url.replace("//", "//:secret@"))
+    finally:
+        with redis.Redis.from_url(redis_server.url.replace("//", "//:secret@")) as client:
+            client.config_set("requirepass", "")
+
+
+def test_replicas_that_are_missing(redis_server):
+    found = find(redis_server.url, CHAT_WAIT_REPLICAS="1")
+    assert "0 are connected" in found["replicas"].text
+
+
+def test_a_worker_that_is_not_ready(workers, own_redis):
+    process = workers(1, url=own_redis.url, ready=False)
+    address = f"127.0.0.1:{process.ports[0]}"
+    wait_until(lambda: get_status(f"http://{address}/healthz") == 200, "the worker")
+    finding = find(own_redis.url, servers=[address])[f"worker {address}"]
+    assert "not ready: redis" in finding.text and "Start Redis" in finding.remedy
+
+
+SEVERAL = """
+import os
+bind = os.environ["BIND"]
+reuse_port = True
+worker_class = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
+wsgi_app = "benchmarks.servers.stock:app"
+control_socket_disable = True
+"""
+ANSWERS = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [{"/healthz": b"ok\\n", "/readyz": b"ready\\n"}.get(environ["PATH_INFO"], b"")]
+import socketio
+from benchmarks.servers.stock import sio
+app = socketio.WSGIApp(sio, app)
+"""
+
+
+def test_several_processes_on_one_port_are_seen(redis_server, tmp_path):
+    """Two stock gunicorns, between which the kernel shares the connections out."""
+    (tmp_path / "several.py").write_text(SEVERAL.replace("benchmarks.servers.stock:app", "answers:app"))
+    (tmp_path / "answers.py").write_text(ANSWERS.strip())
+    address = f"127.0.0.1:{get_free_ports()}"
+    env = {"BIND": address, "REDIS_URL": redis_server.url, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with starting_processes() as start:
+        for _ in range(2):
+            process = start(sys.executable, "-m", "gunicorn", "-c", str(tmp_path / "several.py"), env=env)
+            process.wait_for_line("Booting worker")
+        wait_until(lambda: get_status(f"http://{address}/healthz") == 200, "the first worker")
+        finding = find(redis_server.url, servers=[address])[f"worker {address}"]
+        assert "Several processes answer there" in finding.text
+
+
+PLAIN_HAPROXY = """
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 30s
+    timeout server 30s
+frontend any
+    bind {bind}
+    default_backend workers
+backend workers
+    balance roundrobin
+{servers}
+"""
+
+
+def test_a_balancer_that_keeps_no_session_is_seen(site, redis_server, tmp_path):
+    bind = f"127.0.0.1:{get_free_ports()}"
+    servers = [f"    server one{port} 127.0.0.1:{port}" for port in site.workers.ports]
+    (tmp_path / "haproxy.cfg").write_text(PLAIN_HAPROXY.format(bind=bind, servers="\n".join(servers)))
+    with starting_processes() as start:
+        process: Process = start(find_haproxy(), "-db", "-f", str(tmp_path / "haproxy.cfg"))
+        wait_until(lambda: get_status(f"http://{bind}/healthz") == 200, "HAProxy")
+        finding = find(redis_server.url, url=f"http://{bind}")[f"HAProxy at http://{bind}"]
+        assert "do not stay on its worker" in finding.text
+        assert process.popen.poll() is None
+
+
+def test_a_port_where_something_else_answers(redis_server, tmp_path):
+    port = get_free_ports()
+    with starting_processes() as start:
+        start(sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path))
+        wait_until(lambda: get_status(f"http://127.0.0.1:{port}/"), "the server")
+        finding = find(redis_server.url, servers=[f"127.0.0.1:{port}"])[f"worker 127.0.0.1:{port}"]
+        assert "Something else answers" in finding.text
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """A whole installation, in folders of its own; the farm's user may look at it."""
+    places = {"_INSTALLED": "opt/chat", "_UNITS": "etc/systemd/system", "_ENV": "etc/chat/chat.env"}
+    for name, place in places.items():
+        monkeypatch.setattr(machine, name, tmp_path / place)
+    for path in (".venv/bin/chat", ".venv/bin/gunicorn", "wsgi.py", "node_modules/socket.io-client/package.json"):
+        (file := tmp_path / "opt/chat" / path).parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/chat").mkdir(parents=True)
+    for unit in ("chat@.service", "chat.target"):
+        (tmp_path / "etc/systemd/system" / unit).touch()
+    (tmp_path / "etc/chat/chat.env").write_text("CHAT_SECRET=...\n")
+    (tmp_path / "etc/chat/chat.env").chmod(0o640)
+    return tmp_path
+
+
+def get_faults():
+    return {finding.subject: finding for finding in machine.examine() if finding.level == "fault"}
+
+
+def test_a_whole_installation_is_well(installed):
+    assert get_faults() == {}
+
+
+def test_an_installation_half_done_is_named_by_what_is_missing(installed):
+    (installed / "opt/chat/.venv/bin/gunicorn").unlink()
+    finding = get_faults()["installation"]
+    assert "/opt/chat/.venv/bin/gunicorn is missing" in finding.text and "make install" in finding.remedy
+
+
+def test_an_environment_file_that_all_may_read_or_that_sets_port(installed):
+    env = installed / "etc/chat/chat.env"
+    env.chmod(0o644)
+    assert "Everybody may read it" in get_faults()[str(env)].text
+    env.chmod(0o640)
+    env.write_text("CHAT_WORKERS=2\nexport PORT=3001\n")
+    assert "sets PORT" in get_faults()[str(env)].text
+
+
+def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
+    config = tmp_path / "haproxy.cfg"
+    text = render(parse_ranges(["127.0.0.1:3001"]), bind="127.0.0.1:8443", heartbeat_s=45)
+    config.write_text(text.replace("bind 127.0.0.1:8443", f"bind 127.0.0.1:8443 ssl crt {tmp_path}/none.pem"))
+    monkeypatch.setattr(machine, "_HAPROXY", config)
+    assert "none.pem" in get_faults()["HAProxy"].text
+    config.write_text(text)
+    assert "HAProxy" not in get_faults()

@@ -1,0 +1,45 @@
+"""The time that sessions have, by the sessions of one node."""
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from chat.realtime.commands import Commands
+from chat.realtime.keys import Keys
+from chat.realtime.log import Limits, Log
+from chat.realtime.redis_client import connect
+from chat.realtime.renewal import Renewal
+from chat.realtime.sessions import Sessions
+
+
+@pytest.fixture
+def sessions(redis_server):
+    commands = Commands(connect(redis_server.url))
+    return Sessions(commands, Log(commands, Keys("renewal"), Limits(), lambda: None), 120.0)
+
+
+def test_of_many_sessions_that_expire_none_waits_for_another(sessions):
+    for sid in ("slow", *map(str, range(150))):
+        session = sessions.open(sid, "/", "")
+        session.is_written, session.expires_ms = True, 1
+    may_go_on, ended = Event(), []
+
+    def end(session):
+        if session.sid == "slow":
+            may_go_on.wait()
+        if session.sid == "0":
+            raise RuntimeError("it can't be ended just now")
+        ended.append(session.sid)
+        sessions.remove(session)
+
+    job = gevent.spawn(Renewal(sessions, lambda session: None, end)._expire)
+    try:
+        with gevent.Timeout(10):
+            while len(ended) < 149:
+                gevent.sleep(0.01)
+        may_go_on.set()
+        with gevent.Timeout(10):
+            while "slow" not in ended:
+                gevent.sleep(0.01)
+    finally:
+        job.kill()
