@@ -4,6 +4,8 @@ import io
 import tracemalloc
 from wsgiref.validate import check_environ
 
+import pytest
+
 from chat.realtime import environ as environs
 
 REQUEST = {
@@ -76,3 +78,14 @@ def test_it_costs_little_more_than_its_characters():
         assert tracemalloc.get_traced_memory()[0] / len(kept) < characters + 300
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "a\0b"], ids=["packed", "kept as it is"])
+def test_one_text_can_be_had_before_and_after_it_was_packed(address):
+    """No other text is taken for it, whatever a client has written there."""
+    kept = environs.Environs()
+    kept["a"] = {"HTTP_X": "REMOTE_ADDR=6.6.6.6", "REMOTE_ADDR": address, "wsgi.errors": None}
+    for _ in range(2):
+        assert kept.get_text("a", "REMOTE_ADDR") == address
+        assert kept.get_text("a", "ADDR") == kept.get_text("nobody", "REMOTE_ADDR") == ""
+        kept.pack("a")

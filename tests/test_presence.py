@@ -323,7 +323,7 @@ def test_redis_that_was_away_beyond_all_leases_finds_everybody_there(own_redis, 
         own_redis.close()
         ends = time.monotonic() + LEASE_S
         node.close("g0")
-        process.wait_for_line("user='goes0'")
+        wait_until(lambda: any(": disconnect " in line and "user=goes0 " in line for line in process.lines), "its end")
         wait_until(lambda: time.monotonic() > ends, "the end of all leases")
         own_redis.start()
         expected = ["goes1", "stays0", "stays1"]

@@ -83,6 +83,7 @@ def test_a_worker_whose_loop_stood_still_says_so_and_is_ready_again(workers):
     assert ask(process.urls[0]) == "lag"
     process.wait_for_line("the event loop was late late_s=2.")
     wait_until(lambda: ask(process.urls[0]) == "ready", "its recovery", 6)
+    assert "Redis lost" not in process.output  # it was there all the time
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

@@ -3,6 +3,7 @@
 No field has a secret: neither a token nor a session's ``pid``.
 """
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,9 @@ def log_refusal(code: str, environ: dict[str, Any], **fields: Any) -> None:
 def describe(server: "Server", eio_sid: str, namespace: str, sid: str) -> dict[str, Any]:
     """Return who a client is, as fields of a line."""
     fields: dict[str, Any] = {"sid": sid}
-    if user := server.get_user(sid):
-        fields["user"] = user
+    with contextlib.suppress(Exception):  # an app may have forgotten a client that has gone; its handlers are to run
+        if user := server.get_user(sid):
+            fields["user"] = user
     fields["address"] = server.environ.get_text(eio_sid, "REMOTE_ADDR")
     fields["connection"] = eio_sid
     if namespace != "/":

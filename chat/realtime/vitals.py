@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 VERSION = version("webfarm")
 _TICKS_OF_STORING = 20  # five seconds
+_HEARTBEAT_S = 0.5  # at which Redis is heard of
 
 
 class Vitals(Collector):
@@ -106,7 +107,9 @@ class Vitals(Collector):
         self._ticks += 1
         if self._ticks % _TICKS_OF_STORING == 0:
             self._storing_since = [self._storing_since[1], counts.storing.copy_buckets()]
-        loss = self._server.manager.get_unready_reason() if self._server is not None else None
+        if self._server is None or self.lag.get_recent() > _HEARTBEAT_S:
+            return  # who was not listened to has not gone
+        loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:
             self._lost_at = monotonic()
             counts.redis_losses += 1
