@@ -145,6 +145,20 @@ def test_only_connections_to_other_machines_are_asked_whether_they_are_silent():
     assert set(re.findall("server (.*?) .*tcp-ut", two)) == {"webserver02"}  # not inherited from a default-server
 
 
+@pytest.mark.cluster
+def test_a_request_whose_server_can_not_be_reached_goes_to_another_one(workers, start, tmp_path):
+    """Which does not know the session: the client begins anew there, and is recovered."""
+    site, port, closed = workers(1), get_free_ports(), get_free_ports()
+    servers = parse_ranges([f"127.0.0.1:{closed}", f"127.0.0.1:{site.ports[0]}"])
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(render(servers, bind=f"127.0.0.1:{port}", heartbeat_s=45))
+    start(find_haproxy(), "-db", "-f", str(config))
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: get_status(f"{url}/readyz") == 200, "HAProxy")
+    answer = requests.get(f"{url}/socket.io/?EIO=4&transport=polling&sid=webserver01.gone", timeout=10)
+    assert (answer.status_code, answer.json()["message"]) == (400, "Session ID unknown")
+
+
 SECRET = "ab12" * 8
 
 
