@@ -8,7 +8,7 @@ fail() {
     exit 1
 }
 
-CODE="Makefile README.md docs chat constraints.txt gunicorn.conf.py haproxy package-lock.json package.json pyproject.toml
+CODE=".npmrc Makefile README.md docs chat constraints.txt gunicorn.conf.py haproxy package-lock.json package.json pyproject.toml
 setup.cfg systemd templates wsgi.py"
 RELEASES=/opt/chat-releases
 UNITS=/etc/systemd/system

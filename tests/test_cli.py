@@ -37,7 +37,7 @@ def test_haproxy_config_prints_the_configuration():
     done = chat("haproxy-config", "--server", "10.0.0.1:3001-3002", "--server", "10.0.0.2:3001", "--bind", "*:80")
     assert done.returncode == 0
     assert "bind *:80\n" in done.stdout
-    assert "server webserver03 10.0.0.2:3001 check\n" in done.stdout
+    assert "server webserver03 10.0.0.2:3001 check tcp-ut 3s\n" in done.stdout
     assert "sc0_conn_rate(sources) gt 1000" in done.stdout
 
 

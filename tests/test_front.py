@@ -298,7 +298,7 @@ def test_a_machine_is_added_and_nobody_who_is_connected_moves(start_front, start
 def test_an_old_process_serves_on_after_a_reload_but_not_for_ever(start_front, ranges, node):
     def edit(text):
         assert "hard-stop-after 24h" in text
-        return text.replace("hard-stop-after 24h", "hard-stop-after 2s")
+        return text.replace("hard-stop-after 24h", "hard-stop-after 5s")
 
     front = start_front(edit=edit)
     first = node.connect("a", front.url, transports=["websocket"])

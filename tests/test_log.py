@@ -209,7 +209,7 @@ def test_who_saves_its_session_when_that_is_anothers_is_disconnected_and_not_ans
     a.socket.send('421["save",{"n":1}]')
     a.get(1, "disconnect")
     assert a.acks == {}
-    site.wait_for_line(f"event 'save' from {a.sid} is not acknowledged: the session is another connection's")
+    site.wait_for_line(f"not acknowledged sid={a.sid} event=save reason=\"the session is another connection's")
     assert "Traceback" not in site.output
 
 
@@ -296,6 +296,6 @@ def test_a_batch_whose_answer_is_another_batchs_fails_alone_and_the_next_is_stor
             server.set(key, f'{number + 1} ["epoch",["1",1],["2",1]]', px=60_000)
     a.number += 1
     a.socket.send(f"42{a.number}" + json.dumps(["emit", "news", 2, {"room": "all"}]))
-    site.wait_for_line("is not acknowledged: Redis could not store it: the store script answered for 2 messages, not 1")
+    site.wait_for_line("Redis could not store it: the store script answered for 2 messages, not 1")
     assert a.call("emit", "news", 3, {"room": "all"}) == "done"
     assert [args[0] for args in a.get(2, "news")] == [1, 3]
