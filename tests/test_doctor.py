@@ -152,6 +152,27 @@ def test_several_processes_on_one_port_are_seen(redis_server, tmp_path):
         assert "Several processes answer there" in finding.text
 
 
+FULL = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        is_new = self.path.startswith("/socket.io/")
+        self.send_response(503 if is_new else 200)
+        self.end_headers()
+        self.wfile.write({"/healthz": b"ok\\n", "/readyz": b"ready\\n"}.get(self.path, b""))
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_worker_that_is_ready_and_opens_no_session(redis_server):
+    address = f"127.0.0.1:{get_free_ports()}"
+    with starting_processes() as start:
+        start(sys.executable, "-c", FULL, address.rpartition(":")[2])
+        wait_until(lambda: get_status(f"http://{address}/healthz") == 200, "the server")
+        finding = find(redis_server.url, servers=[address])[f"worker {address}"]
+        assert (finding.level, "it answers 503 to a new session" in finding.text) == ("fault", True)
+
+
 PLAIN_HAPROXY = """
 defaults
     mode http
@@ -227,6 +248,23 @@ def test_an_environment_file_that_all_may_read_or_that_sets_port(installed):
     env.chmod(0o640)
     env.write_text("CHAT_WORKERS=2\nexport PORT=3001\n")
     assert "sets PORT" in get_faults()[str(env)].text
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "subjects"),
+    [
+        ("Failed to list units: Connection timed out", 1, {"systemd"}),
+        ("chat@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"chat@3001.service"}),
+        ("", 0, set()),
+    ],
+)
+def test_what_systemctl_says_is_a_unit_or_why_there_is_none(installed, monkeypatch, said, code, subjects):
+    monkeypatch.setattr(machine, "_SYSTEMD", installed)
+    (program := installed / "systemctl").write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
+    found = {one.subject for one in machine.examine() if one.subject.startswith(("chat", "systemd", "Failed", "Warn"))}
+    assert found == subjects
 
 
 def test_a_certificate_that_is_missing(monkeypatch, tmp_path):

@@ -205,7 +205,9 @@ def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, 
     site = workers(1, url=own_redis.url, CHAT_PREFIX="deaf", CHAT_RECOVERY_WINDOW_S="4")
     a = client(site.urls[0], "anna")
     with redis.Redis.from_url(own_redis.url) as server:
-        script = server.eval(get_source("end"), 1, f"{{deaf:0}}:session:{a.sid}", "/", "floor:user:anna")
+        script = server.eval(
+            get_source("end"), 1, f"{{deaf:0}}:session:{a.sid}", "/", "floor:user:anna", "{deaf:0}:sessions:"
+        )
     assert script == [1]
     disconnected(a)
     site.wait_for_line(f"disconnect sid={a.sid} user=anna")
@@ -215,7 +217,7 @@ def test_whose_session_was_ended_joins_no_room_any_more(two_workers, client, red
     user, room = name(), name()
     a = client(two_workers.urls[0], user)
     with redis.Redis.from_url(redis_server.url) as server:
-        server.eval(get_source("end"), 1, f"{{{PREFIX}:0}}:session:{a.sid}", "/", "")
+        server.eval(get_source("end"), 1, f"{{{PREFIX}:0}}:session:{a.sid}", "/", "", Keys(PREFIX).users)
     a.socket.send(f'420["join",{{"room":"{room}"}}]')
     disconnected(a)
     two_workers.wait_for_line(f"disconnect sid={a.sid}")
@@ -293,7 +295,7 @@ def test_an_erased_user_has_nothing_left_of_what_was_sent_to_its_sockets_and_no_
         keys = Keys(PREFIX)
         server.delete(keys.session(gone.sid))  # as when it has gone for long
         server.zrem(keys.user_sessions("/", user), gone.sid)
-        run_script(server, "note", [keys.notes(user)], [f"invitation:{room}", 60_000, 1])
+        run_script(server, "note", [keys.notes(user)], [f"invitation:{room}", 60_000, 1, 1_000])
         assert command("erase", "--user", user) == "2 messages erased\n"
         assert not server.exists(keys.notes(user), keys.user_sids("/", user))
         for one, count in ((gone, 0), (away, 0), (b, 1)):

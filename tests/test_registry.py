@@ -85,12 +85,14 @@ class Node:
         return self.run("announce", [self.keys.leaving], 100, self.keys.present)
 
     def let_grace_pass(self):
-        for pair in self.client.zrange(self.keys.leaving, 0, -1):
-            self.client.zadd(self.keys.leaving, {pair: 1})
+        pairs = self.client.zrange(self.keys.leaving, 0, -1)
+        if pairs:
+            self.client.zadd(self.keys.leaving, dict.fromkeys(pairs, 1))
 
     def get_present(self, room):
+        """Return who has clients in a room; who is about to be announced as gone stands there with 0."""
         found = self.client.hgetall(self.keys.present + name_room("/", room))
-        return {user.decode(): int(count) for user, count in found.items()}
+        return {user.decode(): int(count) for user, count in found.items() if int(count)}
 
 
 @pytest.fixture
@@ -196,8 +198,7 @@ def test_who_goes_is_announced_once_after_the_grace_period_by_whichever_node(cli
     a.let_grace_pass()
     assert (a.announce(), b.announce()) == (1, 0)
     assert hear() == ["1 anna", "0 anna"]
-    assert a.get_present("x") == {}
-    assert not client.exists(*a.keys.of_node("a")[1:], a.members("/,x"))
+    assert not client.exists(*a.keys.of_node("a")[1:], a.members("/,x"), a.keys.present + "/,x")
 
 
 def test_who_is_back_within_the_grace_period_has_never_gone(client, hear):
@@ -264,6 +265,9 @@ def test_a_dead_node_with_thousands_of_rooms_is_buried_to_the_last(client):
         pass
     assert b.get_present("x") == {}
     assert client.zcard(b.keys.leaving) == 6_000
+    b.let_grace_pass()
+    while b.announce():
+        pass
     assert not any(key for key in client.scan_iter("{r:*") if b":a" in key or b"present" in key)
 
 
@@ -330,6 +334,47 @@ def test_what_the_registry_does_not_have_yet_is_not_taken_out(client):
     while b.bury(a):
         pass
     assert a.get_present("x") == {}
+
+
+def test_who_watches_is_told_of_all_whose_return_will_be_no_news(client, directory, hear):
+    a, b = Node(client, "a"), Node(client, "b")
+    a.register([], [("x", "lost", 1), ("other", "other", 1)], {"x": 1, "other": 1})
+    a.register([], [("other", "other", 0)], {"other": 0})
+    b.register([], [("x", "left", 1), ("x", "there", 1)], {"x": 2})
+    b.register([], [("x", "left", 0)], {"x": 1})
+    a.die()  # and is not buried yet
+    assert directory.get_users("x") == {"there": 1}
+    assert directory.get_users("x", is_watched=True) == {"there": 1, "lost": 0, "left": 0}
+    assert len(directory.get_users("x", is_watched=True, most=2)) == 2
+    assert hear() == ["1 lost", "1 left", "1 there"]
+    b.register([], [("x", "lost", 1), ("x", "left", 1)], {"x": 3})
+    while b.bury(a):
+        pass
+    b.let_grace_pass()
+    assert b.announce() == 1  # of the other room
+    assert hear() == []
+    assert directory.get_users("x", is_watched=True) == {"there": 1, "lost": 1, "left": 1}
+
+
+def test_who_watches_a_room_does_not_read_who_leaves_others(client, directory):
+    a = Node(client, "a")
+    a.register([], [("x", "anna", 1)], {"x": 1})
+    client.zadd(a.keys.leaving, {f"5 /,any{n}": n for n in range(10_000)})
+    commands = client.info("commandstats")
+    assert directory.get_users("x", is_watched=True) == {"anna": 1}
+    after = client.info("commandstats")
+    assert after.get("cmdstat_zrange") == commands.get("cmdstat_zrange")
+
+
+def test_users_are_listed_past_an_empty_page(client, directory):
+    a = Node(client, "a")
+    users = [f"u{n}" for n in range(5_000)]
+    for first in range(0, 5_000, 500):
+        a.register([], [("x", user, 1) for user in users[first : first + 500]], {"x": first + 500})
+    kept = users[:1]
+    client.hdel(a.members("/,x"), *(set(users) - set(kept)))
+    for most in (0, 1):
+        assert directory.get_users("x", most=most) == dict.fromkeys(kept, 1)
 
 
 def test_of_very_many_users_so_many_are_listed_each_with_all_clients(client, directory):

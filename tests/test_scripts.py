@@ -73,7 +73,11 @@ class Shard:
 
     def change(self, sid, *operations, node="n", generation=1):
         keys = [self.keys.clock, self.keys.session(sid)]
-        return self.call("change", keys, *self.clock(), node, generation, 5000, *operations)[2]
+        return self.call("change", keys, *self.clock(), node, generation, 5000, self.keys.users, *operations)[2]
+
+    def end(self, *sids, room="", namespace="/"):
+        keys = [self.keys.session(sid) for sid in sids]
+        return self.call("end", keys, namespace, room and f"floor:{room}", self.keys.users)
 
 
 @pytest.fixture
@@ -372,6 +376,39 @@ def test_a_user_has_so_many_sessions_and_no_more(full):
     assert full.connect("guest")[3] == b""
 
 
+def test_a_user_without_a_limit_has_any_number_of_sessions_and_they_are_known(full):
+    assert full.connect("late", user="anna", most=0)[3] == b""
+    full.client.hset(full.keys.session("sid1"), "resumed", "1")
+    assert full.take("sid1", node="n", most=0)[0] == b""
+    assert full.client.zcard(full.keys.user_sessions("/", "anna")) == 4
+    assert full.connect("guest", most=0)[3] == b""
+    assert not full.client.exists(full.keys.user_sessions("/", ""))
+
+
+def test_what_has_ended_or_expired_is_among_a_users_sessions_no_more(full):
+    sids = full.keys.user_sessions("/", "anna")
+    assert full.change("sid0", "end", "", "") == b""
+    assert full.end("sid1") == [1]
+    assert full.client.zrange(sids, 0, -1) == [b"sid2"]
+    full.client.zadd(sids, {f"over{n}": 1 for n in range(100)})
+    full.call("renew", [full.keys.session("sid2")], "n", 5000, 0, full.keys.users, 1, 0)
+    assert full.client.zrange(sids, 0, -1) == [b"sid2"]
+
+
+def test_of_a_users_notes_the_newest_are_kept(shard):
+    key = shard.keys.notes("anna")
+
+    def note(name, is_new=1):
+        return shard.call("note", [key], name, 60_000, is_new, 3)
+
+    for number in range(5):
+        assert note(f"n{number}") == 1
+        shard.client.zadd(key, {f"n{number}": time.time() * 1000 + 1_000 * (number + 1)})  # long ago
+    assert note("n2", 0) == 1
+    assert set(shard.client.zrange(key, 0, -1)) == {b"n2", b"n3", b"n4"}
+    assert note("n0", 0) == 0
+
+
 @pytest.mark.parametrize("loss", ["closed", "ended", "expired", "its node died"])
 def test_a_session_without_an_open_connection_leaves_room_for_another(full, loss):
     key, sids, node = full.keys.session("sid1"), full.keys.user_sessions("/", "anna"), "n"
@@ -467,13 +504,18 @@ def test_a_users_sessions_are_kept_as_long_as_any_of_them_can_be_resumed(full):
 
 def test_who_was_sent_something_is_known_by_its_user(full):
     def get_sids():
-        return full.client.smembers(full.keys.user_sids("/", "anna"))
+        return full.client.zrange(full.keys.user_sids("/", "anna"), 0, -1)
 
     full.store(("sid0", "x"), ("a", "x"))
-    assert get_sids() == set()
+    assert get_sids() == []
     full.store(("sid0", "x", "", "", 0, "sid0"), ("sid1", "x", "", "", 0, "sid1"), ("bob", "x", "", "", 0, "bob"))
-    assert get_sids() == {b"sid0", b"sid1"}
+    assert get_sids() == [b"sid0", b"sid1"]
     assert TTL_MS < full.client.pttl(full.keys.user_sids("/", "anna")) <= TTL_MS * 1.1
+    until_ms = full.client.zscore(full.keys.user_sids("/", "anna"), "sid0")
+    assert until_ms / 1000 == pytest.approx(time.time() + TTL_MS * 1.1 / 1000, abs=1)
+    full.client.zadd(full.keys.user_sids("/", "anna"), {"sid0": 1})  # as when nothing of it is stored any more
+    full.store(("sid2", "x", "", "", 0, "sid2"))
+    assert get_sids() == [b"sid1", b"sid2"]
 
 
 def test_history_is_read_backwards_as_far_as_it_fits(shard):
@@ -502,10 +544,10 @@ def test_an_ended_session_can_be_neither_taken_nor_written_until_it_would_have_e
     shard.epoch, _ = shard.store(("a", "x"))
     shard.connect("s", **{"floor:a": 1})
     key = shard.keys.session("s")
-    assert shard.call("end", [key, shard.keys.session("none")], "/", "floor:b") == []
-    assert shard.call("end", [key], "/other", "floor:a") == []
-    assert shard.call("end", [key, shard.keys.session("none")], "/", "floor:a") == [1]
-    assert shard.call("end", [key], "/", "") == []
+    assert shard.end("s", "none", room="b") == []
+    assert shard.end("s", room="a", namespace="/other") == []
+    assert shard.end("s", "none", room="a") == [1]
+    assert shard.end("s") == []
     assert shard.take("s") == [b"unknown"]
     assert shard.change("s", "join", "floor:b", "") == b"ended"
     assert shard.call("renew", [key], "n", 5000, 1, 1, 0) == [0, b"ended"]

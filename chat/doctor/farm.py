@@ -74,7 +74,12 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         yield fault(subject, f"It is not ready: {reason}.", _REASONS.get(reason, "Its log says more."))
         return
     yield _check_files(metrics, subject)
-    if lost := _lose_sessions(url, [_OPEN] * _SESSIONS):
+    try:
+        lost = _lose_sessions(url, [_OPEN] * _SESSIONS)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        yield fault(subject, f"It says that it is ready, and opens no session: {error}.", "Its log may say why.")
+        return
+    if lost:
         text = f"Several processes answer there ({lost}): clients meet 'Invalid session'."
         yield fault(subject, text, "One worker per port: gunicorn.conf.py of this project, without -k; no reuse_port.")
     else:
@@ -142,7 +147,10 @@ def _open_session(url: str, path: str) -> str:
     answer = _request(url, path)
     if answer.status != 200 or not answer.text.startswith("0"):
         raise ValueError(f"it answers {answer.status} to a new session")
-    return str(json.loads(answer.text[1:])["sid"])
+    opened = json.loads(answer.text[1:])
+    if not isinstance(opened, dict) or "sid" not in opened:
+        raise ValueError("it answers to a new session without a sid")
+    return str(opened["sid"])
 
 
 def _lose_sessions(url: str, paths: Sequence[str]) -> str:

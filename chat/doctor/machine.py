@@ -22,6 +22,7 @@ _INSTALLED = Path("/opt/chat")
 _UNITS = Path("/etc/systemd/system")
 _ENV = Path("/etc/chat/chat.env")
 _HAPROXY = Path("/etc/haproxy/haproxy.cfg")
+_SYSTEMD = Path("/run/systemd/system")  # is there where systemd runs
 _SET_UP = "Run make setup (or make install) again."
 _MIN_FILES = 4096
 _TIMEOUT_S = 10
@@ -118,11 +119,13 @@ def _check_environment_file() -> Iterator[Finding]:
 
 
 def _check_units() -> Iterator[Finding]:
-    if not shutil.which("systemctl") or not Path("/run/systemd/system").exists():
+    if not shutil.which("systemctl") or not _SYSTEMD.exists():
         return
-    listed = _ask("systemctl", "list-units", "--all", "--plain", "--no-legend", "chat@*.service", "chat.service")
-    for line in listed.splitlines():
-        unit, _, active, state = line.split()[:4]
+    code, listed = _ask("systemctl", "list-units", "--all", "--plain", "--no-legend", "chat@*.service", "chat.service")
+    if code:
+        yield warning("systemd", f"It does not list the farm's units: {listed}", "Run chat doctor as root.")
+        return
+    for unit, active, state in re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE):
         instance = re.fullmatch(r"chat@(.*)\.service", unit)
         if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
             yield fault(
@@ -142,7 +145,7 @@ def _check_haproxy() -> Iterator[Finding]:
     except Error as error:
         yield warning("HAProxy", str(error), "Without it each client must come to one worker's port.")
         return
-    found = re.search(r"version (\d+\.\d+)", _ask(program, "-v"))
+    found = re.search(r"version (\d+\.\d+)", _ask(program, "-v")[1])
     if found and Version(found[1]) < Version("2.6"):
         yield fault("HAProxy", f"It is version {found[1]}.", "Use 2.6 or later.")
     try:
@@ -152,9 +155,9 @@ def _check_haproxy() -> Iterator[Finding]:
     if "frontend webfarm" not in config:
         yield warning("HAProxy", f"{_HAPROXY} is not webfarm's.", f"chat haproxy-config ... > {_HAPROXY}")
         return
-    wrong = _ask(program, "-c", "-f", str(_HAPROXY), is_right_empty=True)
-    if wrong:
-        reason = next((line for line in wrong.splitlines() if "[ALERT]" in line), wrong.splitlines()[0])
+    code, said = _ask(program, "-c", "-f", str(_HAPROXY))
+    if code:
+        reason = next((line for line in said.splitlines() if "[ALERT]" in line), said.partition("\n")[0])
         reason = re.sub(r"^\[\w+\]\s*\(\d+\)\s*:\s*", "", reason)
         yield fault("HAProxy", f"It would not start with {_HAPROXY}: {reason}", "chat haproxy-config writes it anew.")
     else:
@@ -171,11 +174,11 @@ def _check_files() -> Finding:
     )
 
 
-def _ask(*argv: str, is_right_empty: bool = False) -> str:
-    """Return what a program says; with ``is_right_empty`` nothing if it ends well."""
+def _ask(*argv: str) -> tuple[int, str]:
+    """Return a program's exit code, and what it says; 1 if it can't be asked."""
     environ = os.environ | {"LC_ALL": "C"}
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, env=environ)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return "" if is_right_empty and not done.returncode else (done.stdout + done.stderr).strip()
+        return 1, str(error)
+    return done.returncode, (done.stdout + done.stderr).strip()

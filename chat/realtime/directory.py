@@ -101,7 +101,7 @@ class Directory:
         """
         keys = self._keys
         arguments = [name_room(namespace, room), keys.leases, keys.members, most, int(is_watched)]
-        found = self._run("users", [keys.nodes, keys.leaving], arguments)
+        found = self._run("users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
         return {found[i].decode(): found[i + 1] for i in range(0, len(found), 2)}
 
     def _get_names(self, node: str | None) -> list[str]:

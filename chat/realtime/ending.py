@@ -30,13 +30,13 @@ def end_sessions(
     counts = [0, 0]
     sessions = _scan(execute, f"{keys.sessions}*") if user is None else _list(execute, keys, namespace, user)
     for names in sessions:
-        for was_open in run("end", names, [namespace, get_field(room)]):
+        for was_open in run("end", names, [namespace, get_field(room), keys.users]):
             counts[was_open] += 1
     return Ended(connected=counts[1], away=counts[0])
 
 
 def get_sids(execute: Execute, keys: Keys, namespace: str, user: str) -> list[str]:
-    """Return the sids of a user's sessions, of some that have ended, too. Raises ``redis.RedisError``."""
+    """Return the sids of a user's sessions, of some that have expired, too. Raises ``redis.RedisError``."""
     return [sid.decode() for sid in execute("ZRANGE", keys.user_sessions(namespace, user), 0, -1)]
 
 

@@ -22,7 +22,7 @@ class Keys:
         self.leases = f"{self._tag}node:"  # and the node
         self.sessions = f"{self._tag}session:"  # and the sid
         self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
-        self.users_sids = f"{self._tag}sids:"  # and the namespace, a comma, the user
+        self.users_sids = f"{self._tag}sent:"  # and the namespace, a comma, the user
         self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
         self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
         self.nodes = f"{self._tag}nodes"
@@ -75,7 +75,10 @@ class Keys:
         return self.users + name_room(namespace, user)
 
     def user_sids(self, namespace: str, user: str) -> str:
-        """Return the sids of a user's clients to which something was sent, also of those that have gone: a set."""
+        """Return the sids of a user's clients that something is stored for, also of those that have gone.
+
+        It is a sorted set, the score until when it is stored at most (ms).
+        """
         return self.users_sids + name_room(namespace, user)
 
     def of_node(self, node: str) -> tuple[str, str, str]:

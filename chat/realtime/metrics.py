@@ -39,7 +39,7 @@ _REFUSED = (
     "refused",
 )
 _EVENTS_REFUSED = ("internal", "unavailable")
-_NOT_RESUMED = ("unknown", "foreign", "expired", "twin", "incomplete", "too_much", "epoch", "offset")
+_NOT_RESUMED = ("unknown", "foreign", "expired", "full", "twin", "incomplete", "too_much", "epoch", "offset")
 _ENDED = ("incomplete", "epoch")
 
 

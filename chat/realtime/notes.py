@@ -12,12 +12,14 @@ class Notes:
         commands: the connection to where they are kept: ``RedisManager.commands``.
         keys: how they are called there: ``RedisManager.keys``.
         ttl_s: for how long.
+        most: about one user; with one more, that one goes which has been remembered, or renewed, the longest time ago.
     """
 
-    def __init__(self, commands: Commands, keys: Keys, ttl_s: float) -> None:
+    def __init__(self, commands: Commands, keys: Keys, ttl_s: float, most: int = 1_000) -> None:
         self._commands = commands
         self._keys = keys
         self._ttl_ms = int(ttl_s * 1000)
+        self._most = most
 
     def add(self, user: str, name: str) -> None:
         """Remember ``name`` about ``user`` from now on. Raises ``Unavailable``."""
@@ -36,4 +38,5 @@ class Notes:
 
     def _note(self, user: str, name: str, *, is_new: bool) -> bool:
         with redis_errors_as_unavailable():
-            return bool(self._commands.run("note", [self._keys.notes(user)], [name, self._ttl_ms, int(is_new)]))
+            arguments = [name, self._ttl_ms, int(is_new), self._most]
+            return bool(self._commands.run("note", [self._keys.notes(user)], arguments))

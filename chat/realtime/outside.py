@@ -114,7 +114,9 @@ class Outside:
         keys, execute = self._keys, self._client.execute_command
         with redis_errors_as_unavailable():
             sent = keys.user_sids(namespace, user)
-            sids = {sid.decode() for sid in execute("SMEMBERS", sent)} | {*get_sids(execute, keys, namespace, user)}
+            sids = {sid.decode() for sid in execute("ZRANGE", sent, 0, -1)} | {
+                *get_sids(execute, keys, namespace, user)
+            }
             count = sum(self._erase(namespace, one) for one in (room, *sorted(sids)))
             execute("DEL", sent, keys.notes(user))
             self._wait_for_replicas()

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import gevent
+import redis
 
 from chat.errors import Unavailable
 from chat.realtime import strict_json
@@ -18,6 +19,8 @@ from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.request import Request, encode_request
 
 log = logging.getLogger(__name__)
+
+_LISTENING_S = 0.5  # for Redis to say who listens: the answers are there
 
 Handler = Callable[..., Any]  # given a request's arguments by their names
 
@@ -97,7 +100,7 @@ class Peers(LocalPeers):
             request.is_answered.wait(timeout_s)
         finally:
             del self._open[number]
-        missing = request.find_missing(self._get_listening() if request.count_strangers() > 0 else set())
+        missing = request.find_missing(self._find_listening() if request.count_strangers() > 0 else set())
         if others_only:
             request.answers.pop(self.node, None)
             missing.pop(self.node, None)
@@ -113,7 +116,7 @@ class Peers(LocalPeers):
 
     def end_session(self, sid: str, namespace: str) -> None:
         with redis_errors_as_unavailable():
-            self._commands.run("end", [self._keys.session(sid)], [namespace, ""])
+            self._commands.run("end", [self._keys.session(sid)], [namespace, "", self._keys.users])
 
     def _publish_to_nodes(self, text: str) -> tuple[int, dict[str, int]]:
         """Publish a request; return how many heard it, and the nodes that live, each with how many of them it was."""
@@ -122,11 +125,15 @@ class Peers(LocalPeers):
             reached, *nodes = self._commands.run("ask", [keys.nodes], [keys.requests, text, keys.leases, keys.marks])
         return reached, {node.decode(): count for node, count in nodes}
 
-    def _get_listening(self) -> set[str]:
-        """Return all who listen, also those whose lease has ended."""
+    def _find_listening(self) -> set[str]:
+        """Return all who listen, also those whose lease has ended; nobody if Redis does not say so at once."""
         marks = self._keys.marks
-        with redis_errors_as_unavailable():
-            channels: list[bytes] = self._commands.execute("PUBSUB", "CHANNELS", f"{marks}*")
+        channels: list[bytes] = []
+        with gevent.Timeout(_LISTENING_S, False):  # type: ignore[arg-type]
+            try:
+                channels = self._commands.execute("PUBSUB", "CHANNELS", f"{marks}*")
+            except redis.RedisError as error:
+                log.debug("who listens is not known: %s", error)
         return {channel.decode().removeprefix(marks) for channel in channels}
 
     def _publish(self, text: str) -> int:

@@ -15,6 +15,8 @@ from chat.realtime.rooms import Rooms
 from chat.realtime.vitals import VERSION
 
 _SHARE = 10  # who is in a room is read in a tenth of the time at most, however often and large
+_MAX_PAUSE_S = 1.0  # what took longer has waited for Redis
+_FEW = 10  # so many are read at any time
 
 
 class _Asked(NamedTuple):
@@ -101,9 +103,11 @@ class Registering(Rooms):
             reading.set(users)
         except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - it is raised at each who asked
             reading.set_exception(error)
+            return
         end = monotonic()
         self._not_before = {key: time for key, time in self._not_before.items() if time > end}
-        self._not_before[asked] = end + _SHARE * (end - start)
+        if not 0 < asked.most <= _FEW:
+            self._not_before[asked] = end + min(_SHARE * (end - start), _MAX_PAUSE_S)
 
     def watch(self, sid: str, room: str, namespace: str = "/") -> None:
         """Tell of a client of this node who comes to ``room`` and who goes (``Server``'s ``on_presence``).

@@ -67,9 +67,9 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
             resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``. A
             class-based namespace that has a method of this name is asked instead, for its clients.
         get_user: names the user of a sid, ``None`` if it has none: for the log, the registry, what is counted by user.
-        max_connections_per_user: on all nodes; who has as many is refused at CONNECT, once the connect handler has run
-            (with ``always_connect`` none is counted), and does not get another session back. A ``RedisManager`` is
-            needed.
+        max_connections_per_user: on all nodes, 0: any number; who has as many is refused at CONNECT, once the connect
+            handler has run (with ``always_connect`` none is counted), and does not get another session back. A
+            ``RedisManager`` is needed.
         select_rooms: is asked about a client that comes back, given its sid, environment and rooms; returns those where
             it may still be. It is put into no other, and gets nothing of them.
         admit: is asked about each event, given its user (its connection, if that has none) and its bytes; in the hub,

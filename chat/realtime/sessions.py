@@ -80,7 +80,7 @@ class Sessions:
 
         Raises:
             Unavailable: Redis is away, or its log's life was broken just now.
-            TooManyConnections: its user has ``max_of_user`` that are open; nothing was written.
+            TooManyConnections: its user has ``max_of_user`` (0: any number) that are open; nothing was written.
         """
         keys, shard = self._keys, self._log
         sessions_of_user = keys.user_sessions(session.namespace, session.user)
@@ -223,7 +223,7 @@ class Sessions:
             pid: what the client shows.
             owner: who it is.
             namespace: what it joins.
-            max_of_user: how many connections its user may have, this one included.
+            max_of_user: how many connections its user may have, this one included; 0: any number.
             is_open_here: whether a connection of this node has the session, and is open.
 
         Raises:
@@ -290,7 +290,10 @@ class Sessions:
         epoch, newest, refusal = self._commands.run(
             "change",
             keys=[self._keys.clock, self._keys.session(session.sid)],
-            arguments=[*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, verb, field, value],
+            arguments=[
+                *(*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, self._keys.users),
+                *(verb, field, value),
+            ],
         )
         id = self._log.see(epoch, newest)
         check_refusal(session, refusal)

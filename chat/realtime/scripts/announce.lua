@@ -8,7 +8,8 @@ for _, pair in ipairs(due) do
   redis.call('ZREM', KEYS[1], pair)
   local length, rest = pair:match('^(%d+) (.*)$')
   local present, user = ARGV[2] .. rest:sub(1, length), rest:sub(length + 1)
-  if redis.call('HEXISTS', present, user) == 0 then
+  if tonumber(redis.call('HGET', present, user) or 0) <= 0 then
+    redis.call('HDEL', present, user)
     redis.call('PUBLISH', present, '0 ' .. user)
   end
 end

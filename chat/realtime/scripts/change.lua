@@ -1,11 +1,12 @@
 -- Changes a session, if it is still the caller's.
 -- KEYS: clock, session
--- ARGV: 4 for the clock; node, generation, lifetime (ms) of an end; then in threes: 'set', field, value | 'join', field, '' (its
---       value is the clock) | 'del', field, '' | 'end', '', '' (nothing of it stays but that it has ended, so long)
+-- ARGV: 4 for the clock; node, generation, lifetime (ms) of an end, what the keys of users' sessions begin with; then in
+--       threes: 'set', field, value | 'join', field, '' (its value is the clock) | 'del', field, '' | 'end', '', ''
+--       (nothing of it stays but that it has ended, so long)
 -- Returns: epoch, newest id, and '' or why not: 'taken', 'ended', 'missing'
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
-local state = redis.call('HMGET', KEYS[2], 'node', 'generation')
+local state = redis.call('HMGET', KEYS[2], 'node', 'generation', 'namespace', 'user')
 if not state[2] then
   return {epoch, text(newest), 'missing'}
 end
@@ -15,7 +16,7 @@ end
 if state[1] ~= ARGV[5] or state[2] ~= ARGV[6] then
   return {epoch, text(newest), 'taken'}
 end
-for i = 8, #ARGV, 3 do
+for i = 9, #ARGV, 3 do
   if ARGV[i] == 'set' then
     redis.call('HSET', KEYS[2], ARGV[i + 1], ARGV[i + 2])
   elseif ARGV[i] == 'join' then
@@ -26,6 +27,9 @@ for i = 8, #ARGV, 3 do
     redis.call('DEL', KEYS[2])
     redis.call('HSET', KEYS[2], 'generation', '0') -- nobody's: it can't be written again
     redis.call('PEXPIRE', KEYS[2], ARGV[7])
+    if (state[4] or '') ~= '' then
+      redis.call('ZREM', ARGV[8] .. state[3] .. ',' .. state[4], KEYS[2]:match('[^:]*$'))
+    end
   end
 end
 return {epoch, text(newest), ''}

@@ -1,7 +1,7 @@
 -- Writes a new session, and reads its inboxes from their pointers.
 -- KEYS: clock, session, the sessions of its user; then for each inbox: stream, room, pointer
 -- ARGV: 4 for the clock; lifetime (ms); most entries of an inbox; the session's sid; how many connections its user may
---       have (0: it has no user); what sessions' and nodes' leases' keys begin with; then for each inbox the session's
+--       have (0: any number); what sessions' and nodes' leases' keys begin with; then for each inbox the session's
 --       field of its floor; then fields and values of the session
 -- Returns: epoch, newest id, a list of index, id, prev, body for each entry, and '' or why not: 'full'. If the epoch is
 -- another than the caller's, nothing was written.
@@ -10,16 +10,15 @@ local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 if epoch ~= ARGV[3] then
   return {epoch, text(newest), {}, ''}
 end
-local most = tonumber(ARGV[8])
-if most > 0 then
-  if is_full(KEYS[3], ARGV[7], most, ARGV[9], ARGV[10]) then
-    return {epoch, text(newest), {}, 'full'}
-  end
-  keep_for_user(KEYS[3], ARGV[7], ARGV[5])
+if is_full(KEYS[3], ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]) then
+  return {epoch, text(newest), {}, 'full'}
 end
 local inboxes = (#KEYS - 3) / 3
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'epoch', epoch, unpack(ARGV, 11 + inboxes))
+if (redis.call('HGET', KEYS[2], 'user') or '') ~= '' then
+  keep_for_user(KEYS[3], ARGV[7], ARGV[5])
+end
 local answer = {}
 for i = 0, inboxes - 1 do
   local k = 4 + 3 * i

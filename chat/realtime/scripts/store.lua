@@ -75,7 +75,8 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
     redis.call('PEXPIRE', room, text(lifetime * 1.1))
     if (session[3] or '') ~= '' then
       local sids = users_sids .. session[2] .. ',' .. session[3]
-      redis.call('SADD', sids, recipient:match('[^:]*$'))
+      redis.call('ZREMRANGEBYSCORE', sids, '-inf', text(time / 1000))
+      redis.call('ZADD', sids, text(time / 1000 + lifetime * 1.1), recipient:match('[^:]*$'))
       redis.call('PEXPIRE', sids, text(lifetime * 1.1))
     end
   end

@@ -1,7 +1,7 @@
 -- Takes a session for another connection. What another node has written of its client in the registry is taken out.
 -- KEYS: clock, session, who is leaving
 -- ARGV: 4 for the clock; pid, owner, node, lifetime (ms); the session's sid, the namespace, 1 if a connection of the node
---       has it and is open; how many connections its user may have; grace (microseconds); then what the keys of
+--       has it and is open; how many connections its user may have (0: any number); grace (microseconds); then what the keys of
 --       these begin with: sessions, nodes' leases, nodes' channels, users' sessions, nodes' clients, nodes' rooms, nodes'
 --       members, who is present
 -- Returns: '' and the session's fields and values, or why not: 'unknown', 'foreign', 'expired', 'epoch', 'full' (its user

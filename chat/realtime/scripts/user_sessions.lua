@@ -1,8 +1,9 @@
 -- The sessions of a user: a sorted set of sids, which lives as long as any of them. The score is 0 for one whose
--- connection is believed to be open, else when it expires (ms). It is looked at, and put right, when there are too many of
--- the former; what has ended or expired may be in there, what can be resumed always is.
+-- connection is believed to be open, else when it expires (ms). What has ended is taken out, what has expired with the
+-- next write. The former are looked at, and put right, when there are too many; what can be resumed is always in there.
 
 local function keep_until(user_sessions, sid, score, lifetime)
+  redis.call('ZREMRANGEBYSCORE', user_sessions, 1, text(now() / 1000))
   redis.call('ZADD', user_sessions, score, sid)
   if redis.call('PTTL', user_sessions) < tonumber(lifetime) then
     redis.call('PEXPIRE', user_sessions, lifetime)
@@ -18,14 +19,13 @@ local function keep_away_for_user(user_sessions, sid, lifetime)
   keep_until(user_sessions, sid, text(now() / 1000 + tonumber(lifetime)), lifetime)
 end
 
--- Returns whether a user has most sessions, or more, beside that of sid which have an open connection on a node that
--- lives. sessions and leases are what the keys of sessions and of nodes' leases begin with.
+-- Returns whether a user has most sessions (0: there is no limit), or more, beside that of sid which have an open
+-- connection on a node that lives. sessions and leases are what the keys of sessions and of nodes' leases begin with.
 local function is_full(user_sessions, sid, most, sessions, leases)
-  if redis.call('ZCOUNT', user_sessions, 0, 0) < most then
+  if most == 0 or redis.call('ZCOUNT', user_sessions, 0, 0) < most then
     return false
   end
   local count, time = 0, now() / 1000
-  redis.call('ZREMRANGEBYSCORE', user_sessions, 1, text(time))
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', user_sessions, 0, 0)) do
     local state = redis.call('HMGET', sessions .. other, 'pid', 'is_open', 'node')
     if not state[1] then

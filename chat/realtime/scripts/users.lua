@@ -1,5 +1,5 @@
 -- Lists the users in a room, on the nodes that live.
--- KEYS: nodes, who is leaving
+-- KEYS: nodes, who is present in the room
 -- ARGV: room, what the keys of leases and of members begin with, how many at most (0: all of them), 1 for those as well,
 --       with 0 clients, whose going is not announced yet
 -- Returns: a list of user and clients in turn.
@@ -10,26 +10,32 @@ for _, node in ipairs(redis.call('SMEMBERS', KEYS[1])) do
     members[#members + 1] = ARGV[3] .. node .. ':' .. ARGV[1]
   end
 end
-for _, key in ipairs(members) do
+
+local function is_enough()
+  return most > 0 and #users >= most
+end
+
+-- Lists those in a hash who are not listed yet.
+local function list(key)
   local cursor, found = '0', {}
   repeat
-    cursor, found = unpack(redis.call('HSCAN', key, cursor, 'COUNT', 1000))
+    cursor, found = unpack(redis.call('HSCAN', key, cursor, 'COUNT', most > 0 and math.min(most, 1000) or 1000))
     for i = 1, #found, 2 do
-      if not is_listed[found[i]] and (most == 0 or #users < most) then
+      if not is_listed[found[i]] and not is_enough() then
         is_listed[found[i]] = true
         users[#users + 1] = found[i]
       end
     end
-  until cursor == '0' or #users == most
+  until cursor == '0' or is_enough()
 end
-if ARGV[5] == '1' then
-  local start = #ARGV[1] .. ' ' .. ARGV[1]
-  for _, pair in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-    local user = pair:sub(#start + 1)
-    if pair:sub(1, #start) == start and not is_listed[user] and (most == 0 or #users < most) then
-      users[#users + 1] = user
-    end
+
+for _, key in ipairs(members) do
+  if not is_enough() then
+    list(key)
   end
+end
+if ARGV[5] == '1' and not is_enough() then
+  list(KEYS[2])
 end
 
 local answer = {}
