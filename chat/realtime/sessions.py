@@ -287,14 +287,9 @@ class Sessions:
             return self._run_change(session, verb, field, value)
 
     def _run_change(self, session: Session, verb: str, field: str, value: Any) -> int:
-        epoch, newest, refusal = self._commands.run(
-            "change",
-            keys=[self._keys.clock, self._keys.session(session.sid)],
-            arguments=[
-                *(*self._log.clock_arguments, self._node, session.generation, self._ttl_ms, self._keys.users),
-                *(verb, field, value),
-            ],
-        )
+        keys, arguments = self._keys, [*self._log.clock_arguments, self._node, session.generation, self._ttl_ms]
+        arguments += [keys.users, verb, field, value]
+        epoch, newest, refusal = self._commands.run("change", [keys.clock, keys.session(session.sid)], arguments)
         id = self._log.see(epoch, newest)
         check_refusal(session, refusal)
         if refusal == b"missing" and verb in ("join", "set") and self._sessions.get(session.sid) is session:
