@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import redis
@@ -11,7 +12,16 @@ import redis
 from chat.doctor import examine, machine
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy
-from tests.conftest import ROOT, Process, get_free_ports, get_status, starting_farm, starting_processes, wait_until
+from tests.conftest import (
+    ROOT,
+    Process,
+    RedisServer,
+    get_free_ports,
+    get_status,
+    starting_farm,
+    starting_processes,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,31 @@ def test_a_redis_that_wants_a_password_or_is_not_there(redis_server, redis_optio
     finally:
         with redis.Redis.from_url(redis_server.url.replace("//", "//:secret@")) as client:
             client.config_set("requirepass", "")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_redis_whose_disk_is_full(small_disk):
+    server = RedisServer(small_disk)
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            with pytest.raises(redis.RedisError, match="MISCONF"):
+                for number in range(1000):
+                    client.set(number, "x" * 100_000)
+                    time.sleep(0.01)  # it notices once a second
+            assert "disk may be full" in find(server.url)["persistence"].text
+    finally:
+        server.close()
 
 
 def test_replicas_that_are_missing(redis_server):

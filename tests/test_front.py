@@ -221,6 +221,20 @@ def test_statistics_are_for_the_admin_wherever_it_is(start_front):
     assert (answer.status_code, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")
 
 
+def test_passwords_of_the_statistics_can_not_be_guessed_for_long(start_front):
+    front = start_front(admin_password="right")
+    elsewhere = {"X-Forwarded-For": "10.0.0.1"}
+
+    def get(password):
+        url = f"{front.url}/haproxy?stats"
+        return requests.get(url, auth=("admin", password), headers=elsewhere, timeout=5).status_code
+
+    assert get("right") == 200
+    assert [get(f"guess {number}") for number in range(12)] == [401] * 10 + [429] * 2
+    assert get("right") == 429
+    assert requests.get(front.url + "/healthz", timeout=5).status_code == 200
+
+
 # Who goes where
 
 
