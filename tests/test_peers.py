@@ -1,13 +1,19 @@
 """What nodes ask each other, without any other node; ``test_operations.py`` has it with two."""
 
 import json
+import os
+import signal
 
 import gevent
 import pytest
+import redis
 from gevent.event import Event
 
 from chat.realtime import Server
-from chat.realtime.peers import pack, unpack
+from chat.realtime.commands import Commands
+from chat.realtime.keys import Keys
+from chat.realtime.peers import Peers, pack, unpack
+from chat.realtime.redis_client import connect
 from chat.realtime.request import Request
 
 
@@ -101,3 +107,28 @@ def test_who_has_heard_a_request_without_a_lease_is_waited_for():
     }
     answer(request, "c", "d")
     assert request.is_answered.is_set()
+
+
+def test_answers_that_have_come_are_kept_though_redis_stands_still(own_redis):
+    own_redis.start()
+    commands, keys = Commands(connect(own_redis.url)), Keys("peers")
+    peers = Peers(commands, keys)
+    peers.start("a")
+
+    def answer_and_stop():
+        peers.on_answer(b'{"number": 1, "node": "b", "answer": 5}')
+        os.kill(own_redis.process.pid, signal.SIGSTOP)
+
+    with redis.Redis.from_url(own_redis.url) as client, client.pubsub() as b, client.pubsub() as c:
+        for one in (b, c):  # two that have no lease
+            one.subscribe(keys.requests)
+            assert one.get_message(timeout=5)["type"] == "subscribe"
+        commands.execute("PING")
+        gevent.spawn_later(0.2, answer_and_stop)
+        try:
+            with gevent.Timeout(2):
+                answers = peers.ask("add", {}, 0.5)
+        finally:
+            os.kill(own_redis.process.pid, signal.SIGCONT)
+    assert (answers.by_node, list(answers.missing)) == ({"b": 5}, ["gone (1)"])
+    commands._wire.lose(redis.ConnectionError("the test has ended"))

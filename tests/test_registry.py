@@ -366,17 +366,6 @@ def test_who_watches_a_room_does_not_read_who_leaves_others(client, directory):
     assert after.get("cmdstat_zrange") == commands.get("cmdstat_zrange")
 
 
-def test_users_are_listed_past_an_empty_page(client, directory):
-    a = Node(client, "a")
-    users = [f"u{n}" for n in range(5_000)]
-    for first in range(0, 5_000, 500):
-        a.register([], [("x", user, 1) for user in users[first : first + 500]], {"x": first + 500})
-    kept = users[:1]
-    client.hdel(a.members("/,x"), *(set(users) - set(kept)))
-    for most in (0, 1):
-        assert directory.get_users("x", most=most) == dict.fromkeys(kept, 1)
-
-
 def test_of_very_many_users_so_many_are_listed_each_with_all_clients(client, directory):
     a, b = Node(client, "a"), Node(client, "b")
     for first in range(0, 3000, 500):
