@@ -53,20 +53,22 @@ class Follower:
     """The subscription of this node to one shard.
 
     Args:
-        client: the Redis that the log is in, for a connection of its own.
+        subscription: to the shard's channels.
         commands: the connection for what is asked.
         shard: the log.
         channel: a channel that is listened to as well (``listen`` yields what comes).
         receiver: whom messages are given to.
     """
 
-    def __init__(self, client: redis.Redis, commands: Commands, shard: Log, channel: str, receiver: Receiver) -> None:
+    def __init__(
+        self, subscription: Subscription, commands: Commands, shard: Log, channel: str, receiver: Receiver
+    ) -> None:
         self.position = Position(commands, shard)
         self._commands = commands
         self._run = b""  # which life of Redis' process this is
         self._log = shard
         self._receiver = receiver
-        self.subscription = Subscription(client)
+        self.subscription = subscription
         self._channel = channel
         self._rooms: dict[str, _Room] = {}
         self._held: list[Entry] | None = []  # until the node has caught up
