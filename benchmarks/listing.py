@@ -15,8 +15,7 @@ import redis
 
 from benchmarks.harness import BIN, ROOT, Farm, Metric
 from chat.realtime.directory import Directory
-from chat.realtime.keys import Keys
-from chat.realtime.redis_client import run_script
+from chat.realtime.plain import list_parts
 
 CLIENTS, PAGE = 20_000, 300
 LOADS = 2  # a process can't have 20,000 sockets everywhere
@@ -62,6 +61,6 @@ def _list(farm: Farm) -> int:
 
 def _read_page(farm: Farm) -> None:
     with redis.Redis.from_url(farm.redis_url) as client:
-        directory = Directory(lambda *args: run_script(client, *args), Keys("chat"))
+        directory = Directory(list_parts(client, "chat"))
         if len(list(islice(directory.iterate_clients(), PAGE))) != PAGE:
             raise RuntimeError("a page is missing")

@@ -30,6 +30,7 @@ def create_app(settings: Settings) -> Flask:
         prefix=settings.prefix,
         recovery_window_s=settings.recovery_window_s,
         wait_replicas=settings.wait_replicas,
+        shards=settings.shards,
         history=Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s),
     )
     namespace = ChatNamespace(settings, manager)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,8 +12,8 @@ from tabulate import tabulate
 from chat.errors import Error
 from chat.programs import without_password
 from chat.realtime.directory import Directory
-from chat.realtime.keys import Keys
-from chat.realtime.redis_client import connect, run_script
+from chat.realtime.plain import list_parts
+from chat.realtime.redis_client import connect
 from chat.settings import Settings
 
 _NUMBERS = ("clients", "messages", "bytes")
@@ -89,7 +88,7 @@ def _show(column: str, value: Any) -> str:
 def _open_directory(settings: Settings) -> Iterator[Directory]:
     client = connect(settings.redis_url)
     try:
-        yield Directory(partial(run_script, client), Keys(settings.prefix))
+        yield Directory(list_parts(client, settings.prefix, settings.shards))
     except redis.RedisError as error:
         reason = str(error).rstrip(".")
         raise Error(f"the Redis at {without_password(settings.redis_url)} does not answer: {reason}.") from None

@@ -16,7 +16,7 @@ class PrivateRooms:
 
     def __init__(self, manager: RedisManager, ttl_s: float) -> None:
         self._manager = manager
-        self._notes = Notes(manager.commands, manager.keys, ttl_s)
+        self._notes = Notes(manager.shards, ttl_s)
 
     def invite(self, room: str, user: str) -> None:
         """Let ``user`` in."""

@@ -89,7 +89,8 @@ def _open(settings: Settings) -> Iterator["Outside"]:
     from chat.realtime import Limits, Outside
 
     limits = Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s)
-    farm = Outside(settings.redis_url, settings.prefix, history=limits, wait_replicas=settings.wait_replicas)
+    options = {"wait_replicas": settings.wait_replicas, "shards": settings.shards}
+    farm = Outside(settings.redis_url, settings.prefix, history=limits, **options)
     with contextlib.closing(farm):
         yield farm
 

@@ -12,7 +12,7 @@ from chat.auth import create_token
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
 from chat.realtime.lease import GRACE_S
-from chat.realtime.redis_client import run_script
+from chat.realtime.plain import list_parts
 from tests.conftest import Front, starting_farm, starting_processes, wait_until
 
 pytestmark = pytest.mark.browser
@@ -53,7 +53,7 @@ def open_page(open_page):
 @pytest.fixture
 def directory(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        yield Directory(partial(run_script, client), Keys(PREFIX))
+        yield Directory(list_parts(client, PREFIX))
 
 
 def chat(open_page, user, **options):

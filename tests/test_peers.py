@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -112,7 +113,7 @@ def test_who_has_heard_a_request_without_a_lease_is_waited_for():
 def test_answers_that_have_come_are_kept_though_redis_stands_still(own_redis):
     own_redis.start()
     commands, keys = Commands(connect(own_redis.url)), Keys("peers")
-    peers = Peers(commands, keys)
+    peers = Peers(SimpleNamespace(home=SimpleNamespace(commands=commands, keys=keys)))
     peers.start("a")
 
     def answer_and_stop():

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from functools import partial
 from types import SimpleNamespace
 
 import gevent
@@ -13,6 +12,7 @@ import redis
 from chat.realtime.commands import Commands
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
+from chat.realtime.plain import list_parts
 from chat.realtime.redis_client import connect, run_script
 from chat.realtime.registry import Registry
 
@@ -105,7 +105,7 @@ def client(redis_server):
 
 @pytest.fixture
 def directory(client):
-    return Directory(partial(run_script, client), Keys("r"))
+    return Directory(list_parts(client, "r"))
 
 
 @pytest.fixture
@@ -143,20 +143,22 @@ def wait_for(condition):
 
 def test_a_room_whose_name_can_not_be_written_loses_no_other(registry, directory):
     for number in range(3):
-        registry.add(f"s{number}", "/", "anna", "websocket", ["x", "\ud800", f"room{number}"])
+        registry.add(f"s{number}", "/", "anna", "websocket")
+        for room in ("x", "\ud800", f"room{number}"):
+            registry.enter("/", room, "anna")
     wait_for(lambda: directory.get_users("x") == {"anna": 3} and len(directory.get_rooms()) == 4)
     assert sorted(one["sid"] for one in directory.iterate_clients()) == ["s0", "s1", "s2"]
-    registry.add("guest", "/", None, "websocket", [])
+    registry.add("guest", "/", None, "websocket")
     wait_for(lambda: len(list(directory.iterate_clients())) == 4)
-    registry.leave("s0", "x")
-    registry.enter("guest", "\ud800")
+    registry.leave("/", "x", "anna")
+    registry.enter("/", "\ud800", None)
     wait_for(lambda: directory.get_users("x") == {"anna": 2})
-    registry.enter("s0", "x")
-    registry.leave("guest", "\ud800")
+    registry.enter("/", "x", "anna")
+    registry.leave("/", "\ud800", None)
     registry.remove("guest")
     for number in range(3):
         for room in ("x", "\ud800", f"room{number}"):
-            registry.leave(f"s{number}", room)
+            registry.leave("/", room, "anna")
         registry.remove(f"s{number}")
     wait_for(lambda: directory.get_users("x") == {} and directory.get_rooms() == [])
     assert list(directory.iterate_clients()) == []
@@ -164,7 +166,8 @@ def test_a_room_whose_name_can_not_be_written_loses_no_other(registry, directory
 
 def test_a_script_that_redis_has_lost_is_loaded_again(registry, client, directory):
     client.script_flush()
-    registry.add("s1", "/", "anna", "websocket", ["x"])
+    registry.add("s1", "/", "anna", "websocket")
+    registry.enter("/", "x", "anna")
     wait_for(lambda: directory.get_users("x") == {"anna": 1})
 
 
@@ -389,15 +392,17 @@ def test_thousands_are_listed_page_by_page_each_once(client, directory):
             some = sids[first : first + 500]
             node.register([(sid, f"u{sid}") for sid in some], [], {sid: 1 for sid in some})
     answers = []
+    [part] = list_parts(client, "r")
 
     def run(*script):
         answers.append(script[0])
-        return run_script(client, *script)
+        return part.commands.run(*script)
 
-    listing = Directory(run, Keys("r")).iterate_clients()
+    asked = Directory([SimpleNamespace(keys=part.keys, commands=SimpleNamespace(run=run))])
+    listing = asked.iterate_clients()
     next(listing)
     assert len(answers) == 2  # the nodes, and a page of one
-    found = [(one["sid"], one["node"]) for one in Directory(run, Keys("r")).iterate_clients()]
+    found = [(one["sid"], one["node"]) for one in asked.iterate_clients()]
     assert len(found) == 6000
     assert dict(found) == expected
     assert [room["clients"] for room in directory.get_rooms()] == [1] * 6000

@@ -20,13 +20,10 @@ from gevent.event import AsyncResult
 from socketio import packet
 
 from chat.errors import Unavailable
-from chat.realtime.commands import Commands
 from chat.realtime.entry import VOLATILE, encode_body
-from chat.realtime.follower import Follower
-from chat.realtime.keys import Keys
-from chat.realtime.peers import Peers
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.rooms import list_rooms, list_sids
+from chat.realtime.shards import Shards
 
 _TRIES, _CONFIRM_S = 3, 1.0  # for another node to change a client's rooms
 
@@ -34,26 +31,15 @@ _TRIES, _CONFIRM_S = 3, 1.0  # for another node to change a client's rooms
 class Channel(socketio.RedisManager):
     """The half of a ``RedisManager`` that listens to the channel and publishes on it."""
 
-    commands: Commands
-    follower: Follower
-    keys: Keys
-    peers: Peers
+    shards: Shards
     has_recovery: bool
-
-    def on_request(self, data: bytes) -> None:
-        """A node, this one too, or another process asks all nodes."""
-        self.peers.on_request(data)
-
-    def on_answer(self, data: bytes) -> None:
-        """A node has answered this one."""
-        self.peers.on_answer(data)
 
     def _publish(self, data: dict[str, Any]) -> None:
         if data["method"] == "emit":
             data = {**data, "host_id": None, "origin": self.host_id}  # handled when it comes back, here too
         text = self.json.dumps(data)
         with redis_errors_as_unavailable():
-            self.commands.execute("PUBLISH", self.channel, text)
+            self.shards.home.commands.execute("PUBLISH", self.channel, text)
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         if message.get("host_id") == self.host_id:  # it will come back
@@ -90,7 +76,8 @@ class Channel(socketio.RedisManager):
         with redis_errors_as_unavailable():
             for index, one in enumerate(rooms):
                 body = b"".join(encode_body(parts, skipped, rooms[:index]))
-                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), VOLATILE + body)
+                shard = self.shards.get_of_room(namespace, one)
+                shard.commands.publish(shard.keys.stream(namespace, one), VOLATILE + body)
 
     def ask_owner(self, method: str, sid: str, namespace: str, room: str) -> None:
         """Have the node of a client change its rooms, and wait until that is done.
@@ -138,7 +125,7 @@ class Channel(socketio.RedisManager):
             self.leave_room(sid, namespace, room)
 
     def _listen(self) -> Iterator[dict[str, Any]]:
-        for data in self.follower.listen():
+        for data in self.shards.home.follower.listen():
             try:
                 message = self.json.loads(data)
             except (ValueError, RecursionError):

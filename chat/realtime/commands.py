@@ -60,6 +60,11 @@ class Commands:
         self.ask(command, waiter.switch)
         return _get_answer(waiter)
 
+    def publish(self, channel: str, data: str | bytes) -> int:
+        """Publish on a shard's channel; return how many listen. Raises ``redis.RedisError``."""
+        reached: int = self.execute("PUBLISH", channel, data)
+        return reached
+
     def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
         """Run a script, as ``ask`` executes a command; if Redis has lost it, it is loaded first."""
         command = ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)

@@ -1,12 +1,13 @@
 """The directory: who is where in the cluster, read from Redis; no node is asked, and none is waited for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import orjson
 
-from chat.realtime.keys import Keys, name_room, split_name
-from chat.realtime.scripts import Run
+from chat.realtime.keys import find_shard, name_room, split_name
+from chat.realtime.part import Part
 
 _PAGE = 300
 
@@ -15,15 +16,13 @@ class Directory:
     """What the registries of all living nodes have written.
 
     Args:
-        run: runs a script: ``Commands.run``, or ``chat.realtime.redis_client.run_script`` with a client of one's own.
-        keys: how things are called there.
+        parts: all shards: ``RedisManager.shards``, or ``chat.realtime.plain.list_parts`` with a client of one's own.
 
     All methods raise ``redis.RedisError`` if Redis does not answer.
     """
 
-    def __init__(self, run: Run, keys: Keys) -> None:
-        self._run = run
-        self._keys = keys
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self._parts = tuple(parts)
 
     def get_nodes(self, *, node: str | None = None) -> list[dict[str, Any]]:
         """Return ``{node, server, address, clients, version, since, draining}`` of each, ordered by address.
@@ -33,15 +32,16 @@ class Directory:
         Args:
             node: only the one with this name, server or address.
         """
-        keys = self._keys
-        found = self._run("nodes", [keys.nodes], [keys.leases, keys.clients])
-        nodes = [
-            {"node": name.decode(), **orjson.loads(description), "clients": clients}
-            for name, description, clients in found
-        ]
-        if node is not None:
-            nodes = [one for one in nodes if node in (one["node"], one["server"], one["address"])]
-        return sorted(nodes, key=lambda one: (one["address"], one["since"]))
+        nodes: dict[str, dict[str, Any]] = {}
+        for part in self._parts:
+            keys = part.keys
+            for name, description, clients in part.commands.run("nodes", [keys.nodes], [keys.leases, keys.clients]):
+                one = nodes.setdefault(
+                    name.decode(), {"node": name.decode(), **orjson.loads(description), "clients": 0}
+                )
+                one["clients"] += clients
+        found = [one for one in nodes.values() if node in (None, one["node"], one["server"], one["address"])]
+        return sorted(found, key=lambda one: (one["address"], one["since"]))
 
     def iterate_clients(
         self, *, user: str | None = None, room: str | None = None, node: str | None = None, namespace: str | None = "/"
@@ -57,9 +57,8 @@ class Directory:
             namespace: only those of this one; ``None``: of all.
         """
         seen: set[bytes] = set()
-        keys = self._keys
-        for name in self._get_names(node):
-            pages = self._page("clients", keys.of_node(name)[:2], name, keys.sessions)
+        for name, part in product(self._get_names(node), self._parts):
+            pages = _page(part, "clients", part.keys.of_node(name)[:2], name, part.keys.sessions)
             for sid, encoded, in_rooms in pages:
                 description = orjson.loads(encoded)
                 if sid in seen or namespace not in (None, description["namespace"]):
@@ -81,10 +80,9 @@ class Directory:
             namespace: only rooms of this one.
         """
         rooms: dict[str, dict[str, Any]] = {}
-        keys = self._keys
-        for name in self._get_names(node):
-            lease, _, own = keys.of_node(name)
-            pages = self._page("rooms", (lease, own), keys.streams, keys.rooms)
+        for name, part in product(self._get_names(node), self._parts):
+            lease, _, own = part.keys.of_node(name)
+            pages = _page(part, "rooms", (lease, own), part.keys.streams, part.keys.rooms)
             found = {room: state for room, *state in pages}  # a page may repeat what an earlier one had
             for key, (clients, messages, size) in found.items():
                 its_namespace, room = split_name(key.decode())
@@ -99,18 +97,20 @@ class Directory:
 
         With ``is_watched`` also those, with 0, whose going is not announced yet.
         """
-        keys = self._keys
+        part = self._parts[find_shard(room, len(self._parts))]
+        keys = part.keys
         arguments = [name_room(namespace, room), keys.leases, keys.members, most, int(is_watched)]
-        found = self._run("users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
+        found = part.commands.run("users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
         return {found[i].decode(): found[i + 1] for i in range(0, len(found), 2)}
 
     def _get_names(self, node: str | None) -> list[str]:
         return [one["node"] for one in self.get_nodes(node=node)]
 
-    def _page(self, script: str, keys: Sequence[str], *arguments: str) -> Iterator[Any]:
-        cursor: Any = 0
-        while True:
-            cursor, found = self._run(script, keys, [cursor, _PAGE, *arguments])
-            yield from found
-            if cursor == b"0":
-                return
+
+def _page(part: Part, script: str, keys: Sequence[str], *arguments: str) -> Iterator[Any]:
+    cursor: Any = 0
+    while True:
+        cursor, found = part.commands.run(script, keys, [cursor, _PAGE, *arguments])
+        yield from found
+        if cursor == b"0":
+            return

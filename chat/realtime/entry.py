@@ -29,24 +29,33 @@ class Entry(NamedTuple):
     body: bytes
 
 
+#: A room of another shard whose members got their copy there, and that copy's id.
+Copy = tuple[str | None, int]
+
+
 class Body(NamedTuple):
     """The body of an entry, taken apart."""
 
     text: str  # of the Socket.IO packet
-    attachments: list[bytes]
-    skip: Sequence[str]  # sids that do not get it
-    elsewhere: Sequence[str | None]  # rooms whose members got their copy there
+    attachments: list[bytes] = []
+    skip: Sequence[str] = ()  # sids that do not get it
+    elsewhere: Sequence[str | None] = ()  # rooms of the same shard whose members got their copy there, just before it
+    copies: Sequence[Copy] = ()
 
 
 def encode_body(
-    parts: Sequence[str | bytes], skip: Sequence[str] = (), elsewhere: Sequence[str | None] = ()
+    parts: Sequence[str | bytes],
+    skip: Sequence[str] = (),
+    elsewhere: Sequence[str | None] = (),
+    copies: Sequence[Copy] = (),
 ) -> tuple[bytes, bytes]:
     """Return a body in two halves, between which its id is put; the second one is empty where none is.
 
     Args:
         parts: a Socket.IO packet's text and attachments.
         skip: sids that do not get it.
-        elsewhere: rooms whose members get their copy there.
+        elsewhere: rooms of the same shard whose members get their copy there, stored just before this one.
+        copies: rooms of other shards whose members have got theirs.
     """
     head: dict[str, Any] = {}
     if len(parts) > 1:
@@ -55,6 +64,8 @@ def encode_body(
         head["skip"] = list(skip)
     if elsewhere:
         head["elsewhere"] = list(elsewhere)
+    if copies:
+        head["copies"] = list(copies)
     encoded = [part.encode() if isinstance(part, str) else bytes(part) for part in parts]
     first, found, second = b"".join([orjson.dumps(head) if head else b"", b"\n", *encoded]).partition(_MESSAGE_ID)
     return first, second if found else b""
@@ -64,32 +75,20 @@ def decode_body(body: bytes) -> Body:
     """Take a body apart. Raises ``ValueError`` if it is none."""
     line, _, rest = body.partition(b"\n")
     if not line:
-        return Body(rest.decode(), [], (), ())
+        return Body(rest.decode())
     head = orjson.loads(line)
     attachments: list[bytes] = []
     for size in reversed(head.get("sizes", ())):
         attachments.insert(0, rest[-size:] if size else b"")
         rest = rest[: len(rest) - size]
-    return Body(rest.decode(), attachments, head.get("skip", ()), head.get("elsewhere", ()))
+    kinds = (head.get(name, ()) for name in ("skip", "elsewhere", "copies"))
+    return Body(rest.decode(), attachments, *kinds)
 
 
-def make_messages(body: Body, id: int, offset: str | None) -> list[Message]:
+def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[Message]:
     """Return what clients are sent: the event with its offset as one more argument, and its attachments."""
     text = body.text if offset is None else f'{body.text[:-1]},"{offset}"]'
     messages = [Message(MESSAGE + text), *map(Message, body.attachments)]
     for message in messages:
-        message.id = id
+        message.shard, message.id = shard, id
     return messages
-
-
-def encode_offset(epoch: str, id: int) -> str:
-    """Return how a client shows that it has everything up to ``id``."""
-    return f"{epoch}.{id}"
-
-
-def decode_offset(offset: Any, epoch: str) -> int:
-    """Return the id that a client's offset shows; 0 if it shows none of this epoch."""
-    if not isinstance(offset, str):
-        return 0
-    own, _, id = offset.partition(".")
-    return int(id) if own == epoch and id.isascii() and id.isdigit() and len(id) <= 16 else 0

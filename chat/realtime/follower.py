@@ -53,7 +53,7 @@ class Follower:
         subscription: to its channels.
         commands: the connection for what is asked.
         shard: the log.
-        channel: a channel that is listened to as well (``listen`` yields what comes).
+        channel: one that is listened to as well (``listen`` yields what comes), as are requests; none but on the first.
         receiver: whom messages are given to.
     """
 
@@ -76,9 +76,9 @@ class Follower:
     def start(self, node: str) -> None:
         """Listen in the name of ``node``; ``listen`` is to be consumed."""
         self.position.start(node)
-        self.subscription.add(self._channel)
         self.subscription.add(self.position.channel)
-        self.subscription.add(self._log.keys.requests)
+        for name in (self._channel, self._log.keys.requests) if self._channel else ():
+            self.subscription.add(name)
         gevent.spawn(self._beat)
 
     @property

@@ -4,14 +4,15 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from chat.realtime.message import Message
+from chat.realtime.offset import Ids
 
 
 class Replay(NamedTuple):
     """What a client is sent as soon as it has joined, before everything else."""
 
     messages: list[Message] = []
-    newest: int = 0  #: what is in the log up to here is among them, or the client has it; more may be among them
-    is_whole: bool = False  #: of all its rooms; else of its inboxes
+    #: By shard: what is in the log up to here is among them, or the client has it; more may be among them.
+    read_to: Ids = ()  # of none but the client's inboxes
 
 
 class Held:
@@ -34,14 +35,15 @@ class Held:
 
         What is not in the log stays behind what it came after.
         """
-        if not replay.newest:
+        if not replay.messages and not replay.read_to:
             return self.messages
-        replayed = {message.id for message in replay.messages}
-        newest = replay.newest if replay.is_whole else 0
+        replayed = {(message.shard, message.id) for message in replay.messages}
+        read_to = replay.read_to
         ordered = [(message.id, message) for message in replay.messages]
         before = 0
         for message in self.messages:
-            if not message.id or (message.id > newest and message.id not in replayed):
+            is_known = (message.shard, message.id) in replayed or (read_to and message.id <= read_to[message.shard])
+            if not message.id or not is_known:
                 before = max(before, message.id)
                 ordered.append((before, message))
         ordered.sort(key=itemgetter(0))

@@ -53,7 +53,7 @@ class Joining(socketio.Server):
         if refusal := self._find_refusal(eio_sid, namespace):
             self._refuse(eio_sid, namespace, {"message": refusal}, refusal.lower().replace(" ", "_"))
             return
-        if not self.manager.wait_until_ready(self._connect_timeout_s):
+        if not self.manager.wait_until_joinable(namespace, self._connect_timeout_s):
             self.eio.disconnect(eio_sid)
         if connection.closed:
             return

@@ -4,6 +4,10 @@ What belongs to a shard has one hash tag, so that a script finds all of it on on
 channel on which its messages are published have one name.
 """
 
+from binascii import crc_hqx
+
+_FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
+
 _STREAMS = "log:"
 
 
@@ -13,9 +17,12 @@ class Keys:
     Args:
         prefix: what every key in Redis begins with.
         shard: the number of the shard.
+        shards: how many there are.
     """
 
-    def __init__(self, prefix: str, shard: int = 0) -> None:
+    def __init__(self, prefix: str, shard: int = 0, shards: int = 1) -> None:
+        self.shard, self.shards = shard, shards
+        self.format = _FORMAT if shards == 1 else f"{_FORMAT}/{shards}"
         self._tag = f"{{{prefix}:{shard}}}:"
         self._streams_start = len(self._tag) + len(_STREAMS)
         self.clock = f"{self._tag}clock"
@@ -88,6 +95,14 @@ class Keys:
     def members_of(self, node: str) -> str:
         """Return what the keys of the members of rooms on ``node`` begin with; the room's name follows."""
         return f"{self.members}{node}:"
+
+
+def find_shard(name: str, shards: int) -> int:
+    """Return the number of the shard that something is in by its name: a room's, a socket's own included, or a user's.
+
+    It is Redis' own hash of the name, so that an old name stays where it is.
+    """
+    return crc_hqx(name.encode(errors="replace"), 0) % shards if shards > 1 else 0
 
 
 def name_room(namespace: str, room: str | None) -> str:

@@ -6,7 +6,6 @@ its clients may have been taken over by others; what it has left behind is taken
 
 import logging
 import math
-import uuid
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
@@ -18,7 +17,6 @@ from gevent.event import Event
 
 from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
-from chat.realtime.service import Service
 from chat.settings import LEASE_S
 
 log = logging.getLogger(__name__)
@@ -32,7 +30,7 @@ _BURY_AT_ONCE = 500
 _STOP_S = 1.0
 
 
-class Lease(Service):
+class Lease:
     """This node's lease, and its eye on those of others.
 
     Args:
@@ -55,11 +53,10 @@ class Lease(Service):
         self._answers_since = math.inf  # when Redis began to answer at once
         self._is_due = Event()
         self._is_given_up = False
-        self.register()
 
     def hold(self, node: str) -> None:
-        """Hold the lease of ``node`` from now on. Each start is a node of its own: the one before is dead."""
-        self.node = f"{node}#{uuid.uuid4().hex[:8]}"
+        """Hold the lease of ``node`` from now on."""
+        self.node = node
         self._since = int(time() * 1000)
         gevent.spawn(self._run)
 
@@ -72,8 +69,8 @@ class Lease(Service):
         """Renew it now: Redis may not have answered for a while."""
         self._is_due.set()
 
-    def stop(self, *, at_once: bool = False) -> None:
-        """Give it up; the clients have gone."""
+    def stop(self) -> None:
+        """Give it up."""
         self._is_given_up = True
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             try:

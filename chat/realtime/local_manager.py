@@ -26,10 +26,13 @@ class Manager(Rooms, socketio.Manager):
     def get_unready_reason(self) -> str | None:
         return None
 
-    def get_lag(self) -> float:
-        return 0.0
+    def get_lag(self) -> dict[str, float]:
+        return {}
 
     def wait_until_ready(self, timeout_s: float) -> bool:
+        return True
+
+    def wait_until_joinable(self, namespace: str, timeout_s: float) -> bool:
         return True
 
     def wait_until_delivered(self) -> None:

@@ -12,7 +12,6 @@ from chat.realtime.commands import Commands
 from chat.realtime.entry import Entry
 from chat.realtime.keys import Keys
 
-FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 _ROOMS_AT_ONCE = 250
 _MAX_READ_BYTES = 16_777_216
 
@@ -41,6 +40,14 @@ class Reading(NamedTuple):
     incomplete: list[str]  # keys of the streams of which something is missing
 
 
+class Inbox(NamedTuple):
+    """What waits in some rooms."""
+
+    newest: int  # the clock
+    entries: list[Entry]
+    pointers: list[int]  # of each room: up to where somebody has received everything
+
+
 class Log:
     """One shard of the log.
 
@@ -65,7 +72,7 @@ class Log:
     def clock_arguments(self) -> tuple[str, str, str, str]:
         """What each script that opens the clock is told."""
         prefix, numbers = self._names
-        return FORMAT, f"{prefix}{next(numbers)}", self.epoch, str(self.newest)
+        return self.keys.format, f"{prefix}{next(numbers)}", self.epoch, str(self.newest)
 
     def see(self, epoch: bytes, newest: int | bytes) -> int:
         """Take note of the clock that a script returned; return its id."""
@@ -112,6 +119,18 @@ class Log:
             incomplete += [some[index] for index in missing]
         entries.sort()
         return Reading(oldest, newest, entries, incomplete)
+
+    def fetch_clock(self) -> int:
+        """Return the newest id. Raises ``redis.RedisError``."""
+        reading = self.read({}, most=0)
+        return reading.newest if reading is not None else 0
+
+    def read_inboxes(self, streams: Sequence[str]) -> "Inbox":
+        """Return what waits in some rooms behind their pointers. Raises ``redis.RedisError``."""
+        keys = [key for name in streams for key in (name, self.keys.room_of(name), self.keys.pointer(name))]
+        arguments = [*self.clock_arguments, self.limits.length]
+        epoch, id, pointers, found = self._commands.run("inbox", [self.keys.clock, *keys], arguments)
+        return Inbox(self.see(epoch, id), decode_entries(found, streams), [int(pointer) for pointer in pointers])
 
     def read_history(
         self, namespace: str, room: str | None, *, before: int, most: int, most_bytes: int

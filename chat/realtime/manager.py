@@ -11,41 +11,41 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - what concerns the channel of python-socketio's own (``chat.realtime.channel``).
 """
 
+import uuid
 from typing import Any
 
 from chat.realtime.channel import Channel
 from chat.realtime.connection import Connection
 from chat.realtime.connections import open_connections
 from chat.realtime.directory import Directory
-from chat.realtime.entry import Entry, decode_body, encode_body, encode_offset, make_messages
-from chat.realtime.follower import Follower
-from chat.realtime.inboxes import Inboxes
+from chat.realtime.entry import Copy, Entry, decode_body, encode_body, make_messages
 from chat.realtime.keys import Keys
-from chat.realtime.lease import Lease
-from chat.realtime.log import Limits, Log, Stored
+from chat.realtime.log import Limits, Stored
 from chat.realtime.peers import Peers
-from chat.realtime.presence import Presence
 from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
 from chat.realtime.registering import Registering
-from chat.realtime.registry import Registry
 from chat.realtime.rooms import check_room, list_rooms, list_sids
-from chat.realtime.session import Taken
-from chat.realtime.sessions import Sessions
-from chat.realtime.writer import Outgoing, Writer
+from chat.realtime.session import Session, Taken
+from chat.realtime.shard import Options, Shard
+from chat.realtime.shards import Shards
+from chat.realtime.writer import Outgoing
 
 
 class RedisManager(Registering, Reading, Readiness, Channel):
     """Delivers what the log has, and keeps the clients' sessions.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port[,…]/name/db``.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://host:port[,…]/name/db`` or
+            ``redis+cluster://host:port[,…]``.
         channel: the channel of stock ``socketio.RedisManager(write_only=True)``, of callbacks and remote changes.
         prefix: what every key in Redis begins with.
         recovery_window_s: how long a lost connection can be resumed at least; 0: never.
         history: what is kept of each room.
-        wait_replicas: how many replicas of Redis must have a message before an emit returns.
+        wait_replicas: how many replicas of Redis must have a message before an emit returns; of a cluster's primary
+            that has fewer, all.
+        shards: parts of the log, each on one primary; the same number for a farm's life.
     """
 
     def __init__(
@@ -57,40 +57,29 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         recovery_window_s: float = 120.0,
         history: Limits | None = None,
         wait_replicas: int = 0,
+        shards: int = 1,
     ) -> None:
         super().__init__(url, channel=channel)
-        self.connections = open_connections(url, has_writing=wait_replicas > 0)
-        self.keys = Keys(prefix)
-        self.commands = self.connections.get_commands(self.keys)
-        self.log = Log(self.commands, self.keys, history or Limits(), self._on_new_epoch)
-        self.sessions = Sessions(self.commands, self.log, recovery_window_s)
-        subscription = self.connections.create_subscription(self.keys)
-        self.follower = Follower(subscription, self.commands, self.log, channel, self)
-        self.writer = Writer(self.connections.get_writing(self.keys), self.log, self.follower, wait_replicas)
-        self.lease = Lease(self.commands, self.keys, self.describe_node, self.on_return)
-        self.registry = Registry(self.commands, self.keys, self.lease)
-        self.directory = Directory(self.commands.run, self.keys)
-        self.presence = Presence(self.commands, self.keys, self.lease, self.follower, self.tell_watchers)
-        self.inboxes = Inboxes(self.commands, self.keys, self.log.limits.ttl_s)
-        self.peers = Peers(self.commands, self.keys)
-        self.recovery = Recovery(self)
+        self.address = self.node = ""
         self.has_recovery = recovery_window_s > 0
+        self._connections = open_connections(url, has_writing=wait_replicas > 0)
+        self.recovery = Recovery(self)
+        options = Options(channel, recovery_window_s, history or Limits(), wait_replicas)
+        self.shards = Shards(
+            [Shard(Keys(prefix, number, shards), self._connections, options, self) for number in range(shards)]
+        )
+        self.directory = Directory(self.shards)
+        self.peers = Peers(self.shards)
 
     def start(self, node: str) -> None:
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
         self.address = node
-        self.lease.hold(node)
-        self.connections.start()
-        for part in (self.writer, self.sessions, self.peers, self.follower):
-            part.start(self.node)
+        self.node = f"{node}#{uuid.uuid4().hex[:8]}"  # each start is a node of its own: the one before is dead
+        self._connections.start()
+        self.peers.start(self.node)
+        for shard in self.shards:
+            shard.start(self.node)
         self.initialize()
-        for one in (self.inboxes, self.recovery, self.presence):
-            one.start()
-
-    @property
-    def node(self) -> str:
-        """The name of this worker in the cluster."""
-        return self.lease.node
 
     # Emits
 
@@ -144,20 +133,31 @@ class RedisManager(Registering, Reading, Readiness, Channel):
             NoRecipient: there is no such client.
         """
         parts = self.make_event(event, data, namespace).encode_parts()
-        skipped, rooms = list_sids(skip_sid), list_rooms(room)
-        messages = [
-            Outgoing(namespace, one, encode_body(parts, skipped, rooms[:index]), once, known_s, recipient)
-            for index, one in enumerate(rooms)
-        ]
-        return self.writer.store(messages)[0]
+        skipped, stored = list_sids(skip_sid), []
+        copies: list[Copy] = []
+        for shard, rooms in self.shards.group(namespace, list_rooms(room)).items():
+            messages = [
+                Outgoing(namespace, one, encode_body(parts, skipped, rooms[:index], copies), once, known_s, recipient)
+                for index, one in enumerate(rooms)
+            ]
+            found = shard.writer.store(messages)
+            copies = [*copies, *((one, message.id) for one, message in zip(rooms, found, strict=True))]
+            stored += found
+        return stored[0]
 
     # Rooms
 
     def on_room_opened(self, namespace: str, room: str | None) -> None:
-        self.follower.follow(self.keys.stream(namespace, room))
+        shard = self.shards.get_of_room(namespace, room)
+        shard.follower.follow(shard.keys.stream(namespace, room))
 
     def on_room_closed(self, namespace: str, room: str | None) -> None:
-        self.follower.unfollow(self.keys.stream(namespace, room))
+        shard = self.shards.get_of_room(namespace, room)
+        shard.follower.unfollow(shard.keys.stream(namespace, room))
+
+    def get_session(self, sid: str) -> Session | None:
+        """Return the session of a client of this node."""
+        return self.shards.get(sid).sessions.get(sid)
 
     def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
         """Put a client into a room. What is emitted to the room once this has returned reaches it."""
@@ -166,17 +166,18 @@ class RedisManager(Registering, Reading, Readiness, Channel):
             if self.has_client(sid):
                 self.ask_owner("enter_room", sid, namespace, room)
             return
-        eio_sid, session = self.eio_sid_from_sid(sid, namespace), self.sessions.get(sid)
+        eio_sid, session = self.eio_sid_from_sid(sid, namespace), self.get_session(sid)
         if self.is_in_room(sid, namespace, room) and (session is None or room in session.floors):
             return
         self.basic_enter_room(sid, namespace, room)
-        stream = self.keys.stream(namespace, room)
+        shard, sessions = self.shards.get_of_room(namespace, room), self.shards.get(sid).sessions
+        stream = shard.keys.stream(namespace, room)
         try:
-            self.follower.wait_until_following(stream)
+            shard.follower.wait_until_following(stream)
             if session is not None and session.is_written:
-                self.follower.begin_at(stream, self.sessions.join(session, room))
+                shard.follower.begin_at(stream, sessions.join(session, room, shard.log))
             elif session is not None:
-                session.floors.setdefault(room, session.floors[sid])  # as of its beginning
+                session.floors.setdefault(room, session.began[shard.number])
         except Taken as error:
             self.recovery.drop(error.session)
         except BaseException:
@@ -192,10 +193,10 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         if room == sid:
             return  # a client is in its own room as long as it lives
         self.basic_leave_room(sid, namespace, room)
-        session = self.sessions.get(sid)
+        session = self.get_session(sid)
         if session is not None and session.is_written:
             try:
-                self.sessions.leave(session, room)
+                self.shards.get(sid).sessions.leave(session, room)
             except Taken as error:
                 self.recovery.drop(error.session)
         elif session is not None:
@@ -203,79 +204,64 @@ class RedisManager(Registering, Reading, Readiness, Channel):
 
     def get_owner(self, sid: str) -> str:
         """Return who owns a client of this node, as ``identify`` had it; an empty text if nobody does, or no more."""
-        session = self.sessions.get(sid)
+        session = self.get_session(sid)
         return session.owner if session is not None else ""
 
     def has_client(self, sid: str) -> bool:
         """Return whether a client of any node has this sid, connected or away. Raises ``Unavailable``."""
-        return self.sessions.exists(sid)
+        return self.shards.get(sid).sessions.exists(sid)
 
     def on_ping(self, connection: Connection) -> None:
-        position = self.follower.position.id
-        self.inboxes.on_ping(connection.sid, position)
-        self.sessions.on_ping(self.get_sids_of(connection.sid), position)
+        positions = self.shards.positions
+        for shard in self.shards:
+            shard.inboxes.on_ping(connection.sid, positions[shard.number])
+        for session in filter(None, map(self.get_session, self.get_sids_of(connection.sid))):
+            session.on_ping(positions)
 
     def on_pong(self, connection: Connection) -> None:
-        self.inboxes.on_pong(connection.sid)
-        self.sessions.on_pong(self.get_sids_of(connection.sid))
+        for shard in self.shards:
+            shard.inboxes.on_pong(connection.sid)
+        for session in filter(None, map(self.get_session, self.get_sids_of(connection.sid))):
+            session.on_pong()
 
     def basic_leave_room(self, sid: str, namespace: str, room: str) -> None:
         eio_sid = self.eio_sid_from_sid(sid, namespace)
         super().basic_leave_room(sid, namespace, room)
         if eio_sid is not None:
-            self.inboxes.remove(eio_sid, self.keys.stream(namespace, room))
+            shard = self.shards.get_of_room(namespace, room)
+            shard.inboxes.remove(eio_sid, shard.keys.stream(namespace, room))
 
-    # From the follower
+    # From the shards
 
-    def on_entry(self, entry: Entry) -> None:
-        """Deliver a message of the log to those of its room that this process has."""
-        namespace, room = self.keys.get_room(entry.room)
+    def deliver_entry(self, shard: Shard, namespace: str, room: str | None, entry: Entry) -> bool:
+        """Deliver a message of the log to those of its room that this process has; return whether there are any."""
         recipients = self._get_members(namespace, room)
         if recipients:
-            offset = encode_offset(self.log.epoch, entry.id) if self.has_recovery else None
-            self._send_body(entry.body, namespace, recipients, entry.id, offset)
-            self.inboxes.on_delivered(entry.room, entry.id)
+            offset = self.shards.encode_offset(shard, entry.id) if self.has_recovery else None
+            self._send_body(entry.body, namespace, recipients, shard.number, entry.id, offset)
+        return bool(recipients)
 
-    def on_volatile(self, stream: str, body: bytes) -> None:
+    def deliver_volatile(self, namespace: str, room: str | None, body: bytes) -> None:
         """Deliver a message that is not in the log."""
-        namespace, room = self.keys.get_room(stream)
-        self._send_body(body, namespace, self._get_members(namespace, room), 0, None)
+        self._send_body(body, namespace, self._get_members(namespace, room), 0, 0, None)
 
-    def on_presence(self, channel: str, data: bytes) -> None:
-        """A user came into a room that is watched, or went."""
-        self.presence.on_change(channel, data)
+    def on_lost(self, namespace: str, room: str | None) -> None:
+        """Messages of a room are lost to this node."""
+        for session in filter(None, map(self.get_session, list(self._get_members(namespace, room)))):
+            self.recovery.abandon(session, "incomplete")
 
-    def on_taken(self, sid: str, generation: int) -> None:
-        """A session of this node belongs to another connection by now."""
-        self.recovery.on_taken(sid, generation)
+    def on_new_epoch(self, shard: Shard) -> None:
+        """What was stored in a shard may be gone: who has a room there can't show any more that nothing is missing."""
+        for sessions in (one.sessions for one in self.shards):
+            for session in sessions.get_all():
+                if shard in self.shards.group(session.namespace, session.floors):
+                    self.recovery.abandon(session, "epoch")
 
-    def on_probe(self, sid: str, generation: int) -> None:
-        """Another connection wants a session that was resumed just now."""
-        self.recovery.on_probe(sid, generation)
-
-    def on_return(self) -> None:
-        """Redis is back, and nothing has been delivered yet."""
-        self.recovery.confirm()
-        self.registry.refresh()
-        self.lease.renew_soon()
-
-    def on_lost(self, streams: list[str]) -> None:
-        """Messages of these rooms are lost to this node."""
-        for stream in streams:
-            namespace, room = self.keys.get_room(stream)
-            for sid in list(self._get_members(namespace, room)):
-                session = self.sessions.get(sid)
-                if session is not None:
-                    self.recovery.abandon(session, "incomplete")
-
-    def _on_new_epoch(self) -> None:
-        """What was stored may be gone: no client can show any more that it has everything."""
-        for session in self.sessions.get_all():
-            self.recovery.abandon(session, "epoch")
-
-    def _send_body(self, body: bytes, namespace: str, recipients: dict[str, str], id: int, offset: str | None) -> None:
+    def _send_body(
+        self, body: bytes, namespace: str, recipients: dict[str, str], shard: int, id: int, offset: str | None
+    ) -> None:
         taken_apart = decode_body(body)
         skipped = set(taken_apart.skip)
-        for room in taken_apart.elsewhere:
+        for room in (*taken_apart.elsewhere, *(room for room, _ in taken_apart.copies)):
             skipped.update(self._get_members(namespace, room))
-        self.send_to(recipients, namespace, make_messages(taken_apart, id, offset), skipped)
+        self.send_to(recipients, namespace, make_messages(taken_apart, shard, id, offset), skipped)

@@ -15,11 +15,11 @@ class Message:
         packet: ``"<type><data>"``, or bytes for a binary message.
     """
 
-    __slots__ = ("_frame", "_payload", "id", "packet")
+    __slots__ = ("_frame", "_payload", "id", "packet", "shard")
 
     def __init__(self, packet: str | bytes) -> None:
         self.packet = packet
-        self.id = 0  #: where it is in the log, if it is there
+        self.shard = self.id = 0  #: where it is in the log, if it is there
         self._frame: bytes | None = None
         self._payload: bytes | None = None
 

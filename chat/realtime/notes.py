@@ -1,23 +1,20 @@
 """What an app has Redis remember for a while, for all nodes: names, about its users or as whose they are."""
 
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys
 from chat.realtime.redis_client import redis_errors_as_unavailable
+from chat.realtime.shards import Shards
 
 
 class Notes:
     """Names that are remembered for a while.
 
     Args:
-        commands: the connection to where they are kept: ``RedisManager.commands``.
-        keys: how they are called there: ``RedisManager.keys``.
+        shards: where they are kept: ``RedisManager.shards``.
         ttl_s: for how long.
         most: about one user; with one more, that one goes which has been remembered, or renewed, the longest time ago.
     """
 
-    def __init__(self, commands: Commands, keys: Keys, ttl_s: float, most: int = 1_000) -> None:
-        self._commands = commands
-        self._keys = keys
+    def __init__(self, shards: Shards, ttl_s: float, most: int = 1_000) -> None:
+        self._shards = shards
         self._ttl_ms = int(ttl_s * 1000)
         self._most = most
 
@@ -31,12 +28,14 @@ class Notes:
 
     def claim(self, name: str, who: str) -> bool:
         """Remember ``name`` as ``who``'s, unless it is somebody's; return whether it is. Raises ``Unavailable``."""
-        key = self._keys.note(name)
+        shard = self._shards.get(name)
+        key = shard.keys.note(name)
         with redis_errors_as_unavailable():
-            self._commands.execute("SET", key, who, "NX", "PX", self._ttl_ms)
-            return bool(self._commands.execute("GET", key) == who.encode())
+            shard.commands.execute("SET", key, who, "NX", "PX", self._ttl_ms)
+            return bool(shard.commands.execute("GET", key) == who.encode())
 
     def _note(self, user: str, name: str, *, is_new: bool) -> bool:
+        shard = self._shards.get(user)
         with redis_errors_as_unavailable():
             arguments = [name, self._ttl_ms, int(is_new), self._most]
-            return bool(self._commands.run("note", [self._keys.notes(user)], arguments))
+            return bool(shard.commands.run("note", [shard.keys.notes(user)], arguments))

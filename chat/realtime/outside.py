@@ -16,10 +16,10 @@ from socketio import packet
 from chat.errors import Unavailable
 from chat.realtime.ending import Ended, end_sessions, get_sids
 from chat.realtime.entry import encode_body
-from chat.realtime.keys import Keys
-from chat.realtime.log import FORMAT, Limits, Stored
+from chat.realtime.log import Limits, Stored
 from chat.realtime.packet import Packet, list_arguments
-from chat.realtime.redis_client import connect, redis_errors_as_unavailable, run_script
+from chat.realtime.plain import PlainPart, list_parts
+from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.request import encode_request
 from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
 
@@ -32,17 +32,24 @@ class Outside:
         prefix: what every key in Redis begins with.
         history: what is kept of each room.
         wait_replicas: how many replicas of Redis must have a message before ``store`` returns.
+        shards: how many parts its log has.
 
     Raises ``Unavailable`` if Redis does not answer.
     """
 
     def __init__(
-        self, url: str, prefix: str = "chat", *, history: Limits | None = None, wait_replicas: int = 0
+        self,
+        url: str,
+        prefix: str = "chat",
+        *,
+        history: Limits | None = None,
+        wait_replicas: int = 0,
+        shards: int = 1,
     ) -> None:
         # One connection: WAIT is for what it has written.
         with redis_errors_as_unavailable():
             self._client: Any = connect(url).client()  # type: ignore[no-untyped-call]
-        self._keys = Keys(prefix)
+        self._parts = list_parts(self._client, prefix, shards)
         self._limits = history or Limits()
         self._wait_replicas = wait_replicas
 
@@ -64,15 +71,16 @@ class Outside:
         """
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
         message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
-        batch_key = self._keys.batch(f"outside#{secrets.token_hex(8)}")
-        names, arguments = describe_batch(self._keys, self._limits, batch_key, [message])
-        clock = (FORMAT, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
+        part = self._parts.get_of_room(namespace, room)
+        batch_key = part.keys.batch(f"outside#{secrets.token_hex(8)}")
+        names, arguments = describe_batch(part.keys, self._limits, batch_key, [message])
+        clock = (part.keys.format, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
         with redis_errors_as_unavailable():
-            _, [id, nodes] = self._run("store", names, [*clock, 1, *arguments])
+            _, [id, nodes] = self._run(part, "store", names, [*clock, 1, *arguments])
             stored = decode_answer(id, nodes)
             if isinstance(stored, Exception):
                 raise stored
-            self._wait_for_replicas()
+            self._wait_for_replicas(part)
         return stored
 
     def disconnect(self, room: str | None, namespace: str = "/", *, user: str | None = None) -> tuple[Ended, int]:
@@ -89,9 +97,9 @@ class Outside:
             Unavailable: Redis does not answer.
         """
         with redis_errors_as_unavailable():
-            ended = end_sessions(self._client.execute_command, self._run, self._keys, namespace, room, user)
+            ended = end_sessions(self._parts, namespace, room, user)
             request = encode_request("disconnect", {"namespace": namespace, "room": room})
-            nodes: int = self._client.execute_command("PUBLISH", self._keys.requests, request)
+            nodes = self._parts.home.commands.publish(self._parts.home.keys.requests, request)
         return ended, nodes
 
     def erase(self, room: str | None, namespace: str = "/") -> int:
@@ -101,9 +109,7 @@ class Outside:
         stored is still known for as long as a client may repeat one: it would be stored again.
         """
         with redis_errors_as_unavailable():
-            count = self._erase(namespace, room)
-            self._wait_for_replicas()
-        return count
+            return self._erase(namespace, room)
 
     def erase_user(self, user: str, room: str, namespace: str = "/") -> int:
         """Delete what is remembered about a user (``Notes``), and all messages that were for the user alone.
@@ -111,31 +117,34 @@ class Outside:
         That is those of the user's ``room``, and what was sent to one of the user's sockets. Their sessions stay:
         ``disconnect`` ends them. Returns how many messages there were. Raises ``Unavailable``.
         """
-        keys, execute = self._keys, self._client.execute_command
         with redis_errors_as_unavailable():
-            sent = keys.user_sids(namespace, user)
-            sids = {sid.decode() for sid in execute("ZRANGE", sent, 0, -1)} | {
-                *get_sids(execute, keys, namespace, user)
-            }
+            sids: set[str] = set()
+            for part in self._parts:  # a session that is older than the shards may be in any of them
+                sent = part.commands.execute("ZRANGE", part.keys.user_sids(namespace, user), 0, -1)
+                sids.update(sid.decode() for sid in sent)
+                sids.update(get_sids(part, namespace, user))
             count = sum(self._erase(namespace, one) for one in (room, *sorted(sids)))
-            execute("DEL", sent, keys.notes(user))
-            self._wait_for_replicas()
+            for part in self._parts:
+                part.commands.execute("DEL", part.keys.user_sids(namespace, user), part.keys.notes(user))
+                self._wait_for_replicas(part)
         return count
 
     def _erase(self, namespace: str, room: str | None) -> int:
-        stream = self._keys.stream(namespace, room)
-        names = [stream, self._keys.room_of(stream), self._keys.pointer(stream)]
-        count: int = self._run("erase", names, [int(self._limits.ttl_s * 1100)])
+        part = self._parts.get_of_room(namespace, room)
+        stream = part.keys.stream(namespace, room)
+        names = [stream, part.keys.room_of(stream), part.keys.pointer(stream)]
+        count: int = self._run(part, "erase", names, [int(self._limits.ttl_s * 1100)])
+        self._wait_for_replicas(part)
         return count
 
-    def _run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    def _run(self, part: PlainPart, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         try:
-            return run_script(self._client, name, keys, arguments)
+            return part.commands.run(name, keys, arguments)
         except redis.ResponseError as error:
             if "FORMAT" in str(error):
                 raise Unavailable("Redis holds what a farm of another format has stored.") from error
             raise
 
-    def _wait_for_replicas(self) -> None:
+    def _wait_for_replicas(self, part: PlainPart) -> None:
         if self._wait_replicas:
-            wait_for_replicas(self._client.execute_command, self._wait_replicas)
+            wait_for_replicas(part.commands.execute, self._wait_replicas)

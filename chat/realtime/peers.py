@@ -4,19 +4,20 @@ import base64
 import logging
 from collections.abc import Callable
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 import redis
 
 from chat.errors import Unavailable
 from chat.realtime import strict_json
-from chat.realtime.commands import Commands
 from chat.realtime.ending import Ended, end_sessions
-from chat.realtime.keys import Keys
 from chat.realtime.packet import Packet, list_arguments
 from chat.realtime.redis_client import redis_errors_as_unavailable
 from chat.realtime.request import Request, encode_request
+
+if TYPE_CHECKING:
+    from chat.realtime.shards import Shards
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,13 @@ class Peers(LocalPeers):
     """The requests of a node among others.
 
     Args:
-        commands: the connection to the Redis over which they go.
-        keys: the names of the channels there.
+        shards: where the clients' sessions are; the first one carries the requests.
     """
 
-    def __init__(self, commands: Commands, keys: Keys) -> None:
+    def __init__(self, shards: "Shards") -> None:
         super().__init__()
-        self._commands = commands
-        self._keys = keys
+        self._shards = shards
+        self._commands, self._keys = shards.home.commands, shards.home.keys
         self._numbers = count(1)
         self._open: dict[int, Request] = {}
 
@@ -112,11 +112,12 @@ class Peers(LocalPeers):
 
     def end_sessions(self, namespace: str, room: str | None) -> Ended:
         with redis_errors_as_unavailable():
-            return end_sessions(self._commands.execute, self._commands.run, self._keys, namespace, room)
+            return end_sessions(self._shards, namespace, room)
 
     def end_session(self, sid: str, namespace: str) -> None:
+        shard = self._shards.get(sid)
         with redis_errors_as_unavailable():
-            self._commands.run("end", [self._keys.session(sid)], [namespace, "", self._keys.users])
+            shard.commands.run("end", [shard.keys.session(sid)], [namespace, "", shard.keys.users])
 
     def _publish_to_nodes(self, text: str) -> tuple[int, dict[str, int]]:
         """Publish a request; return how many heard it, and the nodes that live, each with how many of them it was."""
@@ -131,14 +132,14 @@ class Peers(LocalPeers):
         channels: list[bytes] = []
         with gevent.Timeout(_LISTENING_S, False):  # type: ignore[arg-type]
             try:
-                channels = self._commands.execute("PUBSUB", "CHANNELS", f"{marks}*")
+                channels = self._commands.run("listening", [self._keys.nodes], [f"{marks}*"])
             except redis.RedisError as error:
                 log.debug("who listens is not known: %s", error)
         return {channel.decode().removeprefix(marks) for channel in channels}
 
     def _publish(self, text: str) -> int:
         with redis_errors_as_unavailable():
-            reached: int = self._commands.execute("PUBLISH", self._keys.requests, text)
+            reached: int = self._commands.publish(self._keys.requests, text)
         return reached
 
     # From the follower, in the subscription's greenlet
@@ -189,7 +190,7 @@ class Peers(LocalPeers):
             text = strict_json.dumps({"number": number, "node": self.node, "error": "its answer can't be written"})
         try:
             with redis_errors_as_unavailable():
-                self._commands.execute("PUBLISH", self._keys.marks + asker, f"answer {text}")
+                self._commands.publish(self._keys.marks + asker, f"answer {text}")
         except Unavailable as error:
             log.debug("not answered: %s", error)
 

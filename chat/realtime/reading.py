@@ -4,11 +4,10 @@ from typing import Any
 
 from socketio.base_manager import BaseManager
 
-from chat.realtime.commands import Commands
 from chat.realtime.entry import decode_body
-from chat.realtime.keys import Keys
-from chat.realtime.log import Log, Stored
+from chat.realtime.log import Stored
 from chat.realtime.redis_client import redis_errors_as_unavailable
+from chat.realtime.shards import Shards
 
 _LAST_ID = 2**53
 
@@ -16,25 +15,25 @@ _LAST_ID = 2**53
 class Reading(BaseManager):
     """Finds messages in the log."""
 
-    log: Log
-    keys: Keys
-    commands: Commands
+    shards: Shards
 
     def find(self, room: str, once: str, namespace: str = "/") -> Stored | None:
         """Return where the message is that was stored under ``once``. Raises ``Unavailable``."""
         with redis_errors_as_unavailable():
-            return self.log.find(namespace, room, once)
+            return self.shards.get_of_room(namespace, room).log.find(namespace, room, once)
 
     def had_client(self, sid: str, namespace: str = "/") -> bool:
         """Return whether messages are stored that were for a client of this sid alone. Raises ``Unavailable``."""
+        shard = self.shards.get(sid)
         with redis_errors_as_unavailable():
-            room = self.keys.room_of(self.keys.stream(namespace, sid))
-            return bool(self.commands.execute("HEXISTS", room, "own"))
+            room = shard.keys.room_of(shard.keys.stream(namespace, sid))
+            return bool(shard.commands.execute("HEXISTS", room, "own"))
 
     def has_history(self, room: str, namespace: str = "/") -> bool:
         """Return whether messages of a room are stored. Raises ``Unavailable``."""
+        shard = self.shards.get_of_room(namespace, room)
         with redis_errors_as_unavailable():
-            return bool(self.commands.execute("EXISTS", self.keys.stream(namespace, room)))
+            return bool(shard.commands.execute("EXISTS", shard.keys.stream(namespace, room)))
 
     def read_history(
         self, room: str, *, before: int | None = None, most: int, most_bytes: int, namespace: str = "/"
@@ -43,8 +42,9 @@ class Reading(BaseManager):
 
         What is longer than ``most_bytes`` is left out. Raises ``Unavailable``.
         """
+        log = self.shards.get_of_room(namespace, room).log
         with redis_errors_as_unavailable():
-            found = self.log.read_history(namespace, room, before=before or _LAST_ID, most=most, most_bytes=most_bytes)
+            found = log.read_history(namespace, room, before=before or _LAST_ID, most=most, most_bytes=most_bytes)
         return [(id, self.decode_event(body)) for id, body in reversed(found)]
 
     def decode_event(self, body: bytes) -> list[Any]:

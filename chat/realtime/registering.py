@@ -8,10 +8,9 @@ from gevent.event import AsyncResult
 
 from chat.realtime.connection import Connection
 from chat.realtime.directory import Directory
-from chat.realtime.presence import Presence
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.registry import Registry
 from chat.realtime.rooms import Rooms
+from chat.realtime.shards import Shards
 from chat.realtime.vitals import VERSION
 
 _SHARE = 10  # who is in a room is read in a tenth of the time at most, however often and large
@@ -31,10 +30,9 @@ class _Asked(NamedTuple):
 class Registering(Rooms):
     """Rooms whose clients stand in the registry, from when they are let in until they have gone."""
 
-    registry: Registry
+    shards: Shards
     directory: Directory
-    presence: Presence
-    address = ""
+    address: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,32 +41,38 @@ class Registering(Rooms):
 
     def connect(self, sid: str, namespace: str) -> str:
         super().connect(sid, namespace)
-        user, rooms = self.server.get_user(sid), self._rooms_of.get(namespace, {}).get(sid, ())
-        self.registry.add(sid, namespace, user, self.server.transport(sid, namespace), rooms)
+        registry = self.shards.get(sid).registry
+        registry.add(sid, namespace, self.server.get_user(sid), self.server.transport(sid, namespace))
+        for room in self._rooms_of.get(namespace, {}).get(sid, ()):
+            self.shards.get_of_room(namespace, room).registry.enter(namespace, room, registry.get_user(sid))
         return sid
 
     def basic_enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
         was_in_room = self.is_in_room(sid, namespace, room)
         super().basic_enter_room(sid, namespace, room, eio_sid)
-        if not was_in_room and room != sid and sid in self.registry:
-            self.registry.enter(sid, room)
+        registry = self.shards.get(sid).registry
+        if not was_in_room and room != sid and sid in registry:
+            self.shards.get_of_room(namespace, room).registry.enter(namespace, room, registry.get_user(sid))
 
     def basic_leave_room(self, sid: str, namespace: str, room: str) -> None:
         if room is not None and room != sid and self.is_in_room(sid, namespace, room):
-            self.presence.unwatch(sid, namespace, room)
-            if sid in self.registry:
-                self.registry.leave(sid, room)
+            shard = self.shards.get_of_room(namespace, room)
+            shard.presence.unwatch(sid, namespace, room)
+            registry = self.shards.get(sid).registry
+            if sid in registry:
+                shard.registry.leave(namespace, room, registry.get_user(sid))
         super().basic_leave_room(sid, namespace, room)
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         super().basic_disconnect(sid, namespace, **kwargs)
-        self.presence.unwatch(sid, namespace, sid)  # its own room is not left
-        self.registry.remove(sid)
+        shard = self.shards.get(sid)
+        shard.presence.unwatch(sid, namespace, sid)  # its own room is not left
+        shard.registry.remove(sid)
 
     def on_upgraded(self, connection: Connection) -> None:
         """A connection has become a websocket."""
         for sid in self.get_sids_of(connection.sid):
-            self.registry.set_transport(sid, "websocket")
+            self.shards.get(sid).registry.set_transport(sid, "websocket")
 
     def get_users(self, room: str, namespace: str = "/", *, most: int = 0, is_watched: bool = False) -> dict[str, int]:
         """Return the users in ``room`` on all nodes, each with the number of its clients there.
@@ -96,7 +100,7 @@ class Registering(Rooms):
         del self._readings[asked]
         start = monotonic()
         try:
-            self.registry.write()
+            self.shards.get_of_room(asked.namespace, asked.room).registry.write()
             with redis_errors_as_unavailable():
                 room, namespace, most = asked.room, asked.namespace, asked.most
                 users = self.directory.get_users(room, namespace=namespace, most=most, is_watched=asked.is_watched)
@@ -114,13 +118,13 @@ class Registering(Rooms):
 
         It ends when the client leaves the room, or ``unwatch`` is called. Raises ``Unavailable``.
         """
-        self.presence.watch(sid, namespace, room)
+        self.shards.get_of_room(namespace, room).presence.watch(sid, namespace, room)
         if not self.is_in_room(sid, namespace, room):  # it has left meanwhile
-            self.presence.unwatch(sid, namespace, room)
+            self.unwatch(sid, room, namespace)
 
     def unwatch(self, sid: str, room: str, namespace: str = "/") -> None:
         """Tell of it no more."""
-        self.presence.unwatch(sid, namespace, room)
+        self.shards.get_of_room(namespace, room).presence.unwatch(sid, namespace, room)
 
     def tell_watchers(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
         """A user came into a room or went."""

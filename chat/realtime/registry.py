@@ -54,7 +54,9 @@ _EMPTY = _Room()
 
 
 class Registry:
-    """The clients of this node, and the rooms that they are in; a socket's own room is none.
+    """The clients of this node, and the rooms that they are in, as far as they are in one shard.
+
+    A socket's own room is none.
 
     Args:
         commands: the connection to the Redis that they are written to.
@@ -76,17 +78,19 @@ class Registry:
     def __contains__(self, sid: object) -> bool:
         return sid in self._clients
 
-    def add(self, sid: str, namespace: str, user: str | None, transport: str, rooms: Iterable[str]) -> None:
-        """A client is connected, and in ``rooms``."""
+    def add(self, sid: str, namespace: str, user: str | None, transport: str) -> None:
+        """A client is connected."""
         if user is not None:
             user = user.encode(errors="replace").decode()  # half a surrogate pair can't be written
         self._clients[sid] = _Client(namespace, user, transport)
         self._mark(sid)
-        for room in rooms:
-            self.enter(sid, room)
+
+    def get_user(self, sid: str) -> str | None:
+        """Return whose client one is that is connected, as Redis has it."""
+        return self._clients[sid].user
 
     def remove(self, sid: str) -> None:
-        """It is there no longer; it has left its rooms before."""
+        """It is there no longer."""
         if self._clients.pop(sid, None) is not None:
             self._mark(sid)
 
@@ -97,16 +101,21 @@ class Registry:
             client.transport = transport
             self._mark(sid)
 
-    def enter(self, sid: str, room: str) -> None:
-        """It has entered a room."""
-        client = self._clients[sid]
-        name = name_room(client.namespace, room)
-        self._count(name, client.user, 1)
+    def enter(self, namespace: str, room: str, user: str | None) -> None:
+        """A client of ``user`` (``get_user``) has entered a room."""
+        self._count(name_room(namespace, room), user, 1)
 
-    def leave(self, sid: str, room: str) -> None:
+    def leave(self, namespace: str, room: str, user: str | None) -> None:
         """It has left a room that it was in."""
-        client = self._clients[sid]
-        self._count(name_room(client.namespace, room), client.user, -1)
+        self._count(name_room(namespace, room), user, -1)
+
+    def release(self, node: str, namespace: str, rooms: Iterable[str], user: str) -> None:
+        """A client is on this node by now that was on a dead one: take out what that has written of it."""
+        keys = self._keys
+        names = [keys.of_node(node)[2], keys.leaving]
+        members, rooms = keys.members_of(node).removesuffix(":"), (name_room(namespace, room) for room in rooms)
+        arguments = [user, int(GRACE_S * 1_000_000), members, keys.present, *rooms]
+        self._commands.ask_script("release", names, arguments, lambda answer: None)  # else it will be buried
 
     def refresh(self) -> None:
         """Write everything again: Redis may have lost some of it, and kept what has gone since."""

@@ -23,7 +23,7 @@ class Renewal:
     """Renews the sessions of a node, and ends those that expire.
 
     Args:
-        sessions: the node's.
+        sessions: the node's, of a shard.
         on_taken: called with a session that turns out to be another connection's.
         on_expired: called with a session whose time is over, in a greenlet of its own; it may wait.
     """

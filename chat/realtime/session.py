@@ -6,6 +6,7 @@ from typing import Any, Self
 import orjson
 
 from chat.errors import Unavailable
+from chat.realtime.offset import Ids, get_latest
 
 _FLOOR_OF_ALL = "floor"  # the field of the floor of all clients' room
 _FLOOR = "floor:"  # and a room's name: the field of its floor
@@ -15,8 +16,10 @@ class Session:
     """One client's session, as its node has it."""
 
     __slots__ = (
+        "began",
         "data",
         "eio_sid",
+        "epochs",
         "expires_ms",
         "floors",
         "generation",
@@ -41,8 +44,10 @@ class Session:
         self.generation = generation
         self.floors: dict[str | None, int] = {}  # by room, the socket's own among them; None: all clients
         self.inboxes: tuple[str, ...] = ()
-        self.pinged = 0  # all up to there had been sent before its heartbeat, if that is not answered yet
-        self.received = 0  # all up to there has reached the client for certain
+        self.epochs: tuple[str, ...] = ()  # by shard: of the floors
+        self.began: Ids = ()  # what had been delivered on this node when it began
+        self.pinged: Ids = ()  # all up to there had been sent before its heartbeat, if that is not answered yet
+        self.received: Ids = ()  # all up to there has reached the client for certain
         self.data: Any = None  # what save_session was given
         self.user = ""  # whose connections are counted; empty: nobody's
         self.expires_ms = 0  # since 1970; 0: never
@@ -60,7 +65,8 @@ class Session:
             "node": node,
             "generation": self.generation,
             "is_open": 1,
-            "received": self.received,
+            "received": self.encode_received(),
+            **({"epochs": orjson.dumps(self.epochs)} if len(self.epochs) > 1 else {}),
             "user": self.user,
             "expires": self.expires_ms,
             "data": orjson.dumps(self.data),
@@ -68,17 +74,34 @@ class Session:
             **{get_field(room): floor for room, floor in self.floors.items()},
         }
 
+    def on_ping(self, ids: Ids) -> None:
+        """A heartbeat is sent, after everything up to ``ids``."""
+        self.pinged = ids
+
+    def on_pong(self) -> None:
+        """It was answered. Written with the next renewal."""
+        self.received, self.pinged = get_latest(self.received, self.pinged), ()
+
+    def encode_received(self) -> str:
+        """Return up to where all has reached the client, as Redis keeps it."""
+        return ",".join(map(str, self.received)) or "0"
+
     def check(self) -> None:
         """Raise ``Unavailable`` if another connection has taken it, or others have ended it."""
         if self.is_taken:
             raise Unavailable("the session is another connection's by now, or has ended")
 
     @classmethod
-    def from_fields(cls, sid: str, items: Sequence[bytes]) -> Self:
-        """Return the session of a hash: its fields and values in turn."""
+    def from_fields(cls, sid: str, items: Sequence[bytes], shards: int) -> Self:
+        """Return the session of a hash: its fields and values in turn; ``shards`` is how many there are.
+
+        Of one that was written when there was one shard, what is said of that holds of each.
+        """
         fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
         session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
-        session.received = int(fields.get("received", 0))  # a version before had none of these three
+        received = tuple(map(int, fields.get("received", "0").split(",")))  # a version before had none of these three
+        session.received = received if len(received) == shards else received[:1] * shards
+        session.epochs = tuple(orjson.loads(fields["epochs"])) if "epochs" in fields else (fields["epoch"],) * shards
         session.user = fields.get("user", "")
         session.expires_ms = int(fields.get("expires", 0))
         session.data = orjson.loads(fields["data"])

@@ -8,7 +8,7 @@ takes it: what the one before still writes is refused. Each room has a *floor*: 
 import contextlib
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -31,11 +31,11 @@ _AT_ONCE = 500
 
 
 class Sessions:
-    """The sessions of this node's clients, by sid.
+    """The sessions of one shard that this node's clients have, by sid.
 
     Args:
         commands: the connection to the Redis that they are in.
-        shard: the log of the rooms that they are in.
+        shard: their shard's log.
         window_s: how long a session lives at least when its connection is lost; 0: it can't be resumed.
     """
 
@@ -75,8 +75,8 @@ class Sessions:
         self._sessions[sid] = session
         return session
 
-    def write(self, session: Session, max_of_user: int) -> tuple[int, list[Entry]]:
-        """Write a new session; return the log's newest id, and what waits in the session's inboxes.
+    def write(self, session: Session, inboxes: Sequence[str], max_of_user: int) -> tuple[int, list[Entry]]:
+        """Write a new session; return the log's newest id, and what waits in its ``inboxes`` in this shard.
 
         Raises:
             Unavailable: Redis is away, or its log's life was broken just now.
@@ -84,12 +84,8 @@ class Sessions:
         """
         keys, shard = self._keys, self._log
         sessions_of_user = keys.user_sessions(session.namespace, session.user)
-        names: list[str] = []
-        inboxes: list[str] = []
-        for room in session.inboxes:
-            stream = keys.stream(session.namespace, room)
-            names.append(stream)
-            inboxes += [stream, keys.room_of(stream), keys.pointer(stream)]
+        names = [keys.stream(session.namespace, room) for room in inboxes]
+        read = [key for stream in names for key in (stream, keys.room_of(stream), keys.pointer(stream))]
         fields = [part for field in session.get_fields(self._node).items() for part in field]
         epoch_before = shard.epoch
         session.is_written = True  # what joins from now on is written by itself, behind this
@@ -97,7 +93,7 @@ class Sessions:
             with redis_errors_as_unavailable():
                 epoch, newest, found, refusal = self._commands.run(
                     "connect",
-                    keys=[keys.clock, keys.session(session.sid), sessions_of_user, *inboxes],
+                    keys=[keys.clock, keys.session(session.sid), sessions_of_user, *read],
                     arguments=[
                         *shard.clock_arguments,
                         self._ttl_ms,
@@ -106,7 +102,7 @@ class Sessions:
                         max_of_user if session.user else 0,
                         keys.sessions,
                         keys.leases,
-                        *(get_field(room) for room in session.inboxes),
+                        *(get_field(room) for room in inboxes),
                         *fields,
                     ],
                 )
@@ -121,31 +117,44 @@ class Sessions:
                 self._ending.append(session)
                 self._write_soon()
             raise
-        return id, sorted(decode_entries(found, names))
+        return id, decode_entries(found, names)
 
-    def join(self, session: Session, room: str) -> int:
-        """Write that a client joined ``room``; return its floor. Raises ``Unavailable``, ``Taken``."""
-        floor = self._write(session, "join", get_field(room), "")
+    def join(self, session: Session, room: str, shard: Log) -> int:
+        """Write that a client joined ``room`` of a shard; return its floor. Raises ``Unavailable``, ``Taken``."""
+        if shard is self._log:
+            floor = self._write(session, ["join", get_field(room), ""])
+        else:
+            with redis_errors_as_unavailable():
+                floor = shard.fetch_clock()
+            self._write(session, [*self._update_epoch(session, shard), "join", get_field(room), floor])
         session.floors.setdefault(room, floor)
         return floor
+
+    def _update_epoch(self, session: Session, shard: Log) -> list[Any]:
+        """Return what is to be written if no floor of the session is of the shard's epoch by now: it has none there."""
+        number = shard.keys.shard
+        if session.epochs[number] == shard.epoch:
+            return []
+        session.epochs = (*session.epochs[:number], shard.epoch, *session.epochs[number + 1 :])
+        return ["set", "epochs", orjson.dumps(session.epochs)]
 
     def leave(self, session: Session, room: str) -> None:
         """Write that a client left ``room``. Raises ``Unavailable``, ``Taken``."""
         session.floors.pop(room, None)
-        self._write(session, "del", get_field(room), "")
+        self._write(session, ["del", get_field(room), ""])
 
     def save(self, session: Session, data: Any) -> None:
         """Write what ``save_session`` was given. Raises ``Unavailable``, ``Taken``, ``TypeError``: it is no JSON."""
         encoded = orjson.dumps(data)
         session.data = data
         if session.is_written:
-            self._write(session, "set", "data", encoded)
+            self._write(session, ["set", "data", encoded])
 
     def expire(self, session: Session, at: float) -> None:
         """Write when the session ends, in seconds since 1970. Raises ``Unavailable``, ``Taken``."""
         before, session.expires_ms = session.expires_ms, int(min(at * 1000, 2**53))
         if session.is_written and session.expires_ms != before:
-            self._write(session, "set", "expires", session.expires_ms)
+            self._write(session, ["set", "expires", session.expires_ms])
 
     def close(self, session: Session) -> None:
         """The connection was lost: from now on the session may be resumed within the window. Written soon."""
@@ -170,7 +179,7 @@ class Sessions:
                 del self._closing[: len(some)]
             while self._ending:
                 with contextlib.suppress(Taken):
-                    self._run_change(self._ending[0], "end", "", "")
+                    self._run_change(self._ending[0], ["end", "", ""])
                 del self._ending[0]
 
     def _write_soon(self) -> None:
@@ -216,8 +225,13 @@ class Sessions:
                     taken.append(session)
         return taken
 
-    def take(self, pid: str, owner: str, namespace: str, max_of_user: int, *, is_open_here: bool) -> Session:
+    def take(
+        self, pid: str, owner: str, namespace: str, max_of_user: int, *, is_open_here: bool
+    ) -> tuple[Session, str]:
         """Take the session ``pid`` for a connection of this node.
+
+        Returns the session, and the node that had it if that does not hear of it: what it has written of the client in
+        other shards is still there.
 
         Args:
             pid: what the client shows.
@@ -243,7 +257,7 @@ class Sessions:
             )
         if reason:
             raise NotResumable(reason.decode())
-        return Session.from_fields(sid, rest[0])
+        return Session.from_fields(sid, rest[0], keys.shards), rest[1].decode()
 
     def adopt(self, session: Session) -> None:
         """A connection of this node has resumed ``session``."""
@@ -256,19 +270,9 @@ class Sessions:
         with redis_errors_as_unavailable():
             return bool(self._commands.execute("HEXISTS", self._keys.session(sid), "pid"))
 
-    def on_ping(self, sids: Iterable[str], position: int) -> None:
-        """A heartbeat is sent, after everything up to ``position``."""
-        for session in filter(None, map(self._sessions.get, sids)):
-            session.pinged = position
-
-    def on_pong(self, sids: Iterable[str]) -> None:
-        """It was answered. Written with the next renewal."""
-        for session in filter(None, map(self._sessions.get, sids)):
-            session.received, session.pinged = max(session.received, session.pinged), 0
-
     def _run_renew(self, sessions: Sequence[Session], *, is_open: bool) -> Any:
         ttl_ms = self._ttl_ms if is_open else int(self.window_s * 1000) or 1
-        states = [part for session in sessions for part in (session.generation, session.received)]
+        states = [part for session in sessions for part in (session.generation, session.encode_received())]
         return self._commands.run(
             "renew",
             keys=[self._keys.session(session.sid) for session in sessions],
@@ -282,16 +286,18 @@ class Sessions:
         arguments = [self._ttl_ms, self._node, session.generation, *(part for one in fields.items() for part in one)]
         check_refusal(session, self._commands.run("restore", names, arguments))
 
-    def _write(self, session: Session, verb: str, field: str, value: Any) -> int:
+    def _write(self, session: Session, changes: Sequence[Any]) -> int:
         with redis_errors_as_unavailable():
-            return self._run_change(session, verb, field, value)
+            return self._run_change(session, changes)
 
-    def _run_change(self, session: Session, verb: str, field: str, value: Any) -> int:
+    def _run_change(self, session: Session, changes: Sequence[Any]) -> int:
+        """Run the script with ``changes``, of which the last tells what they are for."""
         keys, arguments = self._keys, [*self._log.clock_arguments, self._node, session.generation, self._ttl_ms]
-        arguments += [keys.users, verb, field, value]
+        arguments += [keys.users, *changes]
         epoch, newest, refusal = self._commands.run("change", [keys.clock, keys.session(session.sid)], arguments)
         id = self._log.see(epoch, newest)
         check_refusal(session, refusal)
+        verb, field, value = changes[-3:]
         if refusal == b"missing" and verb in ("join", "set") and self._sessions.get(session.sid) is session:
             self._restore(session, **{field: value or id})
         return id

@@ -83,13 +83,11 @@ class Vitals(Collector):
             ("ready", "1 if this worker takes new clients.", server and server.get_unready_reason() is None),
             ("draining", "1 if this worker is stopping.", server and server.eio.is_draining),
             ("redis_up", "1 if Redis answers and delivers.", server and server.manager.get_unready_reason() is None),
-            (
-                "log_position_lag_seconds",
-                "How far what is delivered may be behind what is stored; up to half a second is none.",
-                server and server.manager.get_lag(),
-            ),
         ):
             yield _gauge(name, text, 0 if value is None else value)
+        lags = server.manager.get_lag() if server is not None else {}
+        text = "How far what is delivered may be behind what is stored; up to half a second is none."
+        yield _gauge("log_position_lag_seconds", text, lags, "shard")
         yield self.lag.seconds.collect("webfarm_loop_lag_seconds", "How late the event loop's timer fired.")
         yield _gauge("build_info", "The version that runs.", {VERSION: 1}, "version")
 
@@ -120,7 +118,7 @@ class Vitals(Collector):
             self._loss = loss
 
 
-def _gauge(name: str, text: str, value: float | dict[str, int], label: str = "") -> Metric:
+def _gauge(name: str, text: str, value: float | dict[str, float] | dict[str, int], label: str = "") -> Metric:
     """Return a gauge with one value, or with one for each value of a label."""
     if not isinstance(value, dict):
         return GaugeMetricFamily(f"webfarm_{name}", text, value)

@@ -51,14 +51,16 @@ class Writer:
         commands: a connection to the Redis that it is in.
         shard: the log.
         follower: which knows whether messages may be stored just now.
-        wait_replicas: how many replicas must have a message before ``store`` returns.
+        count_replicas: says how many replicas must have a message before ``store`` returns.
     """
 
-    def __init__(self, commands: Commands, shard: Log, follower: Follower, wait_replicas: int = 0) -> None:
+    def __init__(
+        self, commands: Commands, shard: Log, follower: Follower, count_replicas: Callable[[], int] = lambda: 0
+    ) -> None:
         self._commands = commands
         self._log = shard
         self._follower = follower
-        self._wait_replicas = wait_replicas
+        self._count_replicas = count_replicas
         self._batch_key = ""
         self._batch_number = 0
         self._pending: deque[_Waiting] = deque()
@@ -99,7 +101,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
             self._fail(batch, error)
             return
-        if self._wait_replicas or not self._follower.is_ready:
+        if self._count_replicas() or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
         else:
             on_answer = partial(self._on_answer, batch, keys, arguments)
@@ -161,8 +163,8 @@ class Writer:
             life = self._commands.life
             try:
                 answer = self._commands.run("store", keys, self._add_head(arguments))
-                if self._wait_replicas:
-                    self._wait_for_replicas(life)
+                if replicas := self._count_replicas():
+                    self._wait_for_replicas(life, replicas)
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 if monotonic() > deadline:
                     raise Unavailable(f"Redis does not answer: {error}") from error
@@ -183,14 +185,14 @@ class Writer:
         self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
         return decoded
 
-    def _wait_for_replicas(self, life: object) -> None:
-        """Wait until enough replicas have what was written by the connection ``life``.
+    def _wait_for_replicas(self, life: object, replicas: int) -> None:
+        """Wait until so many replicas have what was written by the connection ``life``.
 
         Raises ``Unavailable``, and ``redis.ConnectionError`` if it is another one by now: that has written nothing.
         """
         if life is None or self._commands.life is not life:
             raise redis.ConnectionError("another connection has written it")
-        wait_for_replicas(self._commands.execute, self._wait_replicas)
+        wait_for_replicas(self._commands.execute, replicas)
 
 
 def describe_batch(

@@ -1,17 +1,14 @@
 """The Lua scripts that run in Redis; each says in its head what it takes and returns."""
 
-from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
-
-#: What runs a script: given its name, its keys and its arguments, it returns the answer.
-Run = Callable[[str, Sequence[Any], Sequence[Any]], Any]
 
 _SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what the scripts have in common
 NAMES = (
-    *("store", "mark", "read", "history", "connect", "change", "renew", "restore", "take", "confirm", "end", "erase"),
-    *("enlist", "register", "bury", "announce", "nodes", "clients", "rooms", "users", "ask", "note"),
+    *("store", "mark", "read", "inbox", "history", "confirm", "erase"),
+    *("connect", "change", "renew", "restore", "take", "end"),
+    *("enlist", "register", "release", "bury", "announce", "nodes", "clients", "rooms", "users"),
+    *("ask", "listening", "note"),
 )
 
 

@@ -1,7 +1,7 @@
 -- Changes a session, if it is still the caller's.
 -- KEYS: clock, session
 -- ARGV: 4 for the clock; node, generation, lifetime (ms) of an end, what the keys of users' sessions begin with; then in
---       threes: 'set', field, value | 'join', field, '' (its value is the clock) | 'del', field, '' | 'end', '', ''
+--       threes: 'set', field, value | 'join', field, floor ('': the clock) | 'del', field, '' | 'end', '', ''
 --       (nothing of it stays but that it has ended, so long)
 -- Returns: epoch, newest id, and '' or why not: 'taken', 'ended', 'missing'
 
@@ -20,7 +20,7 @@ for i = 9, #ARGV, 3 do
   if ARGV[i] == 'set' then
     redis.call('HSET', KEYS[2], ARGV[i + 1], ARGV[i + 2])
   elseif ARGV[i] == 'join' then
-    redis.call('HSETNX', KEYS[2], ARGV[i + 1], text(newest))
+    redis.call('HSETNX', KEYS[2], ARGV[i + 1], ARGV[i + 2] ~= '' and ARGV[i + 2] or text(newest))
   elseif ARGV[i] == 'del' then
     redis.call('HDEL', KEYS[2], ARGV[i + 1])
   else

@@ -22,10 +22,7 @@ end
 local answer = {}
 for i = 0, inboxes - 1 do
   local k = 4 + 3 * i
-  local pointer = redis.call('GET', KEYS[k + 2]) or '0'
-  redis.call('HSET', KEYS[2], ARGV[11 + i], pointer)
-  local entries = read(KEYS[k], KEYS[k + 1], pointer, ARGV[6])
-  append(answer, i, entries)
+  redis.call('HSET', KEYS[2], ARGV[11 + i], read_inbox(answer, i, KEYS[k], KEYS[k + 1], KEYS[k + 2], ARGV[6]))
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 return {epoch, text(newest), answer, ''}

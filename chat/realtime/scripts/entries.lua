@@ -24,3 +24,11 @@ local function append(answer, index, entries)
   end
   return bytes
 end
+
+-- Appends what an inbox has behind its pointer to answer; returns the pointer.
+local function read_inbox(answer, index, stream, room, pointer, count)
+  local id = redis.call('GET', pointer) or '0'
+  local entries = read(stream, room, id, count)
+  append(answer, index, entries)
+  return id
+end

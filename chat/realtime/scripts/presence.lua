@@ -21,3 +21,26 @@ local function add_clients(present, leaving, room, user, count, grace)
     redis.call('ZREM', leaving, pair)
   end
 end
+
+-- Takes one off a count of clients, if there is one; returns what is left.
+local function take_off(key, field)
+  local count = (tonumber(redis.call('HGET', key, field)) or 0) - 1
+  if count > 0 then
+    redis.call('HSET', key, field, text(count))
+  elseif count == 0 then
+    redis.call('HDEL', key, field)
+  end
+  return count
+end
+
+-- Takes a client of user out of what its node has written of room, if it has. members is what the keys of the node's
+-- members begin with, without the colon; rooms is the node's; present what the keys of who is present begin with.
+local function release(members, rooms, present, leaving, room, user, grace)
+  members = members .. ':' .. room
+  if user ~= '' and take_off(members, user) >= 0 then
+    add_clients(present .. room, leaving, room, user, -1, grace)
+  end
+  if take_off(rooms, room) == 0 and redis.call('EXISTS', members) == 1 then
+    redis.call('HSET', rooms, room, '00') -- kept, as in register.lua
+  end
+end

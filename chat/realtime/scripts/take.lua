@@ -4,7 +4,8 @@
 --       has it and is open; how many connections its user may have (0: any number); grace (microseconds); then what the keys of
 --       these begin with: sessions, nodes' leases, nodes' channels, users' sessions, nodes' clients, nodes' rooms, nodes'
 --       members, who is present
--- Returns: '' and the session's fields and values, or why not: 'unknown', 'foreign', 'expired', 'epoch', 'full' (its user
+-- Returns: '', the session's fields and values, and the node before if it hears no more what is its client's: what it has
+-- written of rooms in other shards is to be released, too; or why not: 'unknown', 'foreign', 'expired', 'epoch', 'full' (its user
 -- has as many connections as it may), 'twin' (then the node that has the session is asked whether its connection lives)
 
 local pid, owner, node, lifetime, sid, namespace, is_open_here, most, grace = unpack(ARGV, 5, 13)
@@ -35,6 +36,7 @@ local user_sessions = users .. namespace .. ',' .. user
 if user ~= '' and is_full(user_sessions, sid, tonumber(most), sessions, leases) then
   return {'full'}
 end
+local heard = 1
 if session.is_open == '1' then
   -- two tabs that resume one session; the second gets one of its own
   local is_open = is_open_here == '1'
@@ -45,35 +47,19 @@ if session.is_open == '1' then
     redis.call(publish, marks .. session.node, 'probe ' .. sid .. ' ' .. session.generation)
     return {'twin'}
   end
-  redis.call(publish, marks .. session.node, 'taken ' .. sid .. ' ' .. session.generation)
-end
-
--- Takes one off a node's count of clients, if there is one; returns what is left.
-local function take_off(key, field)
-  local count = (tonumber(redis.call('HGET', key, field)) or 0) - 1
-  if count > 0 then
-    redis.call('HSET', key, field, text(count))
-  elseif count == 0 then
-    redis.call('HDEL', key, field)
-  end
-  return count
+  heard = redis.call(publish, marks .. session.node, 'taken ' .. sid .. ' ' .. session.generation)
 end
 
 -- The node before, if it lives, writes its counts again once it knows; if it is dead, what is left is buried.
+local dead = ''
 if session.node ~= node and redis.call('HDEL', clients_of .. session.node, sid) == 1 then
   for field in pairs(session) do
     local room = field:match('^floor:(.*)$')
     if room and room ~= sid then
-      local name = namespace .. ',' .. room
-      local members = members_of .. session.node .. ':' .. name
-      if user ~= '' and take_off(members, user) >= 0 then
-        add_clients(present .. name, KEYS[3], name, user, -1, tonumber(grace))
-      end
-      if take_off(rooms_of .. session.node, name) == 0 and redis.call('EXISTS', members) == 1 then
-        redis.call('HSET', rooms_of .. session.node, name, '00') -- kept, as in register.lua
-      end
+      release(members_of .. session.node, rooms_of .. session.node, present, KEYS[3], namespace .. ',' .. room, user, tonumber(grace))
     end
   end
+  dead = heard == 0 and session.node or ''
 end
 redis.call('HINCRBY', KEYS[2], 'generation', 1)
 redis.call('HSET', KEYS[2], 'node', node, 'is_open', '1', 'resumed', text(time))
@@ -81,4 +67,4 @@ redis.call('PEXPIRE', KEYS[2], lifetime)
 if user ~= '' then
   keep_for_user(user_sessions, sid, lifetime)
 end
-return {'', redis.call('HGETALL', KEYS[2])}
+return {'', redis.call('HGETALL', KEYS[2]), dead}

@@ -1,0 +1,142 @@
+"""One shard: a part of the log, and what is kept beside it, as this node has to do with it.
+
+Each is complete in itself: a room's messages, members and watchers are in the shard of the room, a client's session and
+entry in that of its sid, and a node holds a lease in each. So a part of Redis that is away takes no other with it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import gevent
+
+from chat.realtime.connections import Connections
+from chat.realtime.entry import Entry
+from chat.realtime.follower import Follower
+from chat.realtime.inboxes import Inboxes
+from chat.realtime.keys import Keys
+from chat.realtime.lease import Lease
+from chat.realtime.log import Limits, Log
+from chat.realtime.presence import Presence
+from chat.realtime.registry import Registry
+from chat.realtime.renewal import Renewal
+from chat.realtime.sessions import Sessions
+from chat.realtime.writer import Writer
+
+if TYPE_CHECKING:
+    from chat.realtime.manager import RedisManager
+
+
+class Options(NamedTuple):
+    """What holds of all shards."""
+
+    channel: str  # of stock emitters
+    recovery_window_s: float = 120.0
+    history: Limits = Limits()
+    wait_replicas: int = 0
+
+
+class Shard:
+    """A shard, and the receiver of what is heard of it.
+
+    Args:
+        keys: its names in Redis.
+        connections: to Redis.
+        options: as all shards have them.
+        manager: whose clients are told.
+    """
+
+    def __init__(self, keys: Keys, connections: Connections, options: Options, manager: "RedisManager") -> None:
+        self.keys = keys
+        self.number = keys.shard
+        self._is_home = self.number == 0
+        self.commands = connections.get_commands(keys)
+        self._manager = manager
+        self.log = Log(self.commands, keys, options.history, self._on_new_epoch)
+        self.sessions = Sessions(self.commands, self.log, options.recovery_window_s)
+        subscription = connections.create_subscription(keys)
+        channel = options.channel if self._is_home else ""
+        self.follower = Follower(subscription, self.commands, self.log, channel, self)
+        self.writer = Writer(
+            connections.get_writing(keys), self.log, self.follower, _count_replicas(connections, keys, options)
+        )
+        self.lease = Lease(self.commands, keys, manager.describe_node, self.on_return)
+        self.registry = Registry(self.commands, keys, self.lease)
+        self.presence = Presence(self.commands, keys, self.lease, self.follower, manager.tell_watchers)
+        self.inboxes = Inboxes(self.commands, keys, options.history.ttl_s)
+        self.renewal = Renewal(self.sessions, manager.recovery.drop, manager.recovery.on_expired)
+
+    def start(self, node: str) -> None:
+        """Work in the name of ``node`` from now on."""
+        self.lease.hold(node)
+        for part in (self.writer, self.sessions, self.follower):
+            part.start(node)
+        for one in (self.inboxes, self.renewal, self.presence):
+            one.start()
+        if not self._is_home:  # else the manager listens, for the sake of the channel
+            gevent.spawn(self._listen)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Redis answers, and all that it has of this shard is delivered."""
+        return self.follower.is_ready and not self.follower.position.refusal
+
+    def _listen(self) -> None:
+        for _ in self.follower.listen():
+            pass
+
+    # From the follower
+
+    def on_entry(self, entry: Entry) -> None:
+        """Deliver a message of the log to those of its room that this process has."""
+        namespace, room = self.keys.get_room(entry.room)
+        if self._manager.deliver_entry(self, namespace, room, entry):
+            self.inboxes.on_delivered(entry.room, entry.id)
+
+    def on_volatile(self, stream: str, body: bytes) -> None:
+        """Deliver a message that is not in the log."""
+        self._manager.deliver_volatile(*self.keys.get_room(stream), body)
+
+    def on_presence(self, channel: str, data: bytes) -> None:
+        """A user came into a room that is watched, or went."""
+        self.presence.on_change(channel, data)
+
+    def on_taken(self, sid: str, generation: int) -> None:
+        """A session of this node belongs to another connection by now."""
+        self._manager.recovery.on_taken(sid, generation)
+
+    def on_probe(self, sid: str, generation: int) -> None:
+        """Another connection wants a session that was resumed just now."""
+        self._manager.recovery.on_probe(sid, generation)
+
+    def on_request(self, data: bytes) -> None:
+        """A node, this one too, or another process asks all nodes."""
+        self._manager.peers.on_request(data)
+
+    def on_answer(self, data: bytes) -> None:
+        """A node has answered this one."""
+        self._manager.peers.on_answer(data)
+
+    def on_return(self) -> None:
+        """Redis is back, and nothing has been delivered yet."""
+        self._manager.recovery.confirm(self.sessions)
+        self.registry.refresh()
+        self.lease.renew_soon()
+
+    def on_lost(self, streams: list[str]) -> None:
+        """Messages of these rooms are lost to this node."""
+        for stream in streams:
+            self._manager.on_lost(*self.keys.get_room(stream))
+
+    def _on_new_epoch(self) -> None:
+        """What was stored may be gone: no client that has a room here can show any more that it has everything."""
+        self._manager.on_new_epoch(self)
+
+
+def _count_replicas(connections: Connections, keys: Keys, options: Options) -> Callable[[], int]:
+    """Return what says how many replicas a message waits for: no more than there are, where a cluster knows that."""
+
+    def count() -> int:
+        there = connections.count_replicas(keys)
+        return options.wait_replicas if there is None else min(options.wait_replicas, there)
+
+    return count if options.wait_replicas else lambda: 0

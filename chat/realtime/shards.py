@@ -1,0 +1,81 @@
+"""All shards of the log."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import gevent
+
+from chat.realtime.keys import find_shard
+from chat.realtime.offset import Ids, encode_offset
+from chat.realtime.service import Service
+from chat.realtime.shard import Shard
+
+Room = TypeVar("Room", bound=str | None)
+
+
+class Shards(Service):
+    """The shards, by number.
+
+    Args:
+        shards: all of them, in order.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._all = tuple(shards)
+        self._count = len(self._all)
+        self.home = self._all[0]  #: where is what concerns the farm as a whole
+        self.register()
+
+    def __iter__(self) -> Iterator[Shard]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Shard:
+        return self._all[number]
+
+    def get(self, name: str) -> Shard:
+        """Return the shard that something is in by its name: a client's sid, a user."""
+        return self._all[find_shard(name, self._count)]
+
+    def get_of_room(self, namespace: str, room: str | None) -> Shard:
+        """Return the shard of a room, or of all clients of ``namespace``; a socket's own is its session's."""
+        return self.get(namespace if room is None else room)
+
+    def group(self, namespace: str, rooms: Iterable[Room]) -> dict[Shard, list[Room]]:
+        """Return rooms by their shards."""
+        groups: dict[Shard, list[Room]] = {}
+        for room in rooms:
+            groups.setdefault(self.get_of_room(namespace, room), []).append(room)
+        return groups
+
+    @property
+    def positions(self) -> Ids:
+        """Up to where everything has been delivered on this node, by shard."""
+        return tuple(shard.follower.position.id for shard in self._all)
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """The epochs of all shards, as this node knows them."""
+        return tuple(shard.log.epoch for shard in self._all)
+
+    def encode_offset(self, shard: Shard, id: int) -> str:
+        """Return the offset of a message that is just being delivered."""
+        if self._count == 1:
+            return f"{shard.log.epoch}.{id}"
+        ids = list(self.positions)
+        ids[shard.number] = id
+        return encode_offset(self.epochs, ids)
+
+    def create_name(self, create: Callable[[], str], owner: str) -> str:
+        """Return a name by ``create`` that is in the shard of ``owner``, so that an owner's sessions are together."""
+        number = find_shard(owner, self._count)
+        name = create()
+        while owner and find_shard(name, self._count) != number:
+            name = create()
+        return name
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """The clients have gone: give the node's leases up."""
+        gevent.joinall([gevent.spawn(shard.lease.stop) for shard in self._all])
