@@ -15,6 +15,7 @@ manager = RedisManager(
     channel=settings.channel,
     prefix=settings.prefix,
     recovery_window_s=settings.recovery_window_s,
+    shards=settings.shards,
 )
 sio = Server(
     manager,

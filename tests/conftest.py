@@ -253,6 +253,7 @@ class Workers(Process):
             "CHAT_RATE_LIMIT": "0",
             "CHAT_RATE_LIMIT_BYTES": "0",
             "CHAT_HOST": host.address,
+            "CHAT_SHARDS": os.environ.get("WEBFARM_TEST_SHARDS", "1"),
             "REDIS_URL": redis_url,
             "CHAT_BASE_PORT": str(first),
             "CHAT_WORKERS": str(count),

@@ -16,6 +16,7 @@ manager = RedisManager(
     prefix=settings.prefix,
     recovery_window_s=settings.recovery_window_s,
     history=Limits(length=settings.history_length),
+    shards=settings.shards,
 )
 
 
