@@ -37,6 +37,8 @@ class Keys:
         self.streams = f"{self._tag}{_STREAMS}"  # and a room's name
         self.rooms = f"{self._tag}room:"  # and a room's name
         self.present = f"{self._tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
+        self.pointers = f"{self._tag}pointer:"  # and a room's name
+        self.onces = f"{self._tag}once:"  # and a room's name, a colon, what was stored once under it
         self.clients = f"{self._tag}clients:"  # and the node
         self.rooms_of_nodes = f"{self._tag}rooms:"  # and the node
         self.members = f"{self._tag}members:"  # and the node, a colon, a room's name
@@ -55,11 +57,11 @@ class Keys:
 
     def once(self, stream: str, key: str) -> str:
         """Return where a message's id stands that was stored once under ``key``."""
-        return f"{self._tag}once:{stream[self._streams_start :]}:{key}"
+        return f"{self.onces}{stream[self._streams_start :]}:{key}"
 
     def pointer(self, stream: str) -> str:
         """Return the pointer of an inbox."""
-        return f"{self._tag}pointer:{stream[self._streams_start :]}"
+        return f"{self.pointers}{stream[self._streams_start :]}"
 
     def batch(self, node: str) -> str:
         """Return the last batch of ``node``."""

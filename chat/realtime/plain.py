@@ -24,6 +24,14 @@ class PlainCommands:
         """Execute a command; return its answer. Raises ``redis.RedisError``."""
         return self._client.execute_command(*command)
 
+    def execute_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Execute commands in one go; return their answers. Raises ``redis.RedisError``."""
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = pipeline.execute()
+        return answers
+
     def publish(self, channel: str, data: str | bytes) -> int:
         """Publish on a shard's channel; return how many listen. Raises ``redis.RedisError``."""
         reached: int = self.execute("PUBLISH", channel, data)

@@ -1,0 +1,130 @@
+"""``chat migrate``: a farm's log and sessions move to another Redis, in one shard or more."""
+
+import contextlib
+import json
+
+import pytest
+import redis
+
+from chat.realtime.plain import list_parts
+from tests.conftest import opening
+from tests.test_cli import chat
+from tests.test_recovery import Client, name
+
+PREFIX = "moved"
+
+
+@pytest.fixture
+def client():
+    with opening(Client) as open_client:
+        yield open_client
+
+
+@pytest.fixture
+def target(redis_server, own_redis):
+    """Another Redis than the session's."""
+    own_redis.start()
+    return own_redis.url
+
+
+def start(workers, url, **env):
+    return workers(1, url=url, CHAT_PREFIX=PREFIX, **env)
+
+
+@contextlib.contextmanager
+def cleaned(url):
+    with redis.Redis.from_url(url) as server:
+        yield server
+        for key in server.scan_iter(f"{{{PREFIX}:*"):
+            server.delete(key)
+
+
+@pytest.mark.parametrize("shards", ["1", "8"])
+def test_a_farm_moves_and_its_clients_recover(redis_server, target, workers, client, shards):
+    with cleaned(redis_server.url):
+        before = start(workers, redis_server.url, CHAT_SHARDS="1")
+        a, b = (client(before.urls[0], one) for one in ("anna", "ben"))
+        for room in ("x", "y", "z"):
+            a.call("join", {"room": room})
+            b.call("join", {"room": room})
+        b.call("message", {"room": "x", "n": "received"})
+        a.get(1)
+        a.cut()
+        before.wait_for_line(f"disconnect sid={a.sid}")
+        for number, room in enumerate("xyzxyz"):
+            assert b.call("message", {"room": room, "n": number, "id": f"id{number}"})["ok"]
+        assert b.call("privateMessage", {"toUser": "carl", "text": "waits"})["ok"]
+        refused = chat("migrate", redis_server.url, target, CHAT_PREFIX=PREFIX)
+        assert refused.returncode == 1
+        assert "the farm still runs" in refused.stderr
+        before.close()
+        done = chat("migrate", redis_server.url, target, "--shards", shards, CHAT_PREFIX=PREFIX)
+        assert done.returncode == 0, done.stderr
+        assert "8 messages, 2 sessions, copied and compared." in done.stdout
+        after = start(workers, target, CHAT_SHARDS=shards)
+        offset = a.events[-1][-1]
+        back = client(after.urls[0], "anna", pid=a.pid, offset=offset)
+        assert back.sid == a.sid
+        found = back.get(6)
+        assert sorted(args[0]["n"] for args in found) == [0, 1, 2, 3, 4, 5]
+        for room in "xyz":
+            own = [args[0]["n"] for args in found if args[0]["room"] == room]
+            assert own == sorted(own)
+        again = client(after.urls[0], "ben", pid=b.pid, offset=b.events[-1][-1])
+        assert again.sid == b.sid
+        repeat = again.call("message", {"room": "x", "n": 0, "id": "id0"})
+        assert int(repeat["id"]) < int(again.call("message", {"room": "x", "n": 7})["id"])
+        history = again.call("history", {"room": "x"})["messages"]
+        assert [message["data"]["n"] for message in history] == ["received", 0, 3, 7]  # and the repeat only once
+        [waiting] = client(after.urls[0], "carl").get(1, "privateMessage")
+        assert waiting[0]["text"] == "waits"
+        assert "there is no farm" not in chat("nodes", REDIS_URL=target, CHAT_PREFIX=PREFIX, CHAT_SHARDS=shards).stdout
+
+
+def test_what_is_there_is_not_written_over(redis_server, target, workers):
+    with cleaned(redis_server.url):
+        start(workers, redis_server.url).close()
+        start(workers, target).close()
+        done = chat("migrate", redis_server.url, target, CHAT_PREFIX=PREFIX)
+        assert done.returncode == 1
+        assert "has a farm with this CHAT_PREFIX already" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "target_url", "sentence", "code"),
+    [
+        ("redis://127.0.0.1:1", "{target}", "Redis does not answer", 1),
+        ("{source}", "redis://127.0.0.1:1", "Redis does not answer", 1),
+        ("{source}", "{target}", f"no farm whose CHAT_PREFIX is {name()!r}"[:24], 1),
+        ("nonsense", "{target}", "expected a URL", 2),
+        ("{source}", "nonsense", "expected a URL", 2),
+    ],
+)
+def test_what_can_not_be_migrated_is_one_sentence(redis_server, target, source, target_url, sentence, code):
+    urls = [one.format(source=redis_server.url, target=target) for one in (source, target_url)]
+    with redis.Redis.from_url(redis_server.url) as server:
+        home = list_parts(server, "half")[0].keys
+        server.hset(home.clock, mapping={"format": "1", "epoch": "e", "id": 5})
+        prefix = "nobody" if "no farm" in sentence else "half"
+        done = chat("migrate", *urls, CHAT_PREFIX=prefix)
+        server.delete(home.clock)
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redis_server, target):
+    with cleaned(redis_server.url) as server:
+        for part in list_parts(server, PREFIX, 2):
+            server.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5 + part.keys.shard})
+        room = list_parts(server, PREFIX, 2).get_of_room("/", "x")
+        stream = room.keys.stream("/", "x")
+        server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
+        server.hset(room.keys.room_of(stream), mapping={"id": 5})
+        server.hset(room.keys.session("s"), mapping={"pid": "s.1"})
+        done = chat("migrate", redis_server.url, target, "--shards", "3", CHAT_PREFIX=PREFIX)
+        assert "1 rooms, 1 messages, 0 sessions" in done.stdout
+        with redis.Redis.from_url(target) as there:
+            clocks = [there.hgetall(part.keys.clock) for part in list_parts(there, PREFIX, 3)]
+        assert [json.loads(clock[b"id"]) for clock in clocks] == [6, 6, 6]
+        assert len({clock[b"epoch"] for clock in clocks}) == 3
