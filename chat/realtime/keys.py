@@ -4,6 +4,8 @@ What belongs to a shard has one hash tag, so that a script finds all of it on on
 channel on which its messages are published have one name.
 """
 
+from redis.crc import key_slot
+
 _STREAMS = "log:"
 
 
@@ -16,23 +18,25 @@ class Keys:
     """
 
     def __init__(self, prefix: str, shard: int = 0) -> None:
-        self._tag = f"{{{prefix}:{shard}}}:"
-        self._streams_start = len(self._tag) + len(_STREAMS)
-        self.clock = f"{self._tag}clock"
-        self.leases = f"{self._tag}node:"  # and the node
-        self.sessions = f"{self._tag}session:"  # and the sid
-        self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
-        self.users_sids = f"{self._tag}sent:"  # and the namespace, a comma, the user
-        self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
-        self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
-        self.nodes = f"{self._tag}nodes"
-        self.leaving = f"{self._tag}leaving"
-        self.streams = f"{self._tag}{_STREAMS}"  # and a room's name
-        self.rooms = f"{self._tag}room:"  # and a room's name
-        self.present = f"{self._tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
-        self.clients = f"{self._tag}clients:"  # and the node
-        self.rooms_of_nodes = f"{self._tag}rooms:"  # and the node
-        self.members = f"{self._tag}members:"  # and the node, a colon, a room's name
+        self.tag = f"{{{prefix}:{shard}}}:"  #: what all of them begin with
+        self.slot = key_slot(self.tag.encode())  #: where in a cluster they are
+        self.absent = f"{self.tag}absent"  # which never exists (``cluster.lua``)
+        self._streams_start = len(self.tag) + len(_STREAMS)
+        self.clock = f"{self.tag}clock"
+        self.leases = f"{self.tag}node:"  # and the node
+        self.sessions = f"{self.tag}session:"  # and the sid
+        self.users = f"{self.tag}sessions:"  # and the namespace, a comma, the user
+        self.users_sids = f"{self.tag}sent:"  # and the namespace, a comma, the user
+        self.marks = f"{self.tag}mark:"  # and the node: a channel of its own
+        self.requests = f"{self.tag}requests"  # the channel of what a node asks all others
+        self.nodes = f"{self.tag}nodes"
+        self.leaving = f"{self.tag}leaving"
+        self.streams = f"{self.tag}{_STREAMS}"  # and a room's name
+        self.rooms = f"{self.tag}room:"  # and a room's name
+        self.present = f"{self.tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
+        self.clients = f"{self.tag}clients:"  # and the node
+        self.rooms_of_nodes = f"{self.tag}rooms:"  # and the node
+        self.members = f"{self.tag}members:"  # and the node, a colon, a room's name
 
     def stream(self, namespace: str, room: str | None) -> str:
         """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
@@ -48,15 +52,15 @@ class Keys:
 
     def once(self, stream: str, key: str) -> str:
         """Return where a message's id stands that was stored once under ``key``."""
-        return f"{self._tag}once:{stream[self._streams_start :]}:{key}"
+        return f"{self.tag}once:{stream[self._streams_start :]}:{key}"
 
     def pointer(self, stream: str) -> str:
         """Return the pointer of an inbox."""
-        return f"{self._tag}pointer:{stream[self._streams_start :]}"
+        return f"{self.tag}pointer:{stream[self._streams_start :]}"
 
     def batch(self, node: str) -> str:
         """Return the last batch of ``node``."""
-        return f"{self._tag}batch:{node}"
+        return f"{self.tag}batch:{node}"
 
     def session(self, sid: str) -> str:
         """Return the session of a Socket.IO sid."""
@@ -64,11 +68,11 @@ class Keys:
 
     def note(self, name: str) -> str:
         """Return where it stands whose an app's ``name`` is."""
-        return f"{self._tag}note:{name}"
+        return f"{self.tag}note:{name}"
 
     def notes(self, user: str) -> str:
         """Return what an app has remembered about a user: a sorted set of names, the score until when (ms)."""
-        return f"{self._tag}notes:{user}"
+        return f"{self.tag}notes:{user}"
 
     def user_sessions(self, namespace: str, user: str) -> str:
         """Return the sids of a user's sessions: a sorted set (``user_sessions.lua``), those that are away included."""
