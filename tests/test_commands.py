@@ -6,13 +6,13 @@ import gevent
 import pytest
 import redis
 
-from chat.realtime.commands import Commands
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.redis_client import connect
 
 
 @pytest.fixture
 def commands(redis_server):
-    commands = Commands(connect(redis_server.url))
+    commands = Pipeline(connect(redis_server.url))
     commands.execute("PING")
     yield commands
     commands._wire.lose(redis.ConnectionError("the test has ended"))

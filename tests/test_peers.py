@@ -11,9 +11,9 @@ import redis
 from gevent.event import Event
 
 from chat.realtime import Server
-from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
 from chat.realtime.peers import Peers, pack, unpack
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.redis_client import connect
 from chat.realtime.request import Request
 
@@ -112,7 +112,7 @@ def test_who_has_heard_a_request_without_a_lease_is_waited_for():
 
 def test_answers_that_have_come_are_kept_though_redis_stands_still(own_redis):
     own_redis.start()
-    commands, keys = Commands(connect(own_redis.url)), Keys("peers")
+    commands, keys = Pipeline(connect(own_redis.url)), Keys("peers")
     peers = Peers(SimpleNamespace(home=SimpleNamespace(commands=commands, keys=keys)))
     peers.start("a")
 

@@ -9,9 +9,9 @@ import orjson
 import pytest
 import redis
 
-from chat.realtime.commands import Commands
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.plain import list_parts
 from chat.realtime.redis_client import connect, run_script
 from chat.realtime.registry import Registry
@@ -129,7 +129,7 @@ def hear(client):
 def registry(redis_server, client):
     """A node's registry, by the name ``n``, with a connection of its own."""
     Node(client, "n")
-    commands = Commands(connect(redis_server.url))
+    commands = Pipeline(connect(redis_server.url))
     commands.execute("PING")
     yield Registry(commands, Keys("r"), SimpleNamespace(node="n", renew_soon=lambda: None))
     commands._wire.lose(redis.ConnectionError("the test has ended"))

@@ -4,9 +4,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.redis_client import connect
 from chat.realtime.renewal import Renewal
 from chat.realtime.sessions import Sessions
@@ -14,7 +14,7 @@ from chat.realtime.sessions import Sessions
 
 @pytest.fixture
 def sessions(redis_server):
-    commands = Commands(connect(redis_server.url))
+    commands = Pipeline(connect(redis_server.url))
     return Sessions(commands, Log(commands, Keys("renewal"), Limits(), lambda: None), 120.0)
 
 

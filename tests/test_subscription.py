@@ -4,7 +4,9 @@ import gevent
 import pytest
 import redis
 
+from chat.realtime.keys import Keys
 from chat.realtime.redis_client import connect
+from chat.realtime.subscriber import Subscribers
 from chat.realtime.subscription import Subscription
 
 MEGABYTE = 1_000_000
@@ -12,7 +14,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture
 def subscription(redis_server):
-    subscription = Subscription(connect(redis_server.url))
+    subscription = Subscription(Keys("chat"), Subscribers(connect(redis_server.url)).attach)
     subscription.add("channel")
     subscription.open()
     yield subscription
@@ -28,7 +30,7 @@ def test_what_waits_to_be_read_is_bounded_by_bytes(subscription, redis_server):
             server.publish("channel", str(number % 10) * MEGABYTE)
             gevent.sleep(0.001)
     with gevent.Timeout(5):
-        while subscription._wire._readable.active:
+        while subscription._subscriber._wire._readable.active:
             gevent.sleep(0.01)
     waiting = sum(len(data) for kind, _, data in subscription._replies if kind == b"message")
     assert 16 * MEGABYTE <= waiting <= 18 * MEGABYTE

@@ -1,52 +1,46 @@
-"""One connection to Redis for all commands of a worker.
-
-What is asked within a turn of the loop leaves together, and is answered in order; nobody holds a connection for
-himself. A command is never repeated: if the connection breaks, whoever waits is told, and what is asked next opens
-another one.
-"""
+"""What is asked of Redis: commands and scripts, and what is published."""
 
 import hashlib
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from time import monotonic
+from functools import cache
 from typing import Any
 
-import gevent
-import hiredis
 import redis
 from gevent.hub import Waiter
 
-from chat.realtime.scripts import NAMES, get_source
-from chat.realtime.wire import Wire
-
-_ANSWER_S = 2.5  # without an answer, the connection is given up
-_CHECK_S = 0.5
+from chat.realtime.scripts import get_source
 
 Command = tuple[Any, ...]
 Answer = Callable[[Any], object]
 
 
-class Commands:
-    """Commands and scripts, each asked by a greenlet that waits for its answer, or with a callback.
+class Commands(ABC):
+    """Commands and scripts, each asked by a greenlet that waits for its answer, or with a callback."""
 
-    Args:
-        client: says which Redis; its pool gives the connection.
-    """
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
-        self._wire: Wire | None = None
-        self._unsent: list[tuple[Command, Answer]] = []
-        self._unanswered: deque[tuple[float, Answer]] = deque()  # when each was asked, in order
-        self._is_sending = False  # or about to, or connecting
-        self._is_connecting = False
-        self._timer: Any = None
+    is_cluster = False
 
     @property
+    @abstractmethod
     def life(self) -> object:
         """Which connection this is; ``None`` while there is none."""
-        return self._wire
+
+    @abstractmethod
+    def ask(self, command: Command, on_answer: Answer) -> None:
+        """Execute a command; ``on_answer`` is called in the hub with its answer, or with a ``redis.RedisError``."""
+
+    def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
+        """Run a script, as ``ask`` executes a command; if Redis has lost it, it is loaded first."""
+        command = ("EVALSHA", _get_sha(name, self.is_cluster), len(keys), *keys, *arguments)
+
+        def on_first_answer(answer: Any) -> None:
+            if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
+                self.ask(("SCRIPT", "LOAD", get_source(name, is_cluster=self.is_cluster)), lambda _: None)
+                self.ask(command, on_answer)
+            else:
+                on_answer(answer)
+
+        self.ask(command, on_first_answer)
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""
@@ -61,106 +55,9 @@ class Commands:
         return _get_answer(waiter)
 
     def publish(self, channel: str, data: str | bytes) -> int:
-        """Publish on a shard's channel; return how many listen. Raises ``redis.RedisError``."""
-        reached: int = self.execute("PUBLISH", channel, data)
-        return reached
-
-    def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
-        """Run a script, as ``ask`` executes a command; if Redis has lost it, it is loaded first."""
-        command = ("EVALSHA", _get_sha(name), len(keys), *keys, *arguments)
-
-        def on_first_answer(answer: Any) -> None:
-            if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
-                self.ask(("SCRIPT", "LOAD", get_source(name)), lambda _: None)
-                self.ask(command, on_answer)
-            else:
-                on_answer(answer)
-
-        self.ask(command, on_first_answer)
-
-    def ask(self, command: Command, on_answer: Answer) -> None:
-        """Execute a command; ``on_answer`` is called in the hub with its answer, or with a ``redis.RedisError``."""
-        self._unsent.append((command, on_answer))
-        if not self._is_sending:
-            self._is_sending = True
-            gevent.get_hub().loop.run_callback(self._send)
-
-    def move_to(self, address: tuple[str, int]) -> None:
-        """Give the connection up, unless it is to ``address``."""
-        if self._wire is not None:
-            self._wire.move_to(address)
-
-    def _send(self) -> None:
-        if self._wire is None:
-            if self._unsent and not self._is_connecting:  # else it was asked for before the last connection broke
-                self._is_connecting = True
-                gevent.spawn(self._connect)
-            return
-        self._is_sending = False
-        unsent, self._unsent = self._unsent, []
-        now, packed = monotonic(), []
-        for command, on_answer in unsent:
-            try:
-                packed.append(hiredis.pack_command(command))
-            except (TypeError, ValueError) as error:  # it is its asker's fault alone
-                gevent.get_hub().loop.run_callback(on_answer, redis.DataError(str(error)))
-            else:
-                self._unanswered.append((now, on_answer))
-        if packed:
-            self._wire.send(b"".join(packed))
-
-    def _connect(self) -> None:
-        connection = None
-        try:
-            connection = self._pool.get_connection()
-            for name in NAMES:
-                connection.send_command("SCRIPT", "LOAD", get_source(name), check_health=False)
-            for _ in NAMES:
-                connection.read_response()
-            self._wire = Wire(connection, self._on_reply, partial(self._fail, connection))
-        except BaseException as error:  # whatever it is, those who wait are told
-            gevent.get_hub().loop.run_callback(self._fail, connection, error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            self._is_connecting = False
-            self._timer = gevent.get_hub().loop.timer(_CHECK_S, _CHECK_S)
-            self._timer.start(self._check)
-            gevent.get_hub().loop.run_callback(self._send)
-
-    def _on_reply(self, reply: Any) -> None:
-        is_demoted = isinstance(reply, redis.ReadOnlyError) and getattr(self._pool, "is_master", False)
-        if is_demoted and self._wire is not None:
-            self._wire.lose(redis.ConnectionError("it is no primary any more"))  # Sentinel knows which one is
-            return
-        self._unanswered.popleft()[1](reply)
-
-    def _check(self) -> None:
-        """Give the connection up if an answer is overdue that has not come, either, while this process stood still."""
-        if self._wire is not None and self._is_overdue():
-            self._wire.read()
-        if self._wire is not None and self._is_overdue():
-            self._wire.lose(redis.TimeoutError(f"no answer for {_ANSWER_S} s"))
-
-    def _is_overdue(self) -> bool:
-        if self._wire is None or not self._unanswered:
-            return False
-        return monotonic() - max(self._unanswered[0][0], self._wire.heard_at) > _ANSWER_S  # a long one may be coming
-
-    def _fail(self, connection: Any, error: BaseException) -> None:
-        """Give the connection up, and tell whoever waits."""
-        if self._timer is not None:
-            self._timer.close()
-        self._wire = self._timer = None
-        self._is_sending = self._is_connecting = False
-        waiting = [on_answer for _, on_answer in (*self._unanswered, *self._unsent)]
-        self._unanswered, self._unsent = deque(), []
-        if connection is not None:
-            connection.disconnect()
-            gevent.spawn(self._pool.release, connection)
-        reason = error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error))
-        for on_answer in waiting:
-            on_answer(reason)
+        """Publish on a channel; return how many heard it. Raises ``redis.RedisError``."""
+        heard: int = self.execute("PUBLISH", channel, data)
+        return heard
 
 
 def _get_answer(waiter: Any) -> Any:
@@ -171,5 +68,6 @@ def _get_answer(waiter: Any) -> Any:
 
 
 @cache
-def _get_sha(name: str) -> str:
-    return hashlib.sha1(get_source(name).encode(), usedforsecurity=False).hexdigest()
+def _get_sha(name: str, is_cluster: bool) -> str:
+    source = get_source(name, is_cluster=is_cluster)
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

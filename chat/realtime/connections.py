@@ -2,10 +2,13 @@
 
 import redis
 
+from chat.realtime.cluster_connections import ClusterConnections
 from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.primary import Primary
-from chat.realtime.redis_client import connect
+from chat.realtime.redis_client import connect, is_cluster
+from chat.realtime.subscriber import Subscribers
 from chat.realtime.subscription import Subscription
 
 
@@ -21,8 +24,9 @@ class Connections:
 
     def __init__(self, client: redis.Redis, *, has_writing: bool) -> None:
         self._client = client
-        self._commands = Commands(client)
-        self._writing = Commands(client) if has_writing else self._commands
+        self._commands = Pipeline(client)
+        self._writing = Pipeline(client) if has_writing else self._commands
+        self._subscribers = Subscribers(client)
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
@@ -39,7 +43,7 @@ class Connections:
 
     def create_subscription(self, keys: Keys) -> Subscription:
         """Return the subscription to a shard's channels. Before ``start``."""
-        subscription = Subscription(self._client)
+        subscription = Subscription(keys, self._subscribers.attach)
         self._subscriptions.append(subscription)
         return subscription
 
@@ -48,6 +52,8 @@ class Connections:
         return None
 
 
-def open_connections(url: str, *, has_writing: bool) -> Connections:
-    """Return the connections to the Redis at ``url``; nothing is sent yet."""
+def open_connections(url: str, *, has_writing: bool) -> Connections | ClusterConnections:
+    """Return the connections to the Redis or the cluster at ``url``; nothing is sent yet."""
+    if is_cluster(url):
+        return ClusterConnections(url, has_writing=has_writing)
     return Connections(connect(url), has_writing=has_writing)

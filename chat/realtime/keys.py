@@ -5,8 +5,11 @@ channel on which its messages are published have one name.
 """
 
 from binascii import crc_hqx
+from functools import lru_cache
+from itertools import count
 
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
+_SLOTS = 16_384  # of a cluster
 
 _STREAMS = "log:"
 
@@ -23,25 +26,27 @@ class Keys:
     def __init__(self, prefix: str, shard: int = 0, shards: int = 1) -> None:
         self.shard, self.shards = shard, shards
         self.format = _FORMAT if shards == 1 else f"{_FORMAT}/{shards}"
-        self._tag = f"{{{prefix}:{shard}}}:"
-        self._streams_start = len(self._tag) + len(_STREAMS)
-        self.clock = f"{self._tag}clock"
-        self.leases = f"{self._tag}node:"  # and the node
-        self.sessions = f"{self._tag}session:"  # and the sid
-        self.users = f"{self._tag}sessions:"  # and the namespace, a comma, the user
-        self.users_sids = f"{self._tag}sent:"  # and the namespace, a comma, the user
-        self.marks = f"{self._tag}mark:"  # and the node: a channel of its own
-        self.requests = f"{self._tag}requests"  # the channel of what a node asks all others
-        self.nodes = f"{self._tag}nodes"
-        self.leaving = f"{self._tag}leaving"
-        self.streams = f"{self._tag}{_STREAMS}"  # and a room's name
-        self.rooms = f"{self._tag}room:"  # and a room's name
-        self.present = f"{self._tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
-        self.pointers = f"{self._tag}pointer:"  # and a room's name
-        self.onces = f"{self._tag}once:"  # and a room's name, a colon, what was stored once under it
-        self.clients = f"{self._tag}clients:"  # and the node
-        self.rooms_of_nodes = f"{self._tag}rooms:"  # and the node
-        self.members = f"{self._tag}members:"  # and the node, a colon, a room's name
+        self.tag = f"{_get_tag(prefix, shard, shards)}:"  #: what all of them begin with
+        self.slot = get_slot(self.tag)  #: where in a cluster they are
+        self.absent = f"{self.tag}absent"  # which never exists (``cluster.lua``)
+        self._streams_start = len(self.tag) + len(_STREAMS)
+        self.clock = f"{self.tag}clock"
+        self.leases = f"{self.tag}node:"  # and the node
+        self.sessions = f"{self.tag}session:"  # and the sid
+        self.users = f"{self.tag}sessions:"  # and the namespace, a comma, the user
+        self.users_sids = f"{self.tag}sent:"  # and the namespace, a comma, the user
+        self.marks = f"{self.tag}mark:"  # and the node: a channel of its own
+        self.requests = f"{self.tag}requests"  # the channel of what a node asks all others
+        self.nodes = f"{self.tag}nodes"
+        self.leaving = f"{self.tag}leaving"
+        self.streams = f"{self.tag}{_STREAMS}"  # and a room's name
+        self.rooms = f"{self.tag}room:"  # and a room's name
+        self.present = f"{self.tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
+        self.pointers = f"{self.tag}pointer:"  # and a room's name
+        self.onces = f"{self.tag}once:"  # and a room's name, a colon, what was stored once under it
+        self.clients = f"{self.tag}clients:"  # and the node
+        self.rooms_of_nodes = f"{self.tag}rooms:"  # and the node
+        self.members = f"{self.tag}members:"  # and the node, a colon, a room's name
 
     def stream(self, namespace: str, room: str | None) -> str:
         """Return the stream of a room, or of all clients of ``namespace``, and its channel."""
@@ -65,7 +70,7 @@ class Keys:
 
     def batch(self, node: str) -> str:
         """Return the last batch of ``node``."""
-        return f"{self._tag}batch:{node}"
+        return f"{self.tag}batch:{node}"
 
     def session(self, sid: str) -> str:
         """Return the session of a Socket.IO sid."""
@@ -73,11 +78,11 @@ class Keys:
 
     def note(self, name: str) -> str:
         """Return where it stands whose an app's ``name`` is."""
-        return f"{self._tag}note:{name}"
+        return f"{self.tag}note:{name}"
 
     def notes(self, user: str) -> str:
         """Return what an app has remembered about a user: a sorted set of names, the score until when (ms)."""
-        return f"{self._tag}notes:{user}"
+        return f"{self.tag}notes:{user}"
 
     def user_sessions(self, namespace: str, user: str) -> str:
         """Return the sids of a user's sessions: a sorted set (``user_sessions.lua``), those that are away included."""
@@ -97,6 +102,26 @@ class Keys:
     def members_of(self, node: str) -> str:
         """Return what the keys of the members of rooms on ``node`` begin with; the room's name follows."""
         return f"{self.members}{node}:"
+
+
+def get_slot(tag: str) -> int:
+    """Return the slot of a cluster that a key is in which begins with a hash tag."""
+    return crc_hqx(tag[1 : tag.index("}")].encode(), 0) % _SLOTS
+
+
+@lru_cache(maxsize=4096)
+def _get_tag(prefix: str, shard: int, shards: int) -> str:
+    """Return the hash tag of a shard.
+
+    The first one's is the same whatever their number, so that everybody finds what that is. The slots of the others lie
+    evenly around its own, so that each of a cluster's primaries has its share.
+    """
+    first = f"{{{prefix}:0}}"
+    if shard == 0:
+        return first
+    slot, near = get_slot(first) + shard * _SLOTS / shards, max(_SLOTS / shards / 8, 8)
+    tags = (f"{{{prefix}:{shard}{f'.{number}' if number else ''}}}" for number in count())
+    return next(tag for tag in tags if (get_slot(tag) - slot + near) % _SLOTS <= 2 * near)
 
 
 def find_shard(name: str, shards: int) -> int:

@@ -46,15 +46,15 @@ class Outside:
         wait_replicas: int = 0,
         shards: int = 1,
     ) -> None:
-        # One connection: WAIT is for what it has written.
         with redis_errors_as_unavailable():
-            self._client: Any = connect(url).client()  # type: ignore[no-untyped-call]
+            self._client = connect(url)
         self._parts = list_parts(self._client, prefix, shards)
         self._limits = history or Limits()
         self._wait_replicas = wait_replicas
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Give the connections up."""
+        self._parts.close()
         self._client.close()
 
     def store(self, event: str, data: Any, room: str | None, namespace: str = "/") -> Stored:

@@ -1,41 +1,11 @@
-"""Shards, as a process that is no worker sees them: over one plain connection."""
+"""Shards, as a process that is no worker sees them: over a plain connection each."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 
 from chat.realtime.keys import Keys, find_shard
-from chat.realtime.redis_client import run_script
-
-
-class PlainCommands:
-    """What asks a Redis over redis-py's client, as ``Commands`` does over a worker's connection."""
-
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._client: Any = client
-        self._keys = keys
-
-    def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-        """Run the script ``name``; return its answer. Raises ``redis.RedisError``."""
-        return run_script(self._client, name, keys, arguments)
-
-    def execute(self, *command: Any) -> Any:
-        """Execute a command; return its answer. Raises ``redis.RedisError``."""
-        return self._client.execute_command(*command)
-
-    def execute_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Execute commands in one go; return their answers. Raises ``redis.RedisError``."""
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        answers: list[Any] = pipeline.execute()
-        return answers
-
-    def publish(self, channel: str, data: str | bytes) -> int:
-        """Publish on a shard's channel; return how many listen. Raises ``redis.RedisError``."""
-        reached: int = self.execute("PUBLISH", channel, data)
-        return reached
+from chat.realtime.redis_client import PlainCommands
 
 
 class PlainPart(NamedTuple):
@@ -62,6 +32,12 @@ class PlainParts(tuple[PlainPart, ...]):
     def get_of_room(self, namespace: str, room: str | None) -> PlainPart:
         """Return the shard of a room, or of all clients of ``namespace``."""
         return self.get(namespace if room is None else room)
+
+
+    def close(self) -> None:
+        """Give the connections up."""
+        for part in self:
+            part.commands.close()
 
 
 def list_parts(client: redis.Redis, prefix: str, shards: int = 1) -> PlainParts:

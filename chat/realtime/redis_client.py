@@ -1,23 +1,33 @@
-"""The connection to Redis: a client that fails fast, and what its failures mean to a handler."""
+"""The connection to Redis: a client that fails fast, and what its failures mean."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException, TryAgainError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 from socketio.redis_manager import parse_redis_sentinel_url
 
 from chat.errors import Unavailable
+from chat.realtime.keys import Keys
 from chat.realtime.scripts import get_source
 from chat.settings import split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
 _MAX_CONNECTIONS = 32  # of one worker; who finds all of them busy waits for one
+_MOVES = 3  # of a slot, until it is given up
+_CLUSTER = ("redis+cluster:", "rediss+cluster:")
+
+Address = tuple[str, int]
+
+#: By these Redis says that it has executed nothing, and will later on, here or elsewhere.
+REFUSALS = (AskError, TryAgainError, ClusterDownError, redis.ReadOnlyError)
 
 
 def connect(url: str) -> redis.Redis:
@@ -25,13 +35,14 @@ def connect(url: str) -> redis.Redis:
 
     Nothing is sent yet. ``url`` is ``redis://``, ``rediss://``, ``unix://`` or
     ``redis+sentinel://host:port[,host:port]/name/db``.
+
+    For ``redis+cluster://host:port[,host:port]`` (with TLS ``rediss+cluster://``) it is a ``RedisCluster``, which asks
+    at once where everything is. Raises ``redis.RedisError``.
     """
-    options: dict[str, Any] = {
-        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
-        "socket_timeout": _ANSWER_TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,  # answers in order, and nothing pushed in between
-    }
+    if is_cluster(url):
+        cluster: Any = _connect_cluster(url)
+        return cluster  # type: ignore[no-any-return]
+    options = _get_options()
     if not url.startswith("redis+sentinel:"):
         pool = redis.BlockingConnectionPool.from_url(
             url, max_connections=_MAX_CONNECTIONS, timeout=_ANSWER_TIMEOUT_S, **options
@@ -43,6 +54,133 @@ def connect(url: str) -> redis.Redis:
     sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, db=database, **options, **credentials)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(name)
     return client
+
+
+def is_cluster(url: str) -> bool:
+    """Whether ``url`` names a cluster."""
+    return url.startswith(_CLUSTER)
+
+
+def list_addresses(url: str) -> list[Address]:
+    """Return the nodes that a cluster's ``url`` names."""
+    nodes = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    parts = [urlsplit(f"//{node}") for node in nodes]
+    return [(str(part.hostname), part.port or 6379) for part in parts]
+
+
+def connect_node(url: str, address: Address, timeout_s: float = _CONNECT_TIMEOUT_S) -> redis.Redis:
+    """Return a client for one node of the cluster at ``url``; nothing is sent yet."""
+    return redis.Redis.from_url(_get_node_url(url, address), **_get_options(timeout_s))
+
+
+def _connect_cluster(url: str) -> Any:
+    first, *others = list_addresses(url)
+    options = _get_options() | {"require_full_coverage": False}
+    try:
+        nodes = [ClusterNode(*address) for address in others]  # type: ignore[no-untyped-call]
+        return RedisCluster.from_url(_get_node_url(url, first), startup_nodes=nodes, **options)
+    except (RedisClusterException, LookupError, OSError) as error:  # those are no errors of Redis to redis-py
+        if isinstance(error.__cause__, redis.RedisError):
+            raise error.__cause__ from None
+        raise redis.ConnectionError(str(error)) from error
+
+
+def _get_node_url(url: str, address: Address) -> str:
+    parts = urlsplit(url)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    netloc = f"{credentials}{at}{host}:{address[1]}"
+    return parts._replace(scheme=parts.scheme.removesuffix("+cluster"), netloc=netloc).geturl()
+
+
+def _get_options(timeout_s: float = _CONNECT_TIMEOUT_S) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": timeout_s,
+        "socket_timeout": min(timeout_s * 1.5, _ANSWER_TIMEOUT_S),
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,  # answers in order, and nothing pushed in between
+    }
+
+
+class PlainCommands:
+    """Commands and scripts for one shard, of a process that has no worker: one after the other, over one connection.
+
+    Args:
+        client: what ``connect`` returns.
+        keys: the shard's.
+
+    All of it raises ``redis.RedisError``.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client: Any = client
+        self._keys = keys
+        self._is_cluster = isinstance(client, RedisCluster)
+        self._connection: Any = None
+
+    def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
+        """Run the script ``name``; return its answer."""
+        source = get_source(name, is_cluster=self._is_cluster)
+        names = [*keys, self._keys.absent] if self._is_cluster else keys
+        return self.execute("EVAL", source, len(names), *names, *arguments)
+
+    def execute(self, *command: Any) -> Any:
+        """Execute a command where the shard is, over the same connection as the one before; return its answer."""
+        for _ in range(_MOVES):
+            try:
+                return self._connect().execute_command(*command)
+            except MovedError as error:
+                self.close()
+                self._client.nodes_manager.move_slot(error)
+            except redis.RedisError as error:
+                if isinstance(error, (redis.ConnectionError, redis.TimeoutError, *REFUSALS)):
+                    self._look_again()
+                raise translate(error) from error
+        raise redis.ConnectionError("the shard is being moved")
+
+    def execute_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Execute commands in one go; return their answers."""
+        pipeline = self._connect().pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = pipeline.execute()
+        return answers
+
+    def publish(self, channel: str, data: str | bytes) -> int:
+        """Publish on a channel; return how many heard it."""
+        is_sharded = self._is_cluster and channel.startswith(self._keys.tag)
+        heard: int = self.execute("SPUBLISH" if is_sharded else "PUBLISH", channel, data)
+        return heard
+
+    def close(self) -> None:
+        """Give the connection up; the client stays as it is."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> Any:
+        if self._connection is None:
+            client = self._client
+            if self._is_cluster:
+                try:
+                    client = client.get_redis_connection(client.get_node_from_key(self._keys.tag))
+                except RedisClusterException as error:
+                    raise redis.ConnectionError(str(error)) from error
+            self._connection = client.client()
+        return self._connection
+
+    def _look_again(self) -> None:
+        self.close()
+        if self._is_cluster:
+            with suppress(RedisClusterException, redis.RedisError, LookupError, OSError):
+                self._client.nodes_manager.initialize()
+
+
+def translate(error: redis.RedisError) -> redis.RedisError:
+    """Return ``error``, or a ``redis.ConnectionError`` if it says that nothing was executed."""
+    if isinstance(error, REFUSALS):
+        return redis.ConnectionError(f"{error.status_code} {error}")
+    return error
 
 
 def run_script(client: redis.Redis, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:

@@ -1,42 +1,52 @@
-"""A connection to Redis that is subscribed to many channels, and to others at every moment."""
+"""What one shard listens to: many channels, and others at every moment."""
 
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from time import monotonic
 from typing import Any
 
 import gevent
-import hiredis
 import redis
 from gevent.event import Event
 from gevent.hub import Waiter
 
 from chat.errors import Unavailable
+from chat.realtime.keys import Keys
 from chat.realtime.slices import wait_a_turn
-from chat.realtime.wire import Wire
+from chat.realtime.subscriber import Subscriber
 
 _CONFIRM_S = 3.0
 _SLICE_S = 0.004  # of a burst; then others get their turn
-_NAMES_AT_ONCE = 1_000
 _MAX_REPLIES, _MAX_REPLY_BYTES = 1_000, 16_777_216  # that wait; then nothing more is read
+
+_MESSAGES = {b"message", b"smessage"}
+_CONFIRMATIONS = {b"subscribe", b"ssubscribe"}
+_ENDS = {"SUBSCRIBE": "UNSUBSCRIBE", "SSUBSCRIBE": "SUNSUBSCRIBE"}
 
 
 class Subscription:
     """What is to be listened to, whether there is a connection just now or not.
 
-    ``open`` makes one, ``read`` it until it breaks, then ``close`` it; for ever.
+    ``open`` makes one or joins the one of other shards, ``read`` it until it breaks, then ``close`` it; for ever.
+
+    Args:
+        keys: the shard's. A channel that is not among them is everybody's.
+        attach: attaches this to a connection (``Subscribers``). Raises ``redis.RedisError``.
+        is_cluster: whether a shard's channels are on its own primary alone.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
+    def __init__(self, keys: Keys, attach: "Callable[[Subscription], Subscriber]", *, is_cluster: bool = False) -> None:
+        self.keys = keys
+        self._attach = attach
+        self._is_cluster = is_cluster
         self._names: set[str] = set()
         self._unconfirmed: Counter[str] = Counter()
         self._confirmed: dict[str, Event] = {}
+        self._leaving: Counter[str] = Counter()  # given up, and not confirmed
         self._commands: list[tuple[str, str]] = []
-        self._connection: Any = None
-        self._wire: Wire | None = None
+        self._subscriber: Subscriber | None = None
         self._replies: deque[Any] = deque()
         self._reply_bytes = 0
         self._waiter: Any = None  # of who reads, while nothing has come
@@ -48,13 +58,14 @@ class Subscription:
         if name not in self._names:
             self._names.add(name)
             self._unconfirmed[name] += 1
-            self._send_soon("SUBSCRIBE", name)
+            self._send_soon(self._get_verb(name), name)
 
     def remove(self, name: str) -> None:
         """Listen to it no longer."""
         if name in self._names:
             self._names.remove(name)
-            self._send_soon("UNSUBSCRIBE", name)
+            self._leaving[name] += 1
+            self._send_soon(_ENDS[self._get_verb(name)], name)
 
     def wait_until_confirmed(self, *names: str) -> None:
         """Wait until Redis has confirmed ``names`` (without any: all). Raises ``Unavailable``."""
@@ -67,37 +78,42 @@ class Subscription:
 
     def open(self) -> None:
         """Connect, and subscribe to everything. Raises ``redis.RedisError``."""
-        connection = self._pool.get_connection()
-        self._connection, self.life = connection, object()
+        self._subscriber, self.life = self._attach(self), object()
         self._error = None
         self._replies.clear()
         self._reply_bytes = 0
-        self._wire = Wire(connection, self._on_reply, self._on_lost)
+        self._leaving.clear()
         for event in self._confirmed.values():
             event.set()  # who waits looks again
         self._confirmed.clear()
         self._unconfirmed = Counter(self._names)
-        self._commands = [("SUBSCRIBE", name) for name in self._names]
+        self._commands = [(self._get_verb(name), name) for name in self._names]
         self._send()
 
     def close(self) -> None:
         """Give the connection up."""
         self.interrupt()
-        connection, self._connection = self._connection, None
-        self.life, self._wire = object(), None
-        if connection is not None:
-            connection.disconnect()
-            self._pool.release(connection)
+        subscriber, self._subscriber = self._subscriber, None
+        self.life = object()
+        if subscriber is not None:
+            names = defaultdict(list)
+            for name in self._names:
+                names[_ENDS[self._get_verb(name)]].append(name)
+            subscriber.detach(self, names)
 
     def interrupt(self) -> None:
         """Have ``read`` fail."""
-        if self._wire is not None:
-            self._wire.lose(redis.ConnectionError("given up"))
+        if self._subscriber is not None and self._error is None:
+            self.on_lost(redis.ConnectionError("given up"))
 
     def move_to(self, address: tuple[str, int]) -> None:
         """Have ``read`` fail, unless the connection is to ``address``."""
-        if self._wire is not None:
-            self._wire.move_to(address)
+        if self._subscriber is not None and self._subscriber.address != address:
+            self.on_lost(redis.ConnectionError(f"the shard is at {address[0]}:{address[1]} now"))
+
+    def has_tag(self, name: str) -> bool:
+        """Whether a channel is this shard's."""
+        return name.startswith(self.keys.tag)
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield channels and what is published there, until the connection breaks (``redis.RedisError``).
@@ -114,11 +130,13 @@ class Subscription:
             kind, name, data = replies.popleft()
             self._reply_bytes -= _measure(data)
             channel = name.decode()
-            if kind == b"message":
+            if kind in _MESSAGES:
                 if channel not in self._unconfirmed:  # else it is from before the channel was given up and added again
                     yield channel, data
-            elif kind == b"subscribe":
+            elif kind in _CONFIRMATIONS:
                 self._on_confirmed(channel)
+            else:
+                self._on_left(channel)
             if monotonic() > turn_ends:
                 wait_a_turn()
                 turn_ends = monotonic() + _SLICE_S
@@ -127,22 +145,23 @@ class Subscription:
     def _wait_for_reply(self) -> None:
         waiter: Any = Waiter()
         self._waiter = waiter
-        if self._wire is not None:
-            self._wire.resume()
+        if self._subscriber is not None:
+            self._subscriber.resume(self)
         waiter.get()
 
-    def _on_reply(self, reply: Any) -> None:
-        if isinstance(reply, Exception):
-            self._on_lost(reply)
-            return
+    # From the connection
+
+    def on_reply(self, reply: Any) -> None:
+        """Something has come."""
         self._replies.append(reply)
         self._reply_bytes += _measure(reply[2])
         is_full = len(self._replies) >= _MAX_REPLIES or self._reply_bytes >= _MAX_REPLY_BYTES
-        if is_full and self._wire is not None:
-            self._wire.pause()
+        if is_full and self._subscriber is not None:
+            self._subscriber.pause(self)
         self._wake()
 
-    def _on_lost(self, error: Exception) -> None:
+    def on_lost(self, error: Exception) -> None:
+        """Nothing more will come."""
         self._error = error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error))
         self._wake()
 
@@ -159,6 +178,16 @@ class Subscription:
             if event is not None:
                 event.set()
 
+    def _on_left(self, name: str) -> None:
+        self._leaving[name] -= 1
+        if self._leaving[name] < 0:
+            raise redis.ConnectionError("the shard has left this primary")
+        if not self._leaving[name]:
+            del self._leaving[name]
+
+    def _get_verb(self, name: str) -> str:
+        return "SSUBSCRIBE" if self._is_cluster and self.has_tag(name) else "SUBSCRIBE"
+
     def _send_soon(self, verb: str, name: str) -> None:
         self._commands.append((verb, name))
         if len(self._commands) == 1:
@@ -167,12 +196,10 @@ class Subscription:
     def _send(self) -> None:
         """Send what is queued, in order: one command for neighbours of one kind."""
         commands, self._commands = self._commands, []
-        if self._wire is None:  # the next connection will be subscribed
+        if self._subscriber is None:  # the next connection will be subscribed
             return
         for verb, group in groupby(commands, itemgetter(0)):
-            names = [name for _, name in group]
-            for first in range(0, len(names), _NAMES_AT_ONCE):
-                self._wire.send(hiredis.pack_command((verb, *names[first : first + _NAMES_AT_ONCE])))
+            self._subscriber.send(self, verb, [name for _, name in group])
 
 
 def _measure(data: Any) -> int:

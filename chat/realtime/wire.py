@@ -35,7 +35,7 @@ class Wire:
         self._has_pending = getattr(self._socket, "pending", None)  # TLS: read, but not fetched
         self._reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=DefaultParser.parse_error)
         self._on_reply, self._on_lost = on_reply, on_lost
-        self._address = getattr(connection, "host", ""), getattr(connection, "port", 0)
+        self.address = getattr(connection, "host", ""), getattr(connection, "port", 0)
         self._unsent = b""
         loop, fileno = gevent.get_hub().loop, self._socket.fileno()
         self._readable: Any = loop.io(fileno, _READ)
@@ -92,8 +92,8 @@ class Wire:
 
     def move_to(self, address: tuple[str, int]) -> None:
         """Give the connection up, unless it is to ``address``."""
-        if self._address != address:
-            self.lose(redis.ConnectionError(f"{self._address[0]}:{self._address[1]} is no primary any more"))
+        if self.address != address:
+            self.lose(redis.ConnectionError(f"{self.address[0]}:{self.address[1]} is no primary any more"))
 
     def _write(self) -> None:
         try:

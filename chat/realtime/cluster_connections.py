@@ -1,0 +1,83 @@
+"""A worker's connections to a cluster: to each primary some, which all shards there share."""
+
+from chat.realtime.commands import Commands
+from chat.realtime.keys import Keys
+from chat.realtime.pipeline import Pipeline
+from chat.realtime.redis_client import Address, connect_node
+from chat.realtime.routed import RoutedCommands
+from chat.realtime.subscriber import Subscriber, Subscribers
+from chat.realtime.subscription import Subscription
+from chat.realtime.topology import Topology
+
+
+class _Node:
+    """The connections to one primary."""
+
+    def __init__(self, url: str, address: Address, topology: Topology, *, has_writing: bool) -> None:
+        client = connect_node(url, address)
+        self.commands = Pipeline(client, is_cluster=True)
+        self.writing = Pipeline(client, is_cluster=True) if has_writing else self.commands
+        self.subscribers = Subscribers(client, topology.on_moved)
+
+    def close(self) -> None:
+        for pipeline in {self.commands, self.writing}:
+            pipeline.close("it is no primary any more")
+
+
+class ClusterConnections:
+    """As ``Connections``, for the cluster at ``url``.
+
+    Args:
+        url: ``redis+cluster://host:port[,host:port]``, with TLS ``rediss+cluster://``.
+        has_writing: as there.
+    """
+
+    is_cluster = True
+
+    def __init__(self, url: str, *, has_writing: bool) -> None:
+        self._url, self._has_writing = url, has_writing
+        self._topology = Topology(url)
+        self._nodes: dict[Address, _Node] = {}
+        self._subscriptions: list[Subscription] = []
+
+    def start(self) -> None:
+        """Find the primaries, and follow the shards where they go, from now on."""
+        self._topology.start(self._follow)
+
+    def get_commands(self, keys: Keys) -> Commands:
+        """Return the connection for what is asked about a shard."""
+        return RoutedCommands(keys, self._topology, lambda address: self._get_node(address).commands)
+
+    def get_writing(self, keys: Keys) -> Commands:
+        """Return the connection over which its messages are stored."""
+        return RoutedCommands(keys, self._topology, lambda address: self._get_node(address).writing)
+
+    def create_subscription(self, keys: Keys) -> Subscription:
+        """Return the subscription to a shard's channels. Before ``start``."""
+        subscription = Subscription(keys, self._attach, is_cluster=True)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def count_replicas(self, keys: Keys) -> int | None:
+        """Return how many replicas of a shard's primary work."""
+        return self._topology.count_replicas(keys.slot)
+
+    def _get_node(self, address: Address) -> _Node:
+        node = self._nodes.get(address)
+        if node is None:
+            node = _Node(self._url, address, self._topology, has_writing=self._has_writing)
+            self._nodes[address] = node
+        return node
+
+    def _attach(self, subscription: Subscription) -> Subscriber:
+        address = self._topology.find_primary(subscription.keys.slot)
+        return self._get_node(address).subscribers.attach(subscription)
+
+    def _follow(self) -> None:
+        """Give up what is connected to where nothing is any more."""
+        for address in self._nodes.keys() - self._topology.primaries:
+            self._nodes.pop(address).close()
+        for subscription in self._subscriptions:
+            primary = self._topology.get_primary(subscription.keys.slot)
+            if primary is not None:
+                subscription.move_to(primary)
