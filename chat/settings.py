@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from chat.errors import SettingsError
 
@@ -20,6 +20,7 @@ LEASE_S = 6
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+_CLUSTER_SCHEMES = ("redis+cluster://", "rediss+cluster://")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OPEN_MODE = "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode)."
 
@@ -68,7 +69,9 @@ def _choice(*names: str) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> str:
-    """a URL like redis://localhost:6379/0 (redis://, rediss://, unix:// or redis+sentinel://host:port/name/db)"""
+    if is_cluster_url(text):
+        split_cluster_url(text)
+        return text
     parts = urlsplit(text)
     if parts.scheme not in _REDIS_SCHEMES:
         raise ValueError
@@ -76,18 +79,46 @@ def _redis_url(text: str) -> str:
         if not parts.path:
             raise ValueError
     elif parts.scheme == "redis+sentinel":
-        _check_sentinels(parts.netloc, parts.path)
+        _split_addresses(parts.netloc.rpartition("@")[2])
+        split_sentinel_path(parts.path)
     elif not parts.hostname or parts.port == 0 or not _is_database(parts.path.strip("/")):
         raise ValueError
     return text
 
 
-def _check_sentinels(netloc: str, path: str) -> None:
-    for address in netloc.rsplit("@", 1)[-1].split(","):
+_redis_url.__doc__ = (
+    "a URL like redis://localhost:6379/0 (redis://, rediss://, unix://, redis+sentinel://host:port/name/db, or"
+    " redis+cluster://host:port[,host:port], which has no database)"
+)
+
+
+def is_cluster_url(url: str) -> bool:
+    """Return whether a URL names a Redis Cluster."""
+    return url.startswith(_CLUSTER_SCHEMES)
+
+
+def split_cluster_url(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Return the addresses of a Redis Cluster's URL, and what redis-py is to be told beside them.
+
+    ``redis+cluster://[user:password@]host:port[,host:port]``, or ``rediss+cluster://`` for TLS. Raises ``ValueError``.
+    """
+    scheme, _, rest = url.partition("://")
+    credentials, _, addresses = rest.rpartition("@")
+    user, _, password = credentials.partition(":")
+    options = {"username": unquote(user), "password": unquote(password), "ssl": scheme == "rediss+cluster"}
+    return _split_addresses(addresses.removesuffix("/")), {name: value for name, value in options.items() if value}
+
+
+def _split_addresses(text: str) -> list[tuple[str, int]]:
+    addresses = []
+    for address in text.split(","):
         host, _, port = address.rpartition(":")
-        if not host or not 0 < int(port) < 65536:
+        if not re.fullmatch(r"[^\s/?#\[\]:]+|\[[0-9A-Fa-f:.]+\]", host) or not port.isdecimal():
             raise ValueError
-    split_sentinel_path(path)
+        if not 0 < int(port) < 65536:
+            raise ValueError
+        addresses.append((host.strip("[]"), int(port)))
+    return addresses
 
 
 def split_sentinel_path(path: str) -> tuple[str, int]:
@@ -159,16 +190,9 @@ def _prefix(text: str) -> str:
     return text
 
 
-def _setting(
-    env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, pending: bool = False
-) -> Any:
-    """Declare a field read from the variable ``env``.
-
-    ``secret`` keeps its value out of errors and ``repr``; ``pending`` marks a setting that is read and
-    checked but has no effect in this version, which a start says when it is set.
-    """
-    metadata = {"env": env, "parse": parse, "secret": secret, "pending": pending}
-    return field(default=default, metadata=metadata, repr=not secret)
+def _setting(env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False) -> Any:
+    """Declare a field read from the variable ``env``; ``secret`` keeps its value out of errors and ``repr``."""
+    return field(default=default, metadata={"env": env, "parse": parse, "secret": secret}, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +200,7 @@ class Settings:
     """Everything that can be set; durations in seconds, sizes in bytes."""
 
     redis_url: str = _setting("REDIS_URL", _redis_url, "redis://localhost:6379/0")
-    shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1, pending=True)
+    shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1)
     wait_replicas: int = _setting("CHAT_WAIT_REPLICAS", _int(0, 100), 0)
     host: str = _setting("CHAT_HOST", _host, "127.0.0.1")
     base_port: int = _setting("CHAT_BASE_PORT", _int(1, 65535), 3001)
@@ -219,19 +243,13 @@ class Settings:
         values: dict[str, Any] = {f.name: _parse(f, env, environ[env]) for env, f in known.items() if env in environ}
         if "WEB_CONCURRENCY" in environ and "CHAT_WORKERS" not in environ:
             values["workers"] = _parse(known["CHAT_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
-        if "CHAT_WAIT_REPLICAS" not in environ and values.get("redis_url", "").startswith("redis+sentinel:"):
-            values["wait_replicas"] = 1
+        values = _get_defaults(values.get("redis_url", "")) | values
         values["warnings"] = (
             *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
             *(
                 _unknown_warning(name, known)
                 for name in sorted(environ)
                 if name.startswith("CHAT_") and name not in known
-            ),
-            *(
-                f"{env} has no effect in this version."
-                for env, f in known.items()
-                if f.metadata["pending"] and env in environ
             ),
         )
         settings = cls(**values)
@@ -263,6 +281,13 @@ class Settings:
     def channel(self) -> str:
         """The Redis channel that stock python-socketio emitters publish on."""
         return "socketio" if self.prefix == "chat" else self.prefix
+
+
+def _get_defaults(redis_url: str) -> dict[str, int]:
+    """Return the defaults that depend on what kind of Redis it is."""
+    if is_cluster_url(redis_url):
+        return {"shards": 8, "wait_replicas": 1}
+    return {"wait_replicas": 1} if redis_url.startswith("redis+sentinel:") else {}
 
 
 def _parse(setting: Any, env: str, text: str) -> Any:
