@@ -11,16 +11,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from chat.errors import SettingsError
+from chat.redis_url import URL_RULE, check_redis_url, is_cluster_url
 
 #: How long a node that is not heard of counts as living, in seconds.
 LEASE_S = 6
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
-_CLUSTER_SCHEMES = ("redis+cluster://", "rediss+cluster://")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OPEN_MODE = "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode)."
 
@@ -69,72 +68,11 @@ def _choice(*names: str) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> str:
-    if is_cluster_url(text):
-        split_cluster_url(text)
-        return text
-    parts = urlsplit(text)
-    if parts.scheme not in _REDIS_SCHEMES:
-        raise ValueError
-    if parts.scheme == "unix":
-        if not parts.path:
-            raise ValueError
-    elif parts.scheme == "redis+sentinel":
-        _split_addresses(parts.netloc.rpartition("@")[2])
-        split_sentinel_path(parts.path)
-    elif not parts.hostname or parts.port == 0 or not _is_database(parts.path.strip("/")):
-        raise ValueError
+    check_redis_url(text)
     return text
 
 
-_redis_url.__doc__ = (
-    "a URL like redis://localhost:6379/0 (redis://, rediss://, unix://, redis+sentinel://host:port/name/db, or"
-    " redis+cluster://host:port[,host:port], which has no database)"
-)
-
-
-def is_cluster_url(url: str) -> bool:
-    """Return whether a URL names a Redis Cluster."""
-    return url.startswith(_CLUSTER_SCHEMES)
-
-
-def split_cluster_url(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Return the addresses of a Redis Cluster's URL, and what redis-py is to be told beside them.
-
-    ``redis+cluster://[user:password@]host:port[,host:port]``, or ``rediss+cluster://`` for TLS. Raises ``ValueError``.
-    """
-    scheme, _, rest = url.partition("://")
-    credentials, _, addresses = rest.rpartition("@")
-    user, _, password = credentials.partition(":")
-    options = {"username": unquote(user), "password": unquote(password), "ssl": scheme == "rediss+cluster"}
-    return _split_addresses(addresses.removesuffix("/")), {name: value for name, value in options.items() if value}
-
-
-def _split_addresses(text: str) -> list[tuple[str, int]]:
-    addresses = []
-    for address in text.split(","):
-        host, _, port = address.rpartition(":")
-        if not re.fullmatch(r"[^\s/?#\[\]:]+|\[[0-9A-Fa-f:.]+\]", host) or not port.isdecimal():
-            raise ValueError
-        if not 0 < int(port) < 65536:
-            raise ValueError
-        addresses.append((host.strip("[]"), int(port)))
-    return addresses
-
-
-def split_sentinel_path(path: str) -> tuple[str, int]:
-    """Return the primary's name and the database that a ``redis+sentinel://`` URL ends in.
-
-    ``/name/db``, ``/name``, or, as python-socketio writes it, ``/db/name``. Raises ``ValueError``.
-    """
-    first, _, second = path.strip("/").partition("/")
-    name, database = (second, first) if second and not second.isdecimal() else (first, second)
-    if not name or "/" in name or not _is_database(database):
-        raise ValueError
-    return name, int(database or 0)
-
-
-def _is_database(text: str) -> bool:
-    return not text or (text.isascii() and text.isdigit())
+_redis_url.__doc__ = URL_RULE
 
 
 def _secret(text: str) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from chat.errors import SettingsError
 from chat.realtime.redis_client import connect
-from chat.settings import Settings, split_cluster_url, split_sentinel_path
+from chat.redis_url import get_node_url, split_cluster_url, split_sentinel_path, without_password
+from chat.settings import Settings
 
 
 def test_defaults_need_no_environment():
@@ -126,6 +127,13 @@ def test_a_cluster_url_is_split_into_addresses_and_what_redis_py_is_told():
     assert split_cluster_url("redis+cluster://a:7000,[::1]:7001") == ([("a", 7000), ("::1", 7001)], {})
     expected = {"username": "anna", "password": "p@ss:,", "ssl": True}
     assert split_cluster_url("rediss+cluster://anna:p%40ss:%2C@a:7000") == ([("a", 7000)], expected)
+
+
+def test_a_node_of_a_cluster_has_the_clusters_credentials():
+    assert get_node_url("redis+cluster://a:1,b:2", "::1", 3) == "redis://[::1]:3/0"
+    url = get_node_url("rediss+cluster://anna:p%40ss@a:1", "b", 3)
+    assert url == "rediss://anna:p%40ss@b:3/0"
+    assert without_password(url) == "rediss://b:3/0"
 
 
 @pytest.mark.parametrize(

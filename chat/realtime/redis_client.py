@@ -13,7 +13,7 @@ from socketio.redis_manager import parse_redis_sentinel_url
 
 from chat.errors import Unavailable
 from chat.realtime.scripts import get_source
-from chat.settings import split_sentinel_path
+from chat.redis_url import split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
