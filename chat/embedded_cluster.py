@@ -41,10 +41,11 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class Node:
-    """One Redis of the cluster: its port, that of the cluster's own bus, and how it is started."""
+    """One Redis of the cluster: its port, that of the cluster's own bus, its data, and how it is started."""
 
     port: int
     bus_port: int
+    folder: Path
     argv: tuple[str, ...]
 
     @property
@@ -72,7 +73,7 @@ def prepare(program: str, folder: Path, size: int, first_port: int = FIRST_PORT)
         data.mkdir(parents=True, exist_ok=True)
         own = {"port": str(port), "bind": HOST, "cluster-port": str(bus_port), "dir": str(data)}
         options = [part for name, value in (own | _OPTIONS).items() for part in (f"--{name}", value)]
-        nodes.append(Node(port, bus_port, (program, *options)))
+        nodes.append(Node(port, bus_port, data, (program, *options)))
     return nodes
 
 

@@ -40,15 +40,16 @@ ALLOWED = {
     "chat.app": LEAVES
     | {"chat.admin", "chat.admin_auth", "chat.admin_views", "chat.figures"}
     | {"chat.api", "chat.auth", "chat.events", "chat.limits", "chat.proxies", "chat.views", "chat.realtime"},
-    "chat.programs": LEAVES | {"chat.realtime.redis_client"},
-    "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
+    "chat.programs": LEAVES | {"chat.realtime.redis_faults"},
+    "chat.parts": set(),
+    "chat.embedded_cluster": LEAVES | {"chat.realtime.redis_client"},
+    "chat.farm": LEAVES | {"chat.embedded_cluster", "chat.haproxy", "chat.parts", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.listing": LEAVES
-    | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
     "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
     "chat.doctor.finding": set(),
     "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
-    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.programs", "chat.realtime.redis_client"},
+    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.realtime.redis_client", "chat.realtime.redis_faults"},
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},

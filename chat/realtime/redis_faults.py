@@ -1,0 +1,187 @@
+"""What keeps a farm from working on a Redis, or on a Redis Cluster, though it answers: one sentence for each fault."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+from redis.crc import key_slot
+
+from chat.realtime.keys import Keys
+from chat.realtime.redis_client import connect
+from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, without_password
+
+_SLOTS = 16384
+_OLDEST = 7  # of a cluster: the first with channels that belong to a shard
+
+#: The URL of each primary, and the slots that it serves, as ranges with both ends.
+Primaries = Mapping[str, Sequence[tuple[int, int]]]
+
+
+class Fault(NamedTuple):
+    """What is wrong, and what to do about it; together they are a sentence."""
+
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.remedy}."
+
+
+def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replicas: int = 0) -> list[Fault]:
+    """Return what keeps a farm from working on the Redis at ``url``.
+
+    Args:
+        url: ``REDIS_URL``.
+        prefix: what every key of the farm begins with.
+        shards: how many shards the farm is to have; ``None``: however many it has.
+        wait_replicas: how many replicas each message waits for.
+
+    Raises:
+        redis.RedisError: nothing answers there.
+    """
+    if wrong := find_wrong_kind(url):
+        return [wrong]
+    primaries = get_primaries(url)
+    faults = [*find_other_shards(primaries, prefix, shards)]
+    if is_cluster_url(url):
+        faults += [*find_lost_slots(primaries), *_find_lonely(primaries, wait_replicas)]
+    return faults
+
+
+def open_node(url: str) -> redis.Redis:
+    """Return a client of the Redis at ``url``; of a cluster, of the first address that answers.
+
+    Raises:
+        redis.RedisError: none does.
+    """
+    if not is_cluster_url(url):
+        return _open(url)
+    *first, last = [get_node_url(url, *address) for address in split_cluster_url(url)[0]]
+    for node in first:
+        try:
+            return _open(node)
+        except (redis.ConnectionError, redis.TimeoutError):
+            continue
+    return _open(last)
+
+
+def _open(url: str) -> redis.Redis:
+    client = connect(url)
+    try:
+        client.ping()
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def find_wrong_kind(url: str) -> Fault | None:
+    """Return that there is a cluster where a single Redis is named, or the reverse, or one that is too old."""
+    shown = without_password(url)
+    with open_node(url) as client:
+        info: dict[str, Any] = client.info()
+        asked = client.get_connection_kwargs()
+    is_cluster = bool(info.get("cluster_enabled"))
+    if is_cluster == is_cluster_url(url):
+        return find_old_version(info) if is_cluster else None
+    scheme = "rediss" if url.startswith("rediss") else "redis"
+    node = get_node_url(f"{scheme}+cluster://", asked.get("host", "HOST"), asked.get("port", "PORT"))
+    if is_cluster:
+        remedy = f"set REDIS_URL to {scheme}+cluster://{name_node(node)}"
+        return Fault(f"{shown} is a node of a Redis Cluster, named as a single Redis", remedy)
+    return Fault(f"{shown} is a single Redis, named as a cluster", f"set REDIS_URL to {node}")
+
+
+def find_old_version(info: Mapping[str, Any]) -> Fault | None:
+    """Return that a cluster, by its ``INFO``, is too old."""
+    version = str(info.get("redis_version", ""))  # Valkey too says which Redis it is like
+    found = re.match(r"\d+", version)
+    if found and int(found[0]) < _OLDEST:
+        return Fault(f"the cluster is Redis {version}", f"use {_OLDEST}.0 or later, or Valkey")
+    return None
+
+
+def get_primaries(url: str) -> Primaries:
+    """Return the primaries, by one node's word; of a single Redis, itself with all slots."""
+    if not is_cluster_url(url):
+        return {url: [(0, _SLOTS - 1)]}
+    with open_node(url) as client:
+        rows: list[Any] = client.execute_command("CLUSTER SLOTS")
+        asked = client.get_connection_kwargs()
+    primaries: dict[str, list[tuple[int, int]]] = {}
+    for first, last, (host, port, *_), *_ in rows:
+        node = get_node_url(url, (host or b"").decode() or asked["host"], port)
+        primaries.setdefault(node, []).append((first, last))
+    return primaries or {get_node_url(url, asked["host"], asked["port"]): []}
+
+
+def name_node(url: str) -> str:
+    """Return a node's address as it may be shown."""
+    return without_password(url).partition("://")[2].removesuffix("/0")
+
+
+def count_replicas(client: redis.Redis) -> int:
+    """Return how many replicas of a primary work: they are in step, and no node of the cluster takes them for dead."""
+    info: dict[str, Any] = client.info()
+    in_step = sum(info[f"slave{i}"]["state"] == "online" for i in range(int(info.get("connected_slaves", 0))))
+    if not info.get("cluster_enabled"):
+        return int(in_step)
+    nodes: list[dict[str, Any]] = list(client.cluster("nodes").values())
+    [own] = [one["node_id"] for one in nodes if "myself" in one["flags"]]
+    return min(int(in_step), sum(one["master_id"] == own and "fail" not in one["flags"] for one in nodes))
+
+
+def find_lost_slots(primaries: Primaries) -> Iterator[Fault]:
+    """Yield that a cluster's primary does not answer, or that slots are not served: the first that is found."""
+    for url in primaries:
+        name = name_node(url)
+        try:
+            with connect(url) as client:
+                info: dict[str, str] = client.cluster("info")
+        except redis.RedisError as error:
+            reason = str(error).rstrip(".")
+            yield Fault(f"the cluster's primary {name} does not answer ({reason})", "start it, or one of its replicas")
+            return
+        assigned, served = int(info["cluster_slots_assigned"]), int(info["cluster_slots_ok"])
+        if assigned < _SLOTS:
+            text = f"{_SLOTS - assigned} of the cluster's {_SLOTS} slots belong to no primary, by the word of {name}"
+            yield Fault(text, "give them to one (redis-cli --cluster fix)")
+        elif served < _SLOTS:
+            text = f"{_SLOTS - served} of the cluster's {_SLOTS} slots are not served, by the word of {name}"
+            yield Fault(text, "start the primary that has failed, or one of its replicas")
+        elif info["cluster_state"] != "ok":
+            yield Fault(f"the cluster is down, by the word of {name}", "its log says why")
+        else:
+            continue
+        return
+
+
+def _find_lonely(primaries: Primaries, wait_replicas: int) -> Iterator[Fault]:
+    for url in primaries:
+        try:
+            with connect(url) as client:
+                there = count_replicas(client)
+        except redis.RedisError:
+            continue  # another fault
+        if there < wait_replicas:
+            text = f"the cluster's primary {name_node(url)} has {there or 'no'} working replica{'s' * (there > 1)}"
+            text = f"{text}, and CHAT_WAIT_REPLICAS wants {wait_replicas} for each message"
+            yield Fault(text, "start the missing ones, or lower CHAT_WAIT_REPLICAS")
+
+
+def find_other_shards(primaries: Primaries, prefix: str, shards: int | None) -> Iterator[Fault]:
+    """Yield that the farm has had another number of shards: it is kept beside its first shard's clock."""
+    key = Keys(prefix, 0).clock
+    slot = key_slot(key.encode())
+    urls = [url for url, slots in primaries.items() if any(first <= slot <= last for first, last in slots)]
+    if shards is None or not urls:
+        return
+    try:
+        with connect(urls[0]) as client:
+            kept: Any = client.hget(key, "shards")
+    except redis.RedisError:
+        return  # another fault, or the follower will say it
+    if kept is not None and int(kept) != shards:
+        text = f"CHAT_SHARDS is {shards}, and this farm has had {int(kept)} from its beginning"
+        yield Fault(text, f"set CHAT_SHARDS to {int(kept)}, or another CHAT_PREFIX for a new farm")
