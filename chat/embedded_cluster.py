@@ -98,7 +98,7 @@ def create(nodes: Sequence[Node], timeout_s: float = _CREATE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not advance(nodes):
         if time.monotonic() > deadline:
-            raise Error(f"the cluster of {get_url(nodes)} is not whole within {timeout_s:.0f} s.")
+            raise Error(f"the cluster of {get_url(nodes)} is not whole within {timeout_s:g} s.")
         time.sleep(_POLL_S)
 
 

@@ -11,7 +11,10 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - what concerns the channel of python-socketio's own (``chat.realtime.channel``).
 """
 
+from functools import partial
 from typing import Any
+
+import gevent
 
 from chat.realtime.channel import Channel
 from chat.realtime.connection import Connection
@@ -28,6 +31,7 @@ from chat.realtime.presence import Presence
 from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
+from chat.realtime.redis_faults import log_faults
 from chat.realtime.registering import Registering
 from chat.realtime.registry import Registry
 from chat.realtime.rooms import check_room, list_rooms, list_sids
@@ -75,12 +79,14 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.peers = Peers(self.commands, self.keys)
         self.recovery = Recovery(self)
         self.has_recovery = recovery_window_s > 0
+        self._log_faults = partial(log_faults, url, prefix, wait_replicas=wait_replicas)
 
     def start(self, node: str) -> None:
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
         self.address = node
         self.lease.hold(node)
         self.connections.start()
+        gevent.spawn(self._log_faults)
         for part in (self.writer, self.sessions, self.peers, self.follower):
             part.start(self.node)
         self.initialize()

@@ -1,9 +1,11 @@
 """What keeps a farm from working on a Redis, or on a Redis Cluster, though it answers: one sentence for each fault."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import gevent
 import redis
 from redis.crc import key_slot
 
@@ -11,6 +13,9 @@ from chat.realtime.keys import Keys
 from chat.realtime.redis_client import connect
 from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, without_password
 
+log = logging.getLogger(__name__)
+
+_LOOK_S = 5.0
 _SLOTS = 16384
 _OLDEST = 7  # of a cluster: the first with channels that belong to a shard
 
@@ -47,6 +52,23 @@ def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replic
     if is_cluster_url(url):
         faults += [*find_lost_slots(primaries), *_find_lonely(primaries, wait_replicas)]
     return faults
+
+
+def log_faults(url: str, prefix: str, *, shards: int | None = None, wait_replicas: int = 0) -> None:
+    """Log, as they come, the faults that ``find_faults`` has at a worker's start, until there are none."""
+    said: list[Fault] = []
+    while True:
+        try:
+            found = find_faults(url, prefix, shards=shards, wait_replicas=wait_replicas)
+        except redis.RedisError as error:
+            log.debug("Redis is not looked at: %s", error)
+        else:
+            if not found:
+                return
+            for new in [fault for fault in found if fault not in said]:
+                log.error("%s", new)
+            said = found
+        gevent.sleep(_LOOK_S)
 
 
 def open_node(url: str) -> redis.Redis:
@@ -124,12 +146,13 @@ def name_node(url: str) -> str:
 def count_replicas(client: redis.Redis) -> int:
     """Return how many replicas of a primary work: they are in step, and no node of the cluster takes them for dead."""
     info: dict[str, Any] = client.info()
-    in_step = sum(info[f"slave{i}"]["state"] == "online" for i in range(int(info.get("connected_slaves", 0))))
+    in_step: int = sum(info[f"slave{i}"]["state"] == "online" for i in range(int(info.get("connected_slaves", 0))))
     if not info.get("cluster_enabled"):
-        return int(in_step)
+        return in_step
     nodes: list[dict[str, Any]] = list(client.cluster("nodes").values())
     [own] = [one["node_id"] for one in nodes if "myself" in one["flags"]]
-    return min(int(in_step), sum(one["master_id"] == own and "fail" not in one["flags"] for one in nodes))
+    living: int = sum(one["master_id"] == own and "fail" not in one["flags"] for one in nodes)
+    return min(in_step, living)
 
 
 def find_lost_slots(primaries: Primaries) -> Iterator[Fault]:
