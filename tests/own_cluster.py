@@ -35,6 +35,9 @@ class OwnCluster:
         process.wait()
         process.close()
 
+    def signal(self, number: int, signum: int) -> None:
+        self._processes[number].kill(signum)
+
     def ask(self, number: int, *command: Any) -> Any:
         with redis.Redis.from_url(self.nodes[number].url, decode_responses=True) as client:
             return client.execute_command(*command)

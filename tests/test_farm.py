@@ -200,8 +200,9 @@ def test_a_farm_that_has_had_another_number_of_shards_is_refused(run, redis_serv
     prefix = "other-shards"
     with redis.Redis.from_url(redis_server.url) as client:
         client.hset(Keys(prefix, 0).clock, "shards", 3)
-    process, _, _ = run(ready=False, CHAT_PREFIX=prefix, CHAT_SHARDS="2")
-    assert process.wait() == 1
+        process, _, _ = run(ready=False, CHAT_PREFIX=prefix, CHAT_SHARDS="2")
+        assert process.wait() == 1
+        client.delete(Keys(prefix, 0).clock)
     assert process.lines[-1] == (
         "chat: CHAT_SHARDS is 2, and this farm has had 3 from its beginning: set CHAT_SHARDS to 3, or another"
         " CHAT_PREFIX for a new farm."
