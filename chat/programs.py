@@ -101,7 +101,8 @@ def find_redis() -> str:
 def _ping(url: str) -> redis.RedisError | None:
     """Return what keeps the Redis at ``url`` from answering, ``None`` if it answers."""
     try:
-        open_node(url).close()
+        with open_node(url) as client:
+            client.ping()
     except redis.RedisError as error:
         return error
     return None
