@@ -117,9 +117,9 @@ class _Farm:
 
     def _start_cluster(self, url: str, environ: Mapping[str, str], nodes: Sequence[Node]) -> None:
         folder, ports = nodes[0].folder.parent, f"{nodes[0].port} to {nodes[-1].port}"
-        self._say(f"Redis Cluster: starting {nodes[0].argv[0]} on ports {ports}, its data in {folder}")
         for node in nodes:
             self._start(f"redis-{node.port}", node.argv, environ, is_replaceable=True)
+        self._say(f"Redis Cluster: starting {nodes[0].argv[0]} on ports {ports}, its data in {folder}")
         self._wait(lambda: embedded_cluster.advance(nodes), f"the cluster in {folder}")
         self._say(f"Redis Cluster: {embedded_cluster.describe(nodes)}; REDIS_URL={url}")
 
