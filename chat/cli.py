@@ -44,8 +44,14 @@ for command in (remote.emit, remote.kick, remote.erase):
     help="Port of the first worker (CHAT_BASE_PORT, default 3001).",
 )
 @click.option("--no-haproxy", is_flag=True, help="Only Redis and the workers.")
+@click.option(
+    "--cluster",
+    type=click.IntRange(3, 32),
+    metavar="N",
+    help="A Redis Cluster instead of a single Redis: N primaries and N replicas, on ports from 6401.",
+)
 @click.option("--reload", is_flag=True, help="Restart the workers when a source file changes.")
-def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool, reload: bool) -> None:
+def run(workers: int | None, base_port: int | None, bind: str, no_haproxy: bool, **options: Any) -> None:
     """Run the whole farm in the foreground: Redis, workers, HAProxy. Ctrl-C stops all of it.
 
     REDIS_URL names the Redis to use. Without it: the one that answers at the default URL, else redis-server or
@@ -60,7 +66,7 @@ def run(workers: int | None, bind: str, base_port: int | None, no_haproxy: bool,
         click.echo("chat: PORT is ignored here: workers count up from CHAT_BASE_PORT (--base-port).", err=True)
     overrides = {"CHAT_WORKERS": workers, "CHAT_BASE_PORT": base_port}
     environ |= {name: str(value) for name, value in overrides.items() if value is not None}
-    sys.exit(farm.run(environ, bind=None if no_haproxy else bind, reload=reload))
+    sys.exit(farm.run(environ, bind=None if no_haproxy else bind, **options))
 
 
 @main.command("haproxy-config")

@@ -5,63 +5,63 @@ Children run in sessions of their own, so that Ctrl-C reaches only this process,
 """
 
 import contextlib
-import ctypes
 import errno
 import http.client
-import os
 import queue
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import honcho.process
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-from chat import haproxy
-from chat.errors import Error
-from chat.programs import choose_redis, find_haproxy
+from chat import embedded_cluster, haproxy
+from chat.embedded_cluster import Node
+from chat.errors import Error, SettingsError
+from chat.parts import ROOT, Part
+from chat.programs import check_redis, choose_redis, find_haproxy, find_redis
 from chat.settings import Settings
 
-ROOT = Path(__file__).parent.parent
 STATE = ROOT / ".run"
 
 _START_S = 30.0
 _STOP_S = 20.0  # above gunicorn's graceful_timeout
 _POLL_S = 0.1
-_PR_SET_PDEATHSIG = 1
 
 
 class _Stopped(Exception):
     """Ctrl-C or SIGTERM came while the farm was starting."""
 
 
-def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False) -> int:
+def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False, cluster: int | None = None) -> int:
     """Run the farm until Ctrl-C, SIGTERM, or one of its parts ends; return the exit code.
 
     Args:
         environ: the environment; ``PORT`` is not looked at.
         bind: ``HOST:PORT`` of HAProxy, ``None`` for a farm without it.
         reload: restart the workers when a source file changes.
+        cluster: how many primaries a Redis Cluster of its own has; ``None`` for a single Redis.
 
     Raises:
         Error: a setting is bad, a port is taken, a program is missing, or a part does not start.
     """
+    nodes = _prepare_cluster(environ, cluster) if cluster else []
+    if nodes:
+        environ = {**environ, "REDIS_URL": embedded_cluster.get_url(nodes)}
     ignored = ("PORT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
     settings = Settings.from_env({name: value for name, value in environ.items() if name != "PORT"})
     front = haproxy.parse_bind(bind) if bind else None
-    _check_ports(settings, front)
+    _check_ports(settings, front, nodes)
     environ = {name: value for name, value in environ.items() if name not in ignored}
     farm = _Farm()
     with farm.stopping_on_signals():
         try:
+            farm.start_redis(settings, environ, nodes)
             farm.start(settings, environ, front, reload)
             farm.watch()
         except _Stopped:
@@ -71,15 +71,23 @@ def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False) -
     return 0
 
 
+def _prepare_cluster(environ: Mapping[str, str], size: int) -> list[Node]:
+    if "REDIS_URL" in environ:
+        raise SettingsError("--cluster starts a Redis Cluster, and REDIS_URL names a Redis: leave one of them out.")
+    program = find_redis()
+    return embedded_cluster.prepare(program, STATE / f"{Path(program).name}-cluster-{size}", size)
+
+
 class _Farm:
     """The running parts, in the order in which they were started."""
 
     def __init__(self) -> None:
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._messages: queue.Queue[Message] = queue.Queue()
         self._colours = get_colours()
         self._printer = Printer(sys.stdout, time_format="", width=len("haproxy"))
         self._signals = 0
+        self._is_ready = False
 
     @contextlib.contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
@@ -94,21 +102,38 @@ class _Farm:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def start_redis(self, settings: Settings, environ: Mapping[str, str], nodes: Sequence[Node]) -> None:
+        """Have a Redis, or the cluster of ``nodes``, that the farm can work on."""
+        STATE.mkdir(exist_ok=True)
+        if nodes:
+            self._start_cluster(settings.redis_url, environ, nodes)
+        else:
+            redis = choose_redis(settings.redis_url, is_set="REDIS_URL" in environ, state=STATE)
+            self._say(redis.description)
+            if redis.argv:
+                self._start("redis", redis.argv, environ)
+                self._wait(redis.answers, "Redis")
+        check_redis(settings)
+
+    def _start_cluster(self, url: str, environ: Mapping[str, str], nodes: Sequence[Node]) -> None:
+        folder, ports = nodes[0].folder.parent, f"{nodes[0].port} to {nodes[-1].port}"
+        for node in nodes:
+            self._start(f"redis-{node.port}", node.argv, environ, is_replaceable=True)
+        self._say(f"Redis Cluster: starting {nodes[0].argv[0]} on ports {ports}, its data in {folder}")
+        self._wait(lambda: embedded_cluster.advance(nodes), f"the cluster in {folder}")
+        self._say(f"Redis Cluster: {embedded_cluster.describe(nodes)}; REDIS_URL={url}")
+
     def start(
         self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, reload: bool
     ) -> None:
-        STATE.mkdir(exist_ok=True)
-        redis = choose_redis(settings.redis_url, is_set="REDIS_URL" in environ, state=STATE)
-        self._say(redis.description)
-        if redis.argv:
-            self._start("redis", redis.argv, environ)
-            self._wait(redis.answers, "Redis")
+        """Start the workers, and HAProxy if there is to be one."""
         ports = range(settings.base_port, settings.base_port + settings.workers)
         host = _reachable(settings.host)
         authority = _in_url(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
         numbers = {"CHAT_WORKERS": str(settings.workers), "CHAT_BASE_PORT": str(settings.base_port)}
-        self._start("workers", argv, {**environ, **numbers, "REDIS_URL": settings.redis_url}, signal.SIGQUIT)
+        environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url}
+        self._start("workers", argv, environ_of_workers, stop_signal=signal.SIGQUIT)  # nobody waits to go elsewhere
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:
             self._start_haproxy(settings, front, f"{authority}:{ports[0]}-{ports[-1]}", environ)
@@ -116,6 +141,7 @@ class _Farm:
         else:
             urls = " ".join(f"http://{authority}:{port}" for port in ports)
             self._say(f"webfarm is ready, without HAProxy: {urls}  (Ctrl-C stops it)")
+        self._is_ready = True
 
     def _start_haproxy(
         self, settings: Settings, front: tuple[str, int], workers: str, environ: Mapping[str, str]
@@ -152,10 +178,9 @@ class _Farm:
                     part.kill()
         self._print_messages(0)
 
-    def _start(
-        self, name: str, argv: Sequence[str], environ: Mapping[str, str], stop_signal: int = signal.SIGTERM
-    ) -> None:
-        self._parts.append(_Part(name, argv, environ, next(self._colours), self._messages, stop_signal))
+    def _start(self, name: str, argv: Sequence[str], environ: Mapping[str, str], **options: Any) -> None:
+        self._printer.width = max(self._printer.width, len(name))
+        self._parts.append(Part(name, argv, environ, next(self._colours), self._messages, **options))
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _START_S
@@ -168,9 +193,11 @@ class _Farm:
         self._print_messages(_POLL_S)
         if self._signals:
             raise _Stopped
-        for part in self._parts:
-            if not part.is_running:
+        for part in [part for part in self._parts if not part.is_running]:
+            if not (part.is_replaceable and self._is_ready):
                 raise Error(f"the part {part.name} ended by itself; the lines above say why. The rest was stopped.")
+            self._parts.remove(part)
+            self._say(f"{part.name} ended by itself; the farm goes on, and the next chat run starts it again.")
 
     def _print_messages(self, timeout_s: float) -> None:
         with contextlib.suppress(queue.Empty):
@@ -188,75 +215,20 @@ class _Farm:
             self._printer.write(message)
 
 
-class _Part:
-    """A child process; a thread of its own passes on what it prints."""
-
-    def __init__(
-        self,
-        name: str,
-        argv: Sequence[str],
-        environ: Mapping[str, str],
-        colour: str,
-        messages: "queue.Queue[Message]",
-        stop_signal: int,
-    ) -> None:
-        self.name = name
-        self.stop_signal = stop_signal  # gunicorn's SIGQUIT: nobody is to go elsewhere, so nobody is to wait
-        self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ), cwd=str(ROOT))
-        self._thread = threading.Thread(target=self._process.run, args=(messages,), name=name, daemon=True)
-        self._thread.start()
-        while self._thread.is_alive() and self._process.pid is None:
-            time.sleep(0.001)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process, or one that it started, lives; they share its output."""
-        return self._thread.is_alive()
-
-    def signal(self, signum: int) -> None:
-        if self._process.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signum)
-
-    def kill(self) -> None:
-        """Kill the process and all that it started."""
-        if self._process.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-
-class _Process(honcho.process.Process):
-    """honcho's process, started without a shell; it is stopped too when this process is killed (on Linux)."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        preexec = _die_with_parent if sys.platform == "linux" else None
-        self._child_ctor = partial(honcho.process.Popen, shell=False, preexec_fn=preexec)
-
-    @property
-    def pid(self) -> int | None:
-        """The process's id, ``None`` while it is being started."""
-        return self._child.pid if self._child else None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _check_ports(settings: Settings, front: tuple[str, int] | None) -> None:
-    wanted = [(settings.host, settings.base_port + i, "--base-port") for i in range(settings.workers)]
+def _check_ports(settings: Settings, front: tuple[str, int] | None, nodes: Sequence[Node]) -> None:
+    option = "Else choose another with"
+    wanted = [(settings.host, settings.base_port + i, f" {option} --base-port.") for i in range(settings.workers)]
     if front:
-        wanted.append((*front, "--bind"))
+        wanted.append((*front, f" {option} --bind."))
+    wanted += [(embedded_cluster.HOST, port, "") for node in nodes for port in (node.port, node.bus_port)]
     ports = [port for _, port, _ in wanted]
-    for host, port, option in wanted:
+    for host, port, hint in wanted:
         if ports.count(port) > 1:
-            raise Error(
-                f"port {port} is meant for a worker and for HAProxy; choose another with --bind or --base-port."
-            )
-        _check_port(host, port, option)
+            raise Error(f"port {port} is meant for two parts; choose another with --bind or --base-port.")
+        _check_port(host, port, hint)
 
 
-def _check_port(host: str, port: int, option: str) -> None:
+def _check_port(host: str, port: int, hint: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -265,8 +237,7 @@ def _check_port(host: str, port: int, option: str) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Error(f"{host}:{port} can't be bound: {error.strerror}.") from None
-            hint = f"is a farm running already? Else choose another with {option}"
-            raise Error(f"port {port} on {host} is in use: {hint}.") from None
+            raise Error(f"port {port} on {host} is in use: is a farm running already?{hint}") from None
 
 
 def _reachable(host: str) -> str:

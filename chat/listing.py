@@ -10,10 +10,10 @@ import redis
 from tabulate import tabulate
 
 from chat.errors import Error
-from chat.programs import without_password
 from chat.realtime.directory import Directory
 from chat.realtime.plain import list_parts
 from chat.realtime.redis_client import connect
+from chat.redis_url import without_password
 from chat.settings import Settings
 
 _NUMBERS = ("clients", "messages", "bytes")

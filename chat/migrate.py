@@ -14,10 +14,10 @@ from typing import Any
 import redis
 
 from chat.errors import Error
-from chat.programs import without_password
 from chat.realtime.keys import Keys, split_name
 from chat.realtime.plain import PlainPart, PlainParts, list_parts
 from chat.realtime.redis_client import connect
+from chat.redis_url import without_password
 from chat.settings import LEASE_S, Settings
 
 _AT_ONCE = 200  # keys that are looked for, entries

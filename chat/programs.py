@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import redis
 
 from chat.errors import Error
-from chat.realtime.redis_client import connect
+from chat.realtime.redis_faults import find_faults, open_node
+from chat.redis_url import without_password
+from chat.settings import Settings
 
 # Debian keeps HAProxy where a plain user's PATH does not look.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
@@ -57,6 +59,17 @@ def choose_redis(url: str, *, is_set: bool, state: Path) -> Redis:
     return Redis(url, f"Redis: starting {program} on port {port}, its data in {data}", argv)
 
 
+def check_redis(settings: Settings) -> None:
+    """Raise ``Error`` if the farm can't work on its Redis, which answers, or on its cluster."""
+    options = {"shards": settings.shards, "wait_replicas": settings.wait_replicas}
+    try:
+        faults = find_faults(settings.redis_url, settings.prefix, **options)
+    except redis.RedisError as error:
+        raise Error(f"Redis was there, and does not answer any more: {error}") from None
+    if faults:
+        raise Error(str(faults[0]))
+
+
 def find_haproxy() -> str:
     """Return HAProxy's path: on PATH, else the bundled one. Raises ``Error`` where neither can be had."""
     found = shutil.which("haproxy", path=_PATH)
@@ -87,17 +100,9 @@ def find_redis() -> str:
 
 def _ping(url: str) -> redis.RedisError | None:
     """Return what keeps the Redis at ``url`` from answering, ``None`` if it answers."""
-    client = connect(url)
     try:
-        client.ping()
+        with open_node(url) as client:
+            client.ping()
     except redis.RedisError as error:
         return error
-    finally:
-        client.close()
     return None
-
-
-def without_password(url: str) -> str:
-    """Return ``url`` as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -14,12 +14,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from chat.errors import SettingsError
+from chat.redis_url import URL_RULE, check_redis_url, is_cluster_url
 
 #: How long a node that is not heard of counts as living, in seconds.
 LEASE_S = 6
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OPEN_MODE = "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode)."
 
@@ -68,42 +68,11 @@ def _choice(*names: str) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> str:
-    """a URL like redis://localhost:6379/0 (redis://, rediss://, unix:// or redis+sentinel://host:port/name/db)"""
-    parts = urlsplit(text)
-    if parts.scheme not in _REDIS_SCHEMES:
-        raise ValueError
-    if parts.scheme == "unix":
-        if not parts.path:
-            raise ValueError
-    elif parts.scheme == "redis+sentinel":
-        _check_sentinels(parts.netloc, parts.path)
-    elif not parts.hostname or parts.port == 0 or not _is_database(parts.path.strip("/")):
-        raise ValueError
+    check_redis_url(text)
     return text
 
 
-def _check_sentinels(netloc: str, path: str) -> None:
-    for address in netloc.rsplit("@", 1)[-1].split(","):
-        host, _, port = address.rpartition(":")
-        if not host or not 0 < int(port) < 65536:
-            raise ValueError
-    split_sentinel_path(path)
-
-
-def split_sentinel_path(path: str) -> tuple[str, int]:
-    """Return the primary's name and the database that a ``redis+sentinel://`` URL ends in.
-
-    ``/name/db``, ``/name``, or, as python-socketio writes it, ``/db/name``. Raises ``ValueError``.
-    """
-    first, _, second = path.strip("/").partition("/")
-    name, database = (second, first) if second and not second.isdecimal() else (first, second)
-    if not name or "/" in name or not _is_database(database):
-        raise ValueError
-    return name, int(database or 0)
-
-
-def _is_database(text: str) -> bool:
-    return not text or (text.isascii() and text.isdigit())
+_redis_url.__doc__ = URL_RULE
 
 
 def _secret(text: str) -> str:
@@ -159,16 +128,9 @@ def _prefix(text: str) -> str:
     return text
 
 
-def _setting(
-    env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, pending: bool = False
-) -> Any:
-    """Declare a field read from the variable ``env``.
-
-    ``secret`` keeps its value out of errors and ``repr``; ``pending`` marks a setting that is read and
-    checked but has no effect in this version, which a start says when it is set.
-    """
-    metadata = {"env": env, "parse": parse, "secret": secret, "pending": pending}
-    return field(default=default, metadata=metadata, repr=not secret)
+def _setting(env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False) -> Any:
+    """Declare a field read from the variable ``env``; ``secret`` keeps its value out of errors and ``repr``."""
+    return field(default=default, metadata={"env": env, "parse": parse, "secret": secret}, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +138,7 @@ class Settings:
     """Everything that can be set; durations in seconds, sizes in bytes."""
 
     redis_url: str = _setting("REDIS_URL", _redis_url, "redis://localhost:6379/0")
-    shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1, pending=True)
+    shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1)
     wait_replicas: int = _setting("CHAT_WAIT_REPLICAS", _int(0, 100), 0)
     host: str = _setting("CHAT_HOST", _host, "127.0.0.1")
     base_port: int = _setting("CHAT_BASE_PORT", _int(1, 65535), 3001)
@@ -219,19 +181,13 @@ class Settings:
         values: dict[str, Any] = {f.name: _parse(f, env, environ[env]) for env, f in known.items() if env in environ}
         if "WEB_CONCURRENCY" in environ and "CHAT_WORKERS" not in environ:
             values["workers"] = _parse(known["CHAT_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
-        if "CHAT_WAIT_REPLICAS" not in environ and values.get("redis_url", "").startswith("redis+sentinel:"):
-            values["wait_replicas"] = 1
+        values = _get_defaults(values.get("redis_url", "")) | values
         values["warnings"] = (
             *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
             *(
                 _unknown_warning(name, known)
                 for name in sorted(environ)
                 if name.startswith("CHAT_") and name not in known
-            ),
-            *(
-                f"{env} has no effect in this version."
-                for env, f in known.items()
-                if f.metadata["pending"] and env in environ
             ),
         )
         settings = cls(**values)
@@ -263,6 +219,13 @@ class Settings:
     def channel(self) -> str:
         """The Redis channel that stock python-socketio emitters publish on."""
         return "socketio" if self.prefix == "chat" else self.prefix
+
+
+def _get_defaults(redis_url: str) -> dict[str, int]:
+    """Return the defaults that depend on what kind of Redis it is."""
+    if is_cluster_url(redis_url):
+        return {"shards": 8, "wait_replicas": 1}
+    return {"wait_replicas": 1} if redis_url.startswith("redis+sentinel:") else {}
 
 
 def _parse(setting: Any, env: str, text: str) -> Any:

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 
+from chat.realtime.keys import Keys
 from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -149,3 +151,59 @@ def test_a_redis_of_its_own_is_started_where_the_default_url_points(start, copy)
     process.kill(signal.SIGINT)
     assert process.wait(10) == 0
     assert not any(map(is_alive, started))
+
+
+def test_a_cluster_of_its_own_in_which_a_node_may_die(start, copy):
+    """In a network namespace of its own, with an app that needs no Redis: it is the farm that is looked at."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no right to make a network namespace")
+    (copy / "wsgi.py").write_text(READY)
+    command = f"ip link set lo up && exec {sys.executable} -m chat run --cluster 3 --no-haproxy"
+
+    def start_run():
+        process = start("unshare", "--net", "sh", "-c", command, cwd=copy)
+        process.wait_for_line("webfarm is ready, without HAProxy", 40)
+        return process
+
+    process = start_run()
+    addresses = ",".join(f"127.0.0.1:{port}" for port in range(6401, 6407))
+    nodes = "primaries on ports 6401, 6402, 6403, replicas on 6404, 6405, 6406"
+    assert process.wait_for_line("Redis Cluster: primaries").endswith(f"{nodes}; REDIS_URL=redis+cluster://{addresses}")
+    assert len(list((copy / ".run").glob("*-server-cluster-3/640?/nodes.conf"))) == 6
+    started = get_descendants(process.pid)
+    assert len(started) == 9  # six nodes, gunicorn's master, two workers
+    children = {Path(f"/proc/{pid}/cmdline").read_text(): pid for pid in get_children(process.pid)}
+    os.kill(next(pid for command, pid in children.items() if "127.0.0.1:6401 " in command), signal.SIGKILL)
+    process.wait_for_line("redis-6401 ended by itself; the farm goes on, and the next chat run starts it again.")
+    assert sum(map(is_alive, started)) == 8
+    process.kill(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert not any(map(is_alive, started))
+    start_run().wait_for_line("; REDIS_URL=redis+cluster://")
+
+
+READY = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ready\\n"]
+"""
+
+
+def test_a_cluster_of_its_own_and_a_redis_that_was_named_are_one_too_many(run):
+    process, _, _ = run("--cluster", "3", ready=False)
+    assert process.wait() == 2
+    expected = "chat: --cluster starts a Redis Cluster, and REDIS_URL names a Redis: leave one of them out."
+    assert process.lines == [expected]
+
+
+def test_a_farm_that_has_had_another_number_of_shards_is_refused(run, redis_server):
+    prefix = "other-shards"
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.hset(Keys(prefix, 0).clock, "shards", 3)
+        process, _, _ = run(ready=False, CHAT_PREFIX=prefix, CHAT_SHARDS="2")
+        assert process.wait() == 1
+        client.delete(Keys(prefix, 0).clock)
+    assert process.lines[-1] == (
+        "chat: CHAT_SHARDS is 2, and this farm has had 3 from its beginning: set CHAT_SHARDS to 3, or another"
+        " CHAT_PREFIX for a new farm."
+    )

@@ -11,11 +11,12 @@ from tests.conftest import ROOT
 MODULES = sorted((ROOT / "chat").rglob("*.py"))
 
 # What a module may import of this package, beside what stands in its own folder `realtime/`.
-LEAVES = {"chat.settings", "chat.errors"}
+LEAVES = {"chat.settings", "chat.errors", "chat.redis_url"}
 ALLOWED = {
     "chat": set(),
     "chat.__main__": {"chat.cli"},
-    "chat.settings": {"chat.errors"},
+    "chat.settings": {"chat.errors", "chat.redis_url"},
+    "chat.redis_url": set(),
     "chat.errors": set(),
     "chat.logs": set(),
     "chat.auth": LEAVES,
@@ -39,15 +40,16 @@ ALLOWED = {
     "chat.app": LEAVES
     | {"chat.admin", "chat.admin_auth", "chat.admin_views", "chat.figures"}
     | {"chat.api", "chat.auth", "chat.events", "chat.limits", "chat.proxies", "chat.views", "chat.realtime"},
-    "chat.programs": LEAVES | {"chat.realtime.redis_client"},
-    "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
+    "chat.programs": LEAVES | {"chat.realtime.redis_faults"},
+    "chat.parts": set(),
+    "chat.embedded_cluster": LEAVES | {"chat.realtime.redis_client"},
+    "chat.farm": LEAVES | {"chat.embedded_cluster", "chat.haproxy", "chat.parts", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.listing": LEAVES
-    | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
     "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
     "chat.doctor.finding": set(),
     "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
-    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.programs", "chat.realtime.redis_client"},
+    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.realtime.redis_client", "chat.realtime.redis_faults"},
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},

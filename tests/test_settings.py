@@ -6,7 +6,8 @@ import pytest
 
 from chat.errors import SettingsError
 from chat.realtime.redis_client import connect
-from chat.settings import Settings, split_sentinel_path
+from chat.redis_url import get_node_url, split_cluster_url, split_sentinel_path, without_password
+from chat.settings import Settings
 
 
 def test_defaults_need_no_environment():
@@ -50,7 +51,14 @@ def test_defaults_need_no_environment():
         ("REDIS_URL", "redis+sentinel://localhost/farm/0", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis+sentinel://localhost:26379/", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis+sentinel://localhost:26379/farm/one", "a URL like redis://localhost:6379/0"),
-        ("REDIS_URL", "redis+cluster://localhost:7000", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://localhost", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://localhost:7000/0", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://localhost:7000,localhost", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://localhost:7000,", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://::1:7000", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "redis+cluster://localhost:7000?db=1", "a URL like redis://localhost:6379/0"),
+        ("REDIS_URL", "cluster://localhost:7000", "a URL like redis://localhost:6379/0"),
+        ("CHAT_SHARDS", "0", "a whole number from 1 to 1024"),
     ],
 )
 def test_a_bad_value_is_one_sentence_with_variable_value_and_what_was_expected(name, value, expected):
@@ -76,6 +84,8 @@ def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
         "rediss://redis.example.org:6380/0",
         "unix:///run/redis.sock",
         "redis+sentinel://a:26379,b:26379/farm/0",
+        "redis+cluster://a:7000,[::1]:7000",
+        "rediss+cluster://user:password@a:7000/",
     ],
 )
 def test_redis_urls(url):
@@ -113,9 +123,33 @@ def test_open_mode_is_said():
     )
 
 
-def test_a_setting_without_effect_is_said():
-    warnings = Settings.from_env({"CHAT_SHARDS": "5", "CHAT_SECRET": "s" * 32}).warnings
-    assert warnings == ("CHAT_SHARDS has no effect in this version.",)
+def test_a_cluster_url_is_split_into_addresses_and_what_redis_py_is_told():
+    assert split_cluster_url("redis+cluster://a:7000,[::1]:7001") == ([("a", 7000), ("::1", 7001)], {})
+    expected = {"username": "anna", "password": "p@ss:,", "ssl": True}
+    assert split_cluster_url("rediss+cluster://anna:p%40ss:%2C@a:7000") == ([("a", 7000)], expected)
+
+
+def test_a_node_of_a_cluster_has_the_clusters_credentials():
+    assert get_node_url("redis+cluster://a:1,b:2", "::1", 3) == "redis://[::1]:3/0"
+    url = get_node_url("rediss+cluster://anna:p%40ss@a:1", "b", 3)
+    assert url == "rediss://anna:p%40ss@b:3/0"
+    assert without_password(url) == "rediss://b:3/0"
+
+
+@pytest.mark.parametrize(
+    ("url", "shards", "wait_replicas"),
+    [
+        ("redis://localhost", 1, 0),
+        ("redis+sentinel://a:26379/farm/0", 1, 1),
+        ("redis+cluster://a:7000", 8, 1),
+        ("rediss+cluster://a:7000", 8, 1),
+    ],
+)
+def test_shards_and_replicas_follow_the_kind_of_redis_unless_they_are_set(url, shards, wait_replicas):
+    settings = Settings.from_env({"REDIS_URL": url})
+    assert (settings.shards, settings.wait_replicas) == (shards, wait_replicas)
+    settings = Settings.from_env({"REDIS_URL": url, "CHAT_SHARDS": "3", "CHAT_WAIT_REPLICAS": "0"})
+    assert (settings.shards, settings.wait_replicas) == (3, 0)
 
 
 def test_chat_workers_wins_over_web_concurrency():

@@ -1,15 +1,25 @@
-"""Whether Redis keeps what it is given."""
+"""Whether Redis keeps what it is given; of a cluster, each primary."""
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from packaging.version import InvalidVersion, Version
 
 from chat.doctor.finding import Finding, fault, ok, warning
-from chat.programs import without_password
 from chat.realtime.redis_client import connect
+from chat.realtime.redis_faults import (
+    Fault,
+    Primaries,
+    count_replicas,
+    find_lost_slots,
+    find_other_shards,
+    find_wrong_kind,
+    get_primaries,
+    name_node,
+)
+from chat.redis_url import is_cluster_url, without_password
 from chat.settings import Settings
 
 _OLDEST = {"redis": Version("6.2"), "valkey": Version("7.2")}
@@ -17,35 +27,65 @@ _MAX_SKEW_S = 1.0
 _NEARLY_FULL = 0.8
 
 
+class _Look(NamedTuple):
+    """What one Redis says of itself."""
+
+    info: dict[str, Any]
+    options: dict[str, str] | None
+    skew_s: float
+    replicas: int
+
+
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield what there is to say about the farm's Redis."""
-    shown = without_password(settings.redis_url)
-    client = connect(settings.redis_url)
+    """Yield what there is to say about the farm's Redis, or about each primary of its cluster."""
+    url, shown = settings.redis_url, without_password(settings.redis_url)
     try:
-        info = client.info()
-        skew_s = _measure_skew(client)
-        options = _read_options(client)
-    except redis.AuthenticationError as error:
-        yield fault("Redis", f"{shown} wants a password, or another one: {error}", _PASSWORD)
-        return
+        if wrong := find_wrong_kind(url):
+            yield _show("Redis", wrong)
+            return
+        primaries = get_primaries(url)
     except redis.RedisError as error:
-        if "NOAUTH" in str(error):
-            yield fault("Redis", f"{shown} wants a password.", _PASSWORD)
-        else:
-            yield fault("Redis", f"{shown} does not answer: {error}", "Start it, or set REDIS_URL to the right one.")
+        yield _show_silence(shown, error)
         return
-    finally:
-        client.close()
     yield ok("Redis", f"{shown} answers.")
-    yield _check_version(info)
-    yield from _check_persistence(info, options)
-    yield from _check_memory(info, options)
-    yield from _check_replicas(info, settings)
-    if abs(skew_s) > _MAX_SKEW_S:
-        text = f"This machine's clock and Redis' differ by {abs(skew_s):.1f} s: tokens expire early or late."
-        yield fault("clocks", text, "Let both follow NTP (systemd-timesyncd, chrony).")
-    else:
-        yield ok("clocks", "This machine's clock is Redis', to a second.")
+    for other in find_other_shards(primaries, settings.prefix, settings.shards):
+        yield _show("shards", other)
+    if is_cluster_url(url):
+        yield from _check_slots(primaries)
+    for primary in primaries:
+        yield from _examine_one(primary, f" of {name_node(primary)}" if is_cluster_url(url) else "", settings)
+
+
+def _examine_one(url: str, place: str, settings: Settings) -> Iterator[Finding]:
+    """Yield what there is to say about one Redis; ``place`` is added to each subject."""
+    try:
+        with connect(url) as client:
+            look = _Look(client.info(), _read_options(client), _measure_skew(client), count_replicas(client))
+    except redis.RedisError as error:
+        yield _show_silence(without_password(url), error)
+        return
+    yield _check_version(look, f"Redis' version{place}")
+    yield from _check_persistence(look, f"persistence{place}")
+    yield _check_memory(look, f"memory{place}")
+    yield from _check_replicas(look, f"replicas{place}", bool(place), settings.wait_replicas)
+    yield _check_clock(look, f"clocks{place}")
+
+
+def _check_slots(primaries: Primaries) -> Iterator[Finding]:
+    lost = [_show("slots", one) for one in find_lost_slots(primaries)]
+    yield from lost or [ok("slots", f"All are served, by {len(primaries)} primaries.")]
+
+
+def _show(subject: str, found: Fault) -> Finding:
+    return fault(subject, f"{found.text}.", f"{found.remedy[0].upper()}{found.remedy[1:]}.")
+
+
+def _show_silence(shown: str, error: redis.RedisError) -> Finding:
+    if isinstance(error, redis.AuthenticationError):
+        return fault("Redis", f"{shown} wants a password, or another one: {error}", _PASSWORD)
+    if "NOAUTH" in str(error):
+        return fault("Redis", f"{shown} wants a password.", _PASSWORD)
+    return fault("Redis", f"{shown} does not answer: {error}", "Start it, or set REDIS_URL to the right one.")
 
 
 _PASSWORD = (
@@ -69,20 +109,21 @@ def _read_options(client: redis.Redis) -> dict[str, str] | None:
     return found
 
 
-def _check_version(info: dict[str, Any]) -> Finding:
+def _check_version(look: _Look, subject: str) -> Finding:
+    info = look.info
     name = "valkey" if "valkey_version" in info else "redis"
     text = str(info.get(f"{name}_version", ""))
     try:
         version = Version(text)
     except InvalidVersion:
-        return warning("Redis' version", f"It calls itself {text!r}.", f"Use {name} {_OLDEST[name]} or later.")
+        return warning(subject, f"It calls itself {text!r}.", f"Use {name} {_OLDEST[name]} or later.")
     if version < _OLDEST[name]:
-        return fault("Redis' version", f"It is {name} {text}.", f"Use {name} {_OLDEST[name]} or later.")
-    return ok("Redis' version", f"{name} {text}.")
+        return fault(subject, f"It is {name} {text}.", f"Use {name} {_OLDEST[name]} or later.")
+    return ok(subject, f"{name} {text}.")
 
 
-def _check_persistence(info: dict[str, Any], options: dict[str, str] | None) -> Iterator[Finding]:
-    subject = "persistence"
+def _check_persistence(look: _Look, subject: str) -> Iterator[Finding]:
+    info, options = look.info, look.options
     if info.get("aof_last_write_status", "ok") != "ok":
         text = "Redis can't write its append-only file; its disk may be full. It takes no messages meanwhile."
         yield fault(subject, text, "Make room on Redis' disk, and look into its log.")
@@ -101,32 +142,39 @@ def _check_persistence(info: dict[str, Any], options: dict[str, str] | None) -> 
         yield ok(subject, "On.")
 
 
-def _check_memory(info: dict[str, Any], options: dict[str, str] | None) -> Iterator[Finding]:
-    subject = "memory"
+def _check_memory(look: _Look, subject: str) -> Finding:
+    info, options = look.info, look.options
     policy = options.get("maxmemory-policy", "") if options else str(info.get("maxmemory_policy", ""))
     most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if policy and policy != "noeviction":
         text = f"maxmemory-policy is {policy}: a full Redis throws messages and sessions away."
-        yield fault(subject, text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf.")
-    elif most and used > _NEARLY_FULL * most:
+        return fault(subject, text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf.")
+    if most and used > _NEARLY_FULL * most:
         text = f"{used / most:.0%} of maxmemory is used; a full Redis takes no messages."
-        yield warning(subject, text, "Raise maxmemory, or keep less (CHAT_HISTORY_LENGTH, CHAT_HISTORY_TTL_S).")
-    else:
-        yield ok(subject, "Nothing is evicted.")
+        return warning(subject, text, "Raise maxmemory, or keep less (CHAT_HISTORY_LENGTH, CHAT_HISTORY_TTL_S).")
+    return ok(subject, "Nothing is evicted.")
 
 
-def _check_replicas(info: dict[str, Any], settings: Settings) -> Iterator[Finding]:
-    there = int(info.get("connected_slaves", 0))
-    subject = "replicas"
-    if info.get("role") not in (None, "master"):
+def _check_replicas(look: _Look, subject: str, is_cluster: bool, wanted: int) -> Iterator[Finding]:
+    there = look.replicas
+    if look.info.get("role") not in (None, "master"):
         yield fault(
             subject, "This Redis is a replica: it takes no writes.", "Set REDIS_URL to the primary, or Sentinel."
         )
-    elif there < settings.wait_replicas:
-        text = f"{there} are connected, and CHAT_WAIT_REPLICAS wants {settings.wait_replicas} for each message."
+    elif there < wanted:
+        text = f"{there} are connected, and CHAT_WAIT_REPLICAS wants {wanted} for each message."
         yield fault(subject, text, "Start the missing ones, or lower CHAT_WAIT_REPLICAS.")
-    elif there and not settings.wait_replicas:
+    elif is_cluster and not there:
+        yield warning(subject, "None works: what this primary has is away when it is.", "Start one.")
+    elif there and not wanted:
         text = f"{there} are connected, and no message waits for them: a failover can lose some."
         yield warning(subject, text, "Set CHAT_WAIT_REPLICAS to 1.")
     elif there:
-        yield ok(subject, f"{there} are connected; each message waits for {settings.wait_replicas}.")
+        yield ok(subject, f"{there} are connected; each message waits for {wanted}.")
+
+
+def _check_clock(look: _Look, subject: str) -> Finding:
+    if abs(look.skew_s) > _MAX_SKEW_S:
+        text = f"This machine's clock and Redis' differ by {abs(look.skew_s):.1f} s: tokens expire early or late."
+        return fault(subject, text, "Let both follow NTP (systemd-timesyncd, chrony).")
+    return ok(subject, "This machine's clock is Redis', to a second.")

@@ -25,7 +25,7 @@ class _Node:
 
 
 class ClusterConnections:
-    """As ``Connections``, for the cluster at ``url``.
+    """As ``SingleConnections``, for the cluster at ``url``.
 
     Args:
         url: ``redis+cluster://host:port[,host:port]``, with TLS ``rediss+cluster://``.

@@ -7,12 +7,13 @@ from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
 from chat.realtime.pipeline import Pipeline
 from chat.realtime.primary import Primary
-from chat.realtime.redis_client import connect, is_cluster
+from chat.realtime.redis_client import connect
 from chat.realtime.subscriber import Subscribers
 from chat.realtime.subscription import Subscription
+from chat.redis_url import is_cluster_url
 
 
-class Connections:
+class SingleConnections:
     """The connections to one Redis, which all shards are in.
 
     Args:
@@ -52,8 +53,12 @@ class Connections:
         return None
 
 
-def open_connections(url: str, *, has_writing: bool) -> Connections | ClusterConnections:
+#: Of either kind; both have the same methods.
+Connections = SingleConnections | ClusterConnections
+
+
+def open_connections(url: str, *, has_writing: bool) -> Connections:
     """Return the connections to the Redis or the cluster at ``url``; nothing is sent yet."""
-    if is_cluster(url):
+    if is_cluster_url(url):
         return ClusterConnections(url, has_writing=has_writing)
-    return Connections(connect(url), has_writing=has_writing)
+    return SingleConnections(connect(url), has_writing=has_writing)

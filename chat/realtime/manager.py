@@ -12,7 +12,10 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 """
 
 import uuid
+from functools import partial
 from typing import Any
+
+import gevent
 
 from chat.realtime.channel import Channel
 from chat.realtime.connection import Connection
@@ -25,6 +28,7 @@ from chat.realtime.peers import Peers
 from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
+from chat.realtime.redis_faults import log_faults
 from chat.realtime.registering import Registering
 from chat.realtime.rooms import check_room, list_rooms, list_sids
 from chat.realtime.session import Session, Taken
@@ -63,6 +67,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.address = self.node = ""
         self.has_recovery = recovery_window_s > 0
         self._connections = open_connections(url, has_writing=wait_replicas > 0)
+        self._log_faults = partial(log_faults, url, prefix, shards=shards, wait_replicas=wait_replicas)
         self.recovery = Recovery(self)
         options = Options(channel, recovery_window_s, history or Limits(), wait_replicas)
         self.shards = Shards(
@@ -76,6 +81,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.address = node
         self.node = f"{node}#{uuid.uuid4().hex[:8]}"  # each start is a node of its own: the one before is dead
         self._connections.start()
+        gevent.spawn(self._log_faults)
         self.peers.start(self.node)
         for shard in self.shards:
             shard.start(self.node)

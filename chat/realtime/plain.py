@@ -33,7 +33,6 @@ class PlainParts(tuple[PlainPart, ...]):
         """Return the shard of a room, or of all clients of ``namespace``."""
         return self.get(namespace if room is None else room)
 
-
     def close(self) -> None:
         """Give the connections up."""
         for part in self:

@@ -16,13 +16,12 @@ from socketio.redis_manager import parse_redis_sentinel_url
 from chat.errors import Unavailable
 from chat.realtime.keys import Keys
 from chat.realtime.scripts import get_source
-from chat.settings import split_sentinel_path
+from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
 _MAX_CONNECTIONS = 32  # of one worker; who finds all of them busy waits for one
 _MOVES = 3  # of a slot, until it is given up
-_CLUSTER = ("redis+cluster:", "rediss+cluster:")
 
 Address = tuple[str, int]
 
@@ -39,7 +38,7 @@ def connect(url: str) -> redis.Redis:
     For ``redis+cluster://host:port[,host:port]`` (with TLS ``rediss+cluster://``) it is a ``RedisCluster``, which asks
     at once where everything is. Raises ``redis.RedisError``.
     """
-    if is_cluster(url):
+    if is_cluster_url(url):
         cluster: Any = _connect_cluster(url)
         return cluster  # type: ignore[no-any-return]
     options = _get_options()
@@ -56,41 +55,21 @@ def connect(url: str) -> redis.Redis:
     return client
 
 
-def is_cluster(url: str) -> bool:
-    """Whether ``url`` names a cluster."""
-    return url.startswith(_CLUSTER)
-
-
-def list_addresses(url: str) -> list[Address]:
-    """Return the nodes that a cluster's ``url`` names."""
-    nodes = urlsplit(url).netloc.rpartition("@")[2].split(",")
-    parts = [urlsplit(f"//{node}") for node in nodes]
-    return [(str(part.hostname), part.port or 6379) for part in parts]
-
-
 def connect_node(url: str, address: Address, timeout_s: float = _CONNECT_TIMEOUT_S) -> redis.Redis:
     """Return a client for one node of the cluster at ``url``; nothing is sent yet."""
-    return redis.Redis.from_url(_get_node_url(url, address), **_get_options(timeout_s))
+    return redis.Redis.from_url(get_node_url(url, *address), **_get_options(timeout_s))
 
 
 def _connect_cluster(url: str) -> Any:
-    first, *others = list_addresses(url)
+    first, *others = split_cluster_url(url)[0]
     options = _get_options() | {"require_full_coverage": False}
     try:
         nodes = [ClusterNode(*address) for address in others]  # type: ignore[no-untyped-call]
-        return RedisCluster.from_url(_get_node_url(url, first), startup_nodes=nodes, **options)
+        return RedisCluster.from_url(get_node_url(url, *first), startup_nodes=nodes, **options)
     except (RedisClusterException, LookupError, OSError) as error:  # those are no errors of Redis to redis-py
         if isinstance(error.__cause__, redis.RedisError):
             raise error.__cause__ from None
         raise redis.ConnectionError(str(error)) from error
-
-
-def _get_node_url(url: str, address: Address) -> str:
-    parts = urlsplit(url)
-    credentials, at, _ = parts.netloc.rpartition("@")
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    netloc = f"{credentials}{at}{host}:{address[1]}"
-    return parts._replace(scheme=parts.scheme.removesuffix("+cluster"), netloc=netloc).geturl()
 
 
 def _get_options(timeout_s: float = _CONNECT_TIMEOUT_S) -> dict[str, Any]:

@@ -1,78 +1,210 @@
-"""What is wrong with a Redis, or with a cluster, for a farm: one sentence, with what to do."""
+"""What keeps a farm from working on a Redis, or on a Redis Cluster, though it answers: one sentence for each fault."""
 
-from typing import Any
-from urllib.parse import urlsplit
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import gevent
 import redis
-from redis.cluster import parse_cluster_slots
 
-from chat.realtime.redis_client import connect, connect_node, is_cluster, list_addresses
+from chat.realtime.keys import Keys
+from chat.realtime.redis_client import connect
+from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, without_password
 
-_SLOTS = 16_384
-_OLDEST = (7, 0)  # which can publish on one primary alone
+log = logging.getLogger(__name__)
+
+_LOOK_S = 5.0
+_SLOTS = 16384
+_OLDEST = 7  # of a cluster: the first with channels that belong to a shard
+
+#: The URL of each primary, and the slots that it serves, as ranges with both ends.
+Primaries = Mapping[str, Sequence[tuple[int, int]]]
 
 
-def find_fault(url: str) -> str | None:
-    """Return why no farm can work with the Redis at ``url``; ``None`` if one can. Raises ``redis.RedisError``.
+class Fault(NamedTuple):
+    """What is wrong, and what to do about it; together they are a sentence."""
 
-    The error is that of the last node where a cluster's ``url`` names several, and none of them answers.
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.remedy}."
+
+
+def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replicas: int = 0) -> list[Fault]:
+    """Return what keeps a farm from working on the Redis at ``url``.
+
+    Args:
+        url: ``REDIS_URL``.
+        prefix: what every key of the farm begins with.
+        shards: how many shards the farm is to have; ``None``: however many it has.
+        wait_replicas: how many replicas each message waits for.
+
+    Raises:
+        redis.RedisError: nothing answers there.
     """
-    name, client = _connect(url)
-    try:
-        return _find_fault_of_cluster(name, client) if is_cluster(url) else _find_fault_of_single(name, client)
-    finally:
-        client.close()
+    if wrong := find_wrong_kind(url):
+        return [wrong]
+    primaries = get_primaries(url)
+    faults = [*find_other_shards(primaries, prefix, shards)]
+    if is_cluster_url(url):
+        faults += [*find_lost_slots(primaries), *_find_lonely(primaries, wait_replicas)]
+    return faults
 
 
-def find_lonely_primary(url: str) -> str | None:
-    """Return which primary of the cluster at ``url`` has no replica that works. Raises ``redis.RedisError``."""
-    name, client = _connect(url)
-    try:
-        ranges = parse_cluster_slots(client.execute_command("CLUSTER SLOTS"), current_host=name.rpartition(":")[0])
-    finally:
-        client.close()
-    lonely = sorted({f"{one['primary'][0]}:{one['primary'][1]}" for one in ranges.values() if not one["replicas"]})
-    if not lonely:
-        return None
-    names = f"{lonely[0]} has" if len(lonely) == 1 else f"{', '.join(lonely)} have"
-    return f"{names} no replica that works: nothing takes over if it ends. Add one (CLUSTER REPLICATE), or start it."
-
-
-def _connect(url: str) -> tuple[str, Any]:
-    """Return a node that answers, and a client for it."""
-    if not is_cluster(url):
-        return urlsplit(url).netloc.rpartition("@")[2] or urlsplit(url).path, connect(url)
-    error: redis.RedisError = redis.ConnectionError("no node is named")
-    for address in list_addresses(url):
-        client = connect_node(url, address)
+def log_faults(url: str, prefix: str, *, shards: int | None = None, wait_replicas: int = 0) -> None:
+    """Log, as they come, the faults that ``find_faults`` has at a worker's start, until there are none."""
+    said: list[Fault] = []
+    while True:
         try:
-            client.ping()
-        except redis.RedisError as fault:
-            client.close()
-            error = fault
+            found = find_faults(url, prefix, shards=shards, wait_replicas=wait_replicas)
+        except redis.RedisError as error:
+            log.debug("Redis is not looked at: %s", error)
         else:
-            return f"{address[0]}:{address[1]}", client
-    raise error
+            if not found:
+                return
+            for new in [fault for fault in found if fault not in said]:
+                log.error("%s", new)
+            said = found
+        gevent.sleep(_LOOK_S)
 
 
-def _find_fault_of_single(name: str, client: Any) -> str | None:
-    if client.info("cluster").get("cluster_enabled"):
-        return f"The Redis at {name} is a node of a cluster: write redis+cluster://{name}."
+def open_node(url: str) -> redis.Redis:
+    """Return a client of the Redis at ``url``; of a cluster, of the first address that answers.
+
+    Raises:
+        redis.RedisError: none does.
+    """
+    if not is_cluster_url(url):
+        return _open(url)
+    *first, last = [get_node_url(url, *address) for address in split_cluster_url(url)[0]]
+    for node in first:
+        try:
+            return _open(node)
+        except (redis.ConnectionError, redis.TimeoutError):
+            continue
+    return _open(last)
+
+
+def _open(url: str) -> redis.Redis:
+    client = connect(url)
+    try:
+        client.time()  # a PING is refused by one whose disk is full
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def find_wrong_kind(url: str) -> Fault | None:
+    """Return that there is a cluster where a single Redis is named, or the reverse, or one that is too old."""
+    shown = without_password(url)
+    with open_node(url) as client:
+        info: dict[str, Any] = client.info()
+        asked = client.get_connection_kwargs()
+    is_cluster = bool(info.get("cluster_enabled"))
+    if is_cluster == is_cluster_url(url):
+        return find_old_version(info) if is_cluster else None
+    scheme = "rediss" if url.startswith("rediss") else "redis"
+    node = get_node_url(f"{scheme}+cluster://", asked.get("host", "HOST"), asked.get("port", "PORT"))
+    if is_cluster:
+        remedy = f"set REDIS_URL to {scheme}+cluster://{name_node(node)}"
+        return Fault(f"{shown} is a node of a Redis Cluster, named as a single Redis", remedy)
+    return Fault(f"{shown} is a single Redis, named as a cluster", f"set REDIS_URL to {node}")
+
+
+def find_old_version(info: Mapping[str, Any]) -> Fault | None:
+    """Return that a cluster, by its ``INFO``, is too old."""
+    version = str(info.get("redis_version", ""))  # Valkey too says which Redis it is like
+    found = re.match(r"\d+", version)
+    if found and int(found[0]) < _OLDEST:
+        return Fault(f"the cluster is Redis {version}", f"use {_OLDEST}.0 or later, or Valkey")
     return None
 
 
-def _find_fault_of_cluster(name: str, client: Any) -> str | None:
-    if not client.info("cluster").get("cluster_enabled"):
-        return f"The Redis at {name} is a single one, no node of a cluster: write redis://{name}/0."
-    version = str(client.info("server").get("redis_version", ""))
-    if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST:
-        return f"The cluster's Redis is {version}: a farm on a cluster needs Redis 7.0, or Valkey."
-    state = client.execute_command("CLUSTER INFO")
-    assigned, failed = int(state["cluster_slots_assigned"]), int(state["cluster_slots_fail"])
-    if assigned < _SLOTS:
-        return f"The cluster is not complete: {_SLOTS - assigned} of {_SLOTS} slots have no primary (CLUSTER ADDSLOTS)."
-    if failed:
-        return f"The primary of {failed} of the cluster's slots is away, and no replica has taken over: start one."
-    if state["cluster_state"] != "ok":
-        return f"The node {name} is cut off from the cluster's other nodes: see that they reach each other."
-    return None
+def get_primaries(url: str) -> Primaries:
+    """Return the primaries, by one node's word; of a single Redis, itself with all slots."""
+    if not is_cluster_url(url):
+        return {url: [(0, _SLOTS - 1)]}
+    with open_node(url) as client:
+        rows: list[Any] = client.execute_command("CLUSTER SLOTS")
+        asked = client.get_connection_kwargs()
+    primaries: dict[str, list[tuple[int, int]]] = {}
+    for first, last, (host, port, *_), *_ in rows:
+        node = get_node_url(url, (host or b"").decode() or asked["host"], port)
+        primaries.setdefault(node, []).append((first, last))
+    return primaries or {get_node_url(url, asked["host"], asked["port"]): []}
+
+
+def name_node(url: str) -> str:
+    """Return a node's address as it may be shown."""
+    return without_password(url).partition("://")[2].removesuffix("/0")
+
+
+def count_replicas(client: redis.Redis) -> int:
+    """Return how many replicas of a primary work: they are in step, and no node of the cluster takes them for dead."""
+    info: dict[str, Any] = client.info()
+    in_step: int = sum(info[f"slave{i}"]["state"] == "online" for i in range(int(info.get("connected_slaves", 0))))
+    if not info.get("cluster_enabled"):
+        return in_step
+    nodes: list[dict[str, Any]] = list(client.cluster("nodes").values())
+    [own] = [one["node_id"] for one in nodes if "myself" in one["flags"]]
+    living: int = sum(one["master_id"] == own and "fail" not in one["flags"] for one in nodes)
+    return min(in_step, living)
+
+
+def find_lost_slots(primaries: Primaries) -> Iterator[Fault]:
+    """Yield that a cluster's primary does not answer, or that slots are not served: the first that is found."""
+    for url in primaries:
+        name = name_node(url)
+        try:
+            with connect(url) as client:
+                info: dict[str, str] = client.cluster("info")
+        except redis.RedisError as error:
+            reason = str(error).rstrip(".")
+            yield Fault(f"the cluster's primary {name} does not answer ({reason})", "start it, or one of its replicas")
+            return
+        assigned, served = int(info["cluster_slots_assigned"]), int(info["cluster_slots_ok"])
+        if assigned < _SLOTS:
+            text = f"{_SLOTS - assigned} of the cluster's {_SLOTS} slots belong to no primary, by the word of {name}"
+            yield Fault(text, "give them to one (redis-cli --cluster fix)")
+        elif served < _SLOTS:
+            text = f"{_SLOTS - served} of the cluster's {_SLOTS} slots are not served, by the word of {name}"
+            yield Fault(text, "start the primary that has failed, or one of its replicas")
+        elif info["cluster_state"] != "ok":
+            yield Fault(f"the cluster is down, by the word of {name}", "its log says why")
+        else:
+            continue
+        return
+
+
+def _find_lonely(primaries: Primaries, wait_replicas: int) -> Iterator[Fault]:
+    for url in primaries:
+        try:
+            with connect(url) as client:
+                there = count_replicas(client)
+        except redis.RedisError:
+            continue  # another fault
+        if there < wait_replicas:
+            text = f"the cluster's primary {name_node(url)} has {there or 'no'} working replica{'s' * (there > 1)}"
+            text = f"{text}, and CHAT_WAIT_REPLICAS wants {wait_replicas} for each message"
+            yield Fault(text, "start the missing ones, or lower CHAT_WAIT_REPLICAS")
+
+
+def find_other_shards(primaries: Primaries, prefix: str, shards: int | None) -> Iterator[Fault]:
+    """Yield that the farm has had another number of shards: its first one's clock says how many."""
+    home = Keys(prefix)
+    key, slot = home.clock, home.slot
+    urls = [url for url, slots in primaries.items() if any(first <= slot <= last for first, last in slots)]
+    if shards is None or not urls:
+        return
+    try:
+        with connect(urls[0]) as client:
+            format: Any = client.hget(key, "format")
+    except redis.RedisError:
+        return  # another fault, or the follower will say it
+    kept = int((format or b"").partition(b"/")[2] or 1)
+    if format is not None and kept != shards:
+        text = f"CHAT_SHARDS is {shards}, and this farm has had {kept} from its beginning"
+        yield Fault(text, f"set CHAT_SHARDS to {kept}, or another CHAT_PREFIX for a new farm")

@@ -15,7 +15,8 @@ from gevent.event import Event
 from gevent.hub import Waiter
 from redis.cluster import parse_cluster_slots
 
-from chat.realtime.redis_client import Address, connect_node, list_addresses
+from chat.realtime.redis_client import Address, connect_node
+from chat.redis_url import split_cluster_url
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Topology:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._given = list_addresses(url)
+        self._given = split_cluster_url(url)[0]
         self._clients: dict[Address, Any] = {}
         self._nodes: list[Address] = []  # that the cluster has told of
         self._ranges: list[_Range] = []

@@ -1,0 +1,88 @@
+"""The processes of a farm: each is started in a session of its own, heard, and stopped."""
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import honcho.process
+from honcho.printer import Message
+
+ROOT = Path(__file__).parent.parent
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Part:
+    """A child process; a thread of its own passes on what it prints.
+
+    Args:
+        name: what its lines begin with.
+        argv: how it is started.
+        environ: its environment.
+        colour: of its name.
+        messages: where its lines go.
+        stop_signal: what ends it in order.
+        is_replaceable: whether others can do its work, should it end by itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        colour: str,
+        messages: "queue.Queue[Message]",
+        stop_signal: int = signal.SIGTERM,
+        is_replaceable: bool = False,
+    ) -> None:
+        self.name = name
+        self.stop_signal = stop_signal
+        self.is_replaceable = is_replaceable
+        self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ), cwd=str(ROOT))
+        self._thread = threading.Thread(target=self._process.run, args=(messages,), name=name, daemon=True)
+        self._thread.start()
+        while self._thread.is_alive() and self._process.pid is None:
+            time.sleep(0.001)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process, or one that it started, lives; they share its output."""
+        return self._thread.is_alive()
+
+    def signal(self, signum: int) -> None:
+        if self._process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signum)
+
+    def kill(self) -> None:
+        """Kill the process and all that it started."""
+        if self._process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class _Process(honcho.process.Process):
+    """honcho's process, started without a shell; it is stopped too when this process is killed (on Linux)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        preexec = _die_with_parent if sys.platform == "linux" else None
+        self._child_ctor = partial(honcho.process.Popen, shell=False, preexec_fn=preexec)
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, ``None`` while it is being started."""
+        return self._child.pid if self._child else None
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

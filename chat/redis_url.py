@@ -1,0 +1,87 @@
+"""The URLs of a single Redis, of Redis by Sentinel and of a Redis Cluster."""
+
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+URL_RULE = (
+    "a URL like redis://localhost:6379/0 (redis://, rediss://, unix://, redis+sentinel://host:port/name/db, or"
+    " redis+cluster://host:port[,host:port], which has no database)"
+)
+
+_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+_CLUSTER_SCHEMES = ("redis+cluster://", "rediss+cluster://")
+_ADDRESS = re.compile(r"([^\s/?#\[\]:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+
+def check_redis_url(url: str) -> None:
+    """Raise ``ValueError`` unless it is what ``URL_RULE`` says."""
+    if is_cluster_url(url):
+        split_cluster_url(url)
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise ValueError
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError
+    elif parts.scheme == "redis+sentinel":
+        _split_addresses(parts.netloc.rpartition("@")[2])
+        split_sentinel_path(parts.path)
+    elif not parts.hostname or parts.port == 0 or not _is_database(parts.path.strip("/")):
+        raise ValueError
+
+
+def is_cluster_url(url: str) -> bool:
+    """Return whether a URL names a Redis Cluster."""
+    return url.startswith(_CLUSTER_SCHEMES)
+
+
+def split_cluster_url(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Return the addresses of a Redis Cluster's URL, and what redis-py is to be told beside them.
+
+    ``redis+cluster://[user:password@]host:port[,host:port]``, or ``rediss+cluster://`` for TLS. Raises ``ValueError``.
+    """
+    scheme, _, rest = url.partition("://")
+    credentials, _, addresses = rest.rpartition("@")
+    user, _, password = credentials.partition(":")
+    options = {"username": unquote(user), "password": unquote(password), "ssl": scheme == "rediss+cluster"}
+    return _split_addresses(addresses.removesuffix("/")), {name: value for name, value in options.items() if value}
+
+
+def _split_addresses(text: str) -> list[tuple[str, int]]:
+    addresses = []
+    for address in text.split(","):
+        found = _ADDRESS.fullmatch(address)
+        if not found or not 0 < int(found[2]) < 65536:
+            raise ValueError
+        addresses.append((found[1].strip("[]"), int(found[2])))
+    return addresses
+
+
+def split_sentinel_path(path: str) -> tuple[str, int]:
+    """Return the primary's name and the database that a ``redis+sentinel://`` URL ends in.
+
+    ``/name/db``, ``/name``, or, as python-socketio writes it, ``/db/name``. Raises ``ValueError``.
+    """
+    first, _, second = path.strip("/").partition("/")
+    name, database = (second, first) if second and not second.isdecimal() else (first, second)
+    if not name or "/" in name or not _is_database(database):
+        raise ValueError
+    return name, int(database or 0)
+
+
+def _is_database(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit())
+
+
+def get_node_url(url: str, host: str, port: int) -> str:
+    """Return the URL of one node of the cluster at ``url``, with the cluster's credentials."""
+    scheme, _, rest = url.partition("+cluster://")
+    credentials, at, _ = rest.rpartition("@")
+    return f"{scheme}://{credentials}{at}{f'[{host}]' if ':' in host else host}:{port}/0"
+
+
+def without_password(url: str) -> str:
+    """Return ``url`` as it may be shown."""
+    return re.sub(r"//[^/?#]*@", "//", url, count=1)
