@@ -1,12 +1,14 @@
 """What is installed on this machine."""
 
+import contextlib
 import os
 import re
 import resource
+import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -39,12 +41,12 @@ _SAFE = {
 _SAFE_PARSER = "4.2.7"  # of socket.io-parser, within the browser's client
 
 
-def examine() -> Iterator[Finding]:
-    """Yield what there is to say about this machine."""
+def examine(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what there is to say about this machine; ``environ``: what the other checks take the settings from."""
     yield from _check_packages()
     yield _check_browser_client()
     yield from _check_installation()
-    yield from _check_environment_file()
+    yield from _check_environment_file(environ)
     yield from _check_units()
     yield from _check_haproxy()
     yield _check_files()
@@ -99,7 +101,7 @@ def _exists(path: Path) -> bool:
         return True
 
 
-def _check_environment_file() -> Iterator[Finding]:
+def _check_environment_file(environ: Mapping[str, str]) -> Iterator[Finding]:
     subject = str(_ENV)
     try:
         mode, text = _ENV.stat().st_mode, _ENV.read_text()
@@ -116,6 +118,21 @@ def _check_environment_file() -> Iterator[Finding]:
         yield fault(subject, "It sets PORT, so that all units would share one port.", "Delete that line.")
     else:
         yield ok(subject, "Only root and the farm may read it.")
+    if others := [name for name, value in _parse(text) if environ.get(name, "") != value]:
+        yield warning(
+            subject,
+            f"The workers have other settings from it than this shell, which the doctor goes by: {', '.join(others)}.",
+            f"set -a; . {_ENV}; set +a; then again. A value with signs like & goes between single quotes there.",
+        )
+
+
+def _parse(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of an ``EnvironmentFile=``, as systemd reads them."""
+    for line in text.splitlines():
+        name, is_set, value = line.strip().partition("=")
+        if is_set and not name.startswith(("#", ";")):
+            with contextlib.suppress(ValueError):  # a quote that is not closed
+                yield name, "".join(shlex.split(value)[:1])
 
 
 def _check_units() -> Iterator[Finding]:
@@ -131,6 +148,8 @@ def _check_units() -> Iterator[Finding]:
             yield fault(
                 unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
             )
+        elif unit == "chat.service" and active == "inactive":
+            continue  # systemd has heard of it from the other units, which can't be up together with it
         elif active == "failed":
             yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
         elif active != "active":

@@ -108,6 +108,9 @@ def _check_memory(info: dict[str, Any], options: dict[str, str] | None) -> Itera
     if policy and policy != "noeviction":
         text = f"maxmemory-policy is {policy}: a full Redis throws messages and sessions away."
         yield fault(subject, text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf.")
+    elif most and used >= most:
+        text = f"It is full, with all of maxmemory used ({used / most:.0%}): it takes no messages."
+        yield fault(subject, text, "CONFIG SET maxmemory to more, and in redis.conf; or chat erase, and keep less.")
     elif most and used > _NEARLY_FULL * most:
         text = f"{used / most:.0%} of maxmemory is used; a full Redis takes no messages."
         yield warning(subject, text, "Raise maxmemory, or keep less (CHAT_HISTORY_LENGTH, CHAT_HISTORY_TTL_S).")
