@@ -82,6 +82,12 @@ def test_people_read_lines(site, redis_server):
     assert "Nothing answers there" in lines[number] and "chat run" in lines[number + 1]
 
 
+def test_a_url_without_its_scheme_is_wrong_usage(site):
+    done = run(site, "--url", "127.0.0.1:3000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "chat: '127.0.0.1:3000' is no URL, like https://chat.example.org.\n"
+
+
 def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
     [finding] = examine({"REDIS_URL": redis_server.url, "CHAT_WORKERS": "many"}, [], None)
     assert finding.level == "fault" and "CHAT_WORKERS" in finding.text
@@ -336,4 +342,7 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_HAPROXY", config)
     assert "none.pem" in get_faults()["HAProxy"].text
     config.write_text(text)
-    assert "HAProxy" not in get_faults()
+    found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
+    assert [(one.level, one.text) for one in found] == [("warning", "Started by root, it stays root.")]
+    config.write_text("")
+    assert "is empty" in get_faults()["HAProxy"].text

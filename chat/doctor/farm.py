@@ -119,7 +119,11 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
             yield fault(subject, text, "Use what chat haproxy-config prints; nothing else may balance in between.")
             return
     except (OSError, http.client.HTTPException, ValueError) as error:
-        yield fault(subject, f"It does not serve the farm: {error}.", "Start it, or name the right --url.")
+        yield fault(
+            subject,
+            f"It does not serve the farm: {error}.",
+            "Start it, or name --url as browsers do: https://chat.example.org.",
+        )
         return
     if status != 200 or not all(re.fullmatch(r"webserver\d+", name) for name in names):
         text = "What answers there does not tell the workers their names."

@@ -171,6 +171,12 @@ def _check_haproxy() -> Iterator[Finding]:
         config = _HAPROXY.read_text()
     except (OSError, UnicodeError):
         return
+    if not config.strip():
+        text = (
+            f"{_HAPROXY} is empty: chat haproxy-config has failed, and HAProxy serves nothing from its next start on."
+        )
+        yield fault("HAProxy", text, f"chat haproxy-config ... > {_HAPROXY} && systemctl reload haproxy")
+        return
     if "frontend webfarm" not in config:
         yield warning("HAProxy", f"{_HAPROXY} is not webfarm's.", f"chat haproxy-config ... > {_HAPROXY}")
         return
@@ -181,6 +187,8 @@ def _check_haproxy() -> Iterator[Finding]:
         yield fault("HAProxy", f"It would not start with {_HAPROXY}: {reason}", "chat haproxy-config writes it anew.")
     else:
         yield ok("HAProxy", f"{_HAPROXY} is valid.")
+    if not re.search(r"^\s+user ", config, re.MULTILINE):
+        yield warning("HAProxy", "Started by root, it stays root.", "chat haproxy-config --user haproxy ...")
 
 
 def _check_files() -> Finding:
