@@ -317,6 +317,11 @@ def test_settings_of_systemd_that_the_shell_does_not_have(installed):
         ("Failed to list units: Connection timed out", 1, {"systemd"}),
         ("chat@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"chat@3001.service"}),
         (
+            "chat.service loaded active running chat\nchat@3001.service loaded inactive dead chat",
+            0,
+            {"chat.service"},
+        ),
+        (
             "chat@3001.service loaded active running chat\nchat.service loaded inactive dead chat",
             0,
             {"chat@3001.service"},

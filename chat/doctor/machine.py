@@ -142,14 +142,15 @@ def _check_units() -> Iterator[Finding]:
     if code:
         yield warning("systemd", f"It does not list the farm's units: {listed}", "Run chat doctor as root.")
         return
+    runs_as_one = re.search(r"^chat\.service +\S+ +active ", listed, re.MULTILINE)
     for unit, active, state in re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE):
         instance = re.fullmatch(r"chat@(.*)\.service", unit)
         if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
             yield fault(
                 unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
             )
-        elif unit == "chat.service" and active == "inactive":
-            continue  # systemd has heard of it from the other units, which can't be up together with it
+        elif active == "inactive" and (unit == "chat.service" or runs_as_one):
+            continue  # one kind of units can't be up together with the other, and knows of it
         elif active == "failed":
             yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
         elif active != "active":
