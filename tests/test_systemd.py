@@ -243,6 +243,7 @@ def test_a_redis_that_wants_a_password_is_one_sentence_and_the_unit_starts_after
         start(find_redis(), "--port", str(port), "--dir", str(tmp_path), "--save", "", "--requirepass", "secret")
         installed.run("systemctl", "start", "--no-block", unit)
         wait_until(lambda: "Authentication required" in installed.get_journal(unit), "the sentence")
+        assert "Authentication required" in installed.run("journalctl", "--priority", "err", "--unit", unit)
         assert installed.get(unit, "ActiveState") == "activating"
         assert get_status(f"{url}/healthz") == 200
         wait_until(lambda: installed.get(unit, "ActiveState") == "active", "the start")
