@@ -34,10 +34,7 @@ _SLICE_S = 0.004  # of catching up; then others get their turn
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
 _COMPLAIN_S = 5.0
 _SHOW_S = 1.0  # for all nodes to be back, and to have shown their positions
-_OTHER_FORMAT = (
-    "Redis holds what a farm of format %s has stored, which this version can't share; give this farm a CHAT_PREFIX of"
-    " its own, or another Redis."
-)
+_OTHER_FORMAT = "Redis holds what a farm of format %s has stored, which this version can't share; change CHAT_PREFIX."
 _MAX_CATCH_UP = 100_000  # messages
 
 
@@ -50,23 +47,25 @@ class _Room:
 
 
 class Follower:
-    """The subscription of this node to one shard.
+    """What this node hears of one shard.
 
     Args:
-        client: the Redis that the log is in, for a connection of its own.
+        subscription: to its channels.
         commands: the connection for what is asked.
         shard: the log.
         channel: a channel that is listened to as well (``listen`` yields what comes).
         receiver: whom messages are given to.
     """
 
-    def __init__(self, client: redis.Redis, commands: Commands, shard: Log, channel: str, receiver: Receiver) -> None:
+    def __init__(
+        self, subscription: Subscription, commands: Commands, shard: Log, channel: str, receiver: Receiver
+    ) -> None:
         self.position = Position(commands, shard)
         self._commands = commands
         self._run = b""  # which life of Redis' process this is
         self._log = shard
         self._receiver = receiver
-        self.subscription = Subscription(client)
+        self.subscription = subscription
         self._channel = channel
         self._rooms: dict[str, _Room] = {}
         self._held: list[Entry] | None = []  # until the node has caught up
@@ -116,7 +115,7 @@ class Follower:
 
     def wait_until_following(self, *streams: str) -> None:
         """Wait until messages of ``streams`` come. Raises ``Unavailable``."""
-        if streams:
+        if streams:  # without any, all would be waited for
             self.subscription.wait_until_confirmed(*streams)
 
     def begin_at(self, stream: str, id: int) -> None:

@@ -14,8 +14,8 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 from typing import Any
 
 from chat.realtime.channel import Channel
-from chat.realtime.commands import Commands
 from chat.realtime.connection import Connection
+from chat.realtime.connections import open_connections
 from chat.realtime.directory import Directory
 from chat.realtime.entry import Entry, decode_body, encode_body, encode_offset, make_messages
 from chat.realtime.follower import Follower
@@ -25,11 +25,9 @@ from chat.realtime.lease import Lease
 from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.peers import Peers
 from chat.realtime.presence import Presence
-from chat.realtime.primary import Primary
 from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
 from chat.realtime.recovery import Recovery
-from chat.realtime.redis_client import connect
 from chat.realtime.registering import Registering
 from chat.realtime.registry import Registry
 from chat.realtime.rooms import check_room, list_rooms, list_sids
@@ -61,15 +59,14 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         wait_replicas: int = 0,
     ) -> None:
         super().__init__(url, channel=channel)
-        client = connect(url)
-        self.commands = Commands(client)
+        self.connections = open_connections(url, has_writing=wait_replicas > 0)
         self.keys = Keys(prefix)
+        self.commands = self.connections.get_commands(self.keys)
         self.log = Log(self.commands, self.keys, history or Limits(), self._on_new_epoch)
         self.sessions = Sessions(self.commands, self.log, recovery_window_s)
-        self.follower = Follower(client, self.commands, self.log, channel, self)
-        own = Commands(client) if wait_replicas else self.commands  # others need not wait for replicas
-        self.writer = Writer(own, self.log, self.follower, wait_replicas)
-        self.primary = Primary(client, {self.commands, own, self.follower.subscription})
+        subscription = self.connections.create_subscription(self.keys)
+        self.follower = Follower(subscription, self.commands, self.log, channel, self)
+        self.writer = Writer(self.connections.get_writing(self.keys), self.log, self.follower, wait_replicas)
         self.lease = Lease(self.commands, self.keys, self.describe_node, self.on_return)
         self.registry = Registry(self.commands, self.keys, self.lease)
         self.directory = Directory(self.commands.run, self.keys)
@@ -83,7 +80,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
         self.address = node
         self.lease.hold(node)
-        for part in (self.primary, self.writer, self.sessions, self.peers, self.follower):
+        self.connections.start()
+        for part in (self.writer, self.sessions, self.peers, self.follower):
             part.start(self.node)
         self.initialize()
         for one in (self.inboxes, self.recovery, self.presence):

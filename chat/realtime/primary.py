@@ -37,7 +37,7 @@ class Primary:
         self._pool: Any = client.connection_pool
         self._movables = tuple(movables)
 
-    def start(self, node: str) -> None:
+    def start(self) -> None:
         """Ask from now on."""
         if hasattr(self._pool, "sentinel_manager"):
             gevent.spawn(self._run)

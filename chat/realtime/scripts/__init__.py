@@ -16,6 +16,7 @@ NAMES = (
 
 
 @cache
-def get_source(name: str) -> str:
-    """Return the source of the script ``name``."""
-    return "".join((files(__name__) / f"{part}.lua").read_text() for part in (*_SHARED, name))
+def get_source(name: str, *, is_cluster: bool = False) -> str:
+    """Return the source of the script ``name``; in a cluster it has one key more (``cluster.lua``)."""
+    parts = ("cluster" if is_cluster else "single", *_SHARED, name)
+    return "".join((files(__name__) / f"{part}.lua").read_text() for part in parts)

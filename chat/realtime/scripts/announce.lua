@@ -10,7 +10,7 @@ for _, pair in ipairs(due) do
   local present, user = ARGV[2] .. rest:sub(1, length), rest:sub(length + 1)
   if tonumber(redis.call('HGET', present, user) or 0) <= 0 then
     redis.call('HDEL', present, user)
-    redis.call('PUBLISH', present, '0 ' .. user)
+    redis.call(publish, present, '0 ' .. user)
   end
 end
 return #due

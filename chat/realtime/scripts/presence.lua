@@ -16,7 +16,7 @@ local function add_clients(present, leaving, room, user, count, grace)
   if clients == 0 then
     redis.call('ZADD', leaving, text(now() + grace), pair)
   elseif not before then
-    redis.call('PUBLISH', present, '1 ' .. user)
+    redis.call(publish, present, '1 ' .. user)
   elseif known == 0 then
     redis.call('ZREM', leaving, pair)
   end

@@ -80,7 +80,7 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
       redis.call('PEXPIRE', sids, text(lifetime * 1.1))
     end
   end
-  local nodes = redis.call('PUBLISH', stream, text(id) .. ' ' .. prev .. ' ' .. epoch .. ' ' .. body)
+  local nodes = redis.call(publish, stream, text(id) .. ' ' .. prev .. ' ' .. epoch .. ' ' .. body)
   if known_for ~= '0' then
     redis.call('SET', once, text(id) .. ' ' .. nodes, 'PX', known_for)
   end

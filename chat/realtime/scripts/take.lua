@@ -42,10 +42,10 @@ if session.is_open == '1' then
     is_open = redis.call('EXISTS', leases .. session.node) == 1
   end
   if is_open and time - tonumber(session.resumed or 0) < 1000000 then
-    redis.call('PUBLISH', marks .. session.node, 'probe ' .. sid .. ' ' .. session.generation)
+    redis.call(publish, marks .. session.node, 'probe ' .. sid .. ' ' .. session.generation)
     return {'twin'}
   end
-  redis.call('PUBLISH', marks .. session.node, 'taken ' .. sid .. ' ' .. session.generation)
+  redis.call(publish, marks .. session.node, 'taken ' .. sid .. ' ' .. session.generation)
 end
 
 -- Takes one off a node's count of clients, if there is one; returns what is left.

@@ -1,0 +1,53 @@
+"""A worker's connections to its Redis."""
+
+import redis
+
+from chat.realtime.commands import Commands
+from chat.realtime.keys import Keys
+from chat.realtime.primary import Primary
+from chat.realtime.redis_client import connect
+from chat.realtime.subscription import Subscription
+
+
+class Connections:
+    """The connections to one Redis, which all shards are in.
+
+    Args:
+        client: says which Redis.
+        has_writing: whether what is stored has a connection of its own, so that nothing else waits for replicas.
+    """
+
+    is_cluster = False
+
+    def __init__(self, client: redis.Redis, *, has_writing: bool) -> None:
+        self._client = client
+        self._commands = Commands(client)
+        self._writing = Commands(client) if has_writing else self._commands
+        self._subscriptions: list[Subscription] = []
+
+    def start(self) -> None:
+        """Find the primary, and follow it where it goes, from now on."""
+        Primary(self._client, {self._commands, self._writing, *self._subscriptions}).start()
+
+    def get_commands(self, keys: Keys) -> Commands:
+        """Return the connection for what is asked about a shard."""
+        return self._commands
+
+    def get_writing(self, keys: Keys) -> Commands:
+        """Return the connection over which its messages are stored."""
+        return self._writing
+
+    def create_subscription(self, keys: Keys) -> Subscription:
+        """Return the subscription to a shard's channels. Before ``start``."""
+        subscription = Subscription(self._client)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def count_replicas(self, keys: Keys) -> int | None:
+        """Return how many replicas of a shard's primary work; ``None``: only Redis knows."""
+        return None
+
+
+def open_connections(url: str, *, has_writing: bool) -> Connections:
+    """Return the connections to the Redis at ``url``; nothing is sent yet."""
+    return Connections(connect(url), has_writing=has_writing)
