@@ -8,6 +8,7 @@ import time
 
 import pytest
 import redis
+import requests
 
 from chat.doctor import examine, machine
 from chat.haproxy import parse_ranges, render
@@ -63,6 +64,8 @@ def test_a_farm_that_is_well(site, redis_server):
     found = json.loads(done.stdout)
     assert [one for one in found if one["level"] != "ok"] == []
     assert done.returncode == 0
+    for url in site.workers.urls:  # of its own sessions none is left
+        assert 'webfarm_connections{transport="polling"} 0.0' in requests.get(f"{url}/metrics", timeout=5).text
     subjects = {one["subject"] for one in found}
     assert {"settings", "packages", "Redis", "persistence", "memory", "clocks", f"HAProxy at {site.url}"} <= subjects
     assert {f"worker 127.0.0.1:{port}" for port in site.workers.ports} <= subjects
@@ -79,6 +82,12 @@ def test_people_read_lines(site, redis_server):
     assert "Nothing answers there" in lines[number] and "chat run" in lines[number + 1]
 
 
+def test_a_url_without_its_scheme_is_wrong_usage(site):
+    done = run(site, "--url", "127.0.0.1:3000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "chat: '127.0.0.1:3000' is no URL, like https://chat.example.org.\n"
+
+
 def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
     [finding] = examine({"REDIS_URL": redis_server.url, "CHAT_WORKERS": "many"}, [], None)
     assert finding.level == "fault" and "CHAT_WORKERS" in finding.text
@@ -91,7 +100,7 @@ def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
         ("appendfsync", "no", "persistence", "half a minute"),
         ("maxmemory-policy", "allkeys-lru", "memory", "throws messages and sessions away"),
         ("maxmemory", "1000000000kb", "", ""),
-        ("maxmemory", "1mb", "memory", "of maxmemory is used"),
+        ("maxmemory", "1mb", "memory", "It is full"),
     ],
 )
 def test_a_redis_that_does_not_keep_everything(redis_server, redis_options, option, value, subject, text):
@@ -101,6 +110,13 @@ def test_a_redis_that_does_not_keep_everything(redis_server, redis_options, opti
         assert text in found[subject].text and found[subject].remedy
     else:
         assert "memory" not in found
+
+
+def test_a_redis_that_is_nearly_full(redis_server, redis_options):
+    with redis.Redis.from_url(redis_server.url) as client:
+        redis_options("maxmemory", int(client.info("memory")["used_memory"] / 0.9))
+    finding = find(redis_server.url)["memory"]
+    assert finding.level == "warning" and "of maxmemory is used" in finding.text
 
 
 def test_a_redis_that_wants_a_password_or_is_not_there(redis_server, redis_options):
@@ -151,7 +167,7 @@ def test_a_worker_that_is_not_ready(workers, own_redis):
     address = f"127.0.0.1:{process.ports[0]}"
     wait_until(lambda: get_status(f"http://{address}/healthz") == 200, "the worker")
     finding = find(own_redis.url, servers=[address])[f"worker {address}"]
-    assert "not ready: redis" in finding.text and "Start Redis" in finding.remedy
+    assert "not ready: redis" in finding.text and "Redis does not answer it" in finding.remedy
 
 
 SEVERAL = """
@@ -263,7 +279,7 @@ def installed(monkeypatch, tmp_path):
 
 
 def get_faults():
-    return {finding.subject: finding for finding in machine.examine() if finding.level == "fault"}
+    return {finding.subject: finding for finding in machine.examine({}) if finding.level == "fault"}
 
 
 def test_a_whole_installation_is_well(installed):
@@ -285,11 +301,31 @@ def test_an_environment_file_that_all_may_read_or_that_sets_port(installed):
     assert "sets PORT" in get_faults()[str(env)].text
 
 
+def test_settings_of_systemd_that_the_shell_does_not_have(installed):
+    """Not read into the shell, or read in part, as of ``&`` without quotes: the doctor looks at another farm."""
+    (installed / "etc/chat/chat.env").write_text(
+        "# A=0\nCHAT_SECRET='a b'\nCHAT_API_KEY=a&b\nCHAT_WORKERS=2\nREDIS_URL=\n"
+    )
+    environ = {"CHAT_SECRET": "a b", "CHAT_API_KEY": "a"}
+    [finding] = [one for one in machine.examine(environ) if one.subject.endswith("chat.env") and one.remedy]
+    assert finding.level == "warning" and finding.text.endswith(": CHAT_API_KEY, CHAT_WORKERS.")
+
+
 @pytest.mark.parametrize(
     ("said", "code", "subjects"),
     [
         ("Failed to list units: Connection timed out", 1, {"systemd"}),
         ("chat@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"chat@3001.service"}),
+        (
+            "chat.service loaded active running chat\nchat@3001.service loaded inactive dead chat",
+            0,
+            {"chat.service"},
+        ),
+        (
+            "chat@3001.service loaded active running chat\nchat.service loaded inactive dead chat",
+            0,
+            {"chat@3001.service"},
+        ),
         ("", 0, set()),
     ],
 )
@@ -298,7 +334,9 @@ def test_what_systemctl_says_is_a_unit_or_why_there_is_none(installed, monkeypat
     (program := installed / "systemctl").write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
-    found = {one.subject for one in machine.examine() if one.subject.startswith(("chat", "systemd", "Failed", "Warn"))}
+    found = {
+        one.subject for one in machine.examine({}) if one.subject.startswith(("chat", "systemd", "Failed", "Warn"))
+    }
     assert found == subjects
 
 
@@ -309,4 +347,7 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_HAPROXY", config)
     assert "none.pem" in get_faults()["HAProxy"].text
     config.write_text(text)
-    assert "HAProxy" not in get_faults()
+    found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
+    assert [(one.level, one.text) for one in found] == [("warning", "Started by root, it stays root.")]
+    config.write_text("")
+    assert "is empty" in get_faults()["HAProxy"].text

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 
 import pytest
@@ -79,6 +80,17 @@ def test_json_has_each_field_as_a_key():
     fields = json.loads(line)
     assert (fields["message"], fields["sid"], fields["user"], fields["recovered"]) == ("connect", "a", "a\nb", False)
     assert fields["node"] == "here:3001" and fields["process"] and "\n" not in line
+
+
+def test_the_journal_is_told_how_bad_a_line_is(monkeypatch):
+    """Each line, so that ``journalctl -p`` finds the whole traceback; nobody else is."""
+    stderr = os.fstat(2)
+    found = []
+    for stream in ("1:1", f"{stderr.st_dev}:{stderr.st_ino}"):
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+        record = logging.makeLogRecord({"levelno": logging.ERROR, "msg": "a", "exc_text": "  b"})
+        found.append(logs.StderrHandler().format(record))
+    assert found == ["a\n  b", "<3>a\n<3>  b"]
 
 
 def test_what_befalls_clients_is_logged_with_the_documented_fields(redis_server, node):

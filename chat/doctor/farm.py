@@ -25,7 +25,7 @@ _FEW_FILES = 4096
 _PONG, _CLOSE = b"3", b"1"  # packets of Engine.IO that need no answer
 _OPEN = "/socket.io/?EIO=4&transport=polling"
 _REASONS = {
-    "redis": "Start Redis, or set REDIS_URL to the right one.",
+    "redis": "Redis does not answer it, or takes no writes: see what is said of Redis here, and the worker's log.",
     "draining": "It is about to end; systemctl status, or the worker's log, says why.",
 }
 
@@ -63,7 +63,9 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         return
     except (OSError, http.client.HTTPException) as error:
         text = f"Nothing answers there: {error}."
-        yield fault(subject, text, "Start it (systemctl start chat.target, or chat run); CHAT_HOST and CHAT_BASE_PORT.")
+        yield fault(
+            subject, text, "Start it (systemctl start chat.target, or chat run), or name the right ones: --server."
+        )
         return
     if alive.text != "ok\n":
         yield fault(subject, "Something else answers there.", "Stop it, or choose other ports (CHAT_BASE_PORT).")
@@ -75,7 +77,7 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         return
     yield _check_files(metrics, subject)
     try:
-        lost = _lose_sessions(url, [_OPEN] * _SESSIONS)
+        _, lost = _try_sessions(url, [_OPEN] * _SESSIONS)
     except (OSError, http.client.HTTPException, ValueError) as error:
         yield fault(subject, f"It says that it is ready, and opens no session: {error}.", "Its log may say why.")
         return
@@ -111,14 +113,17 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
     subject = f"HAProxy at {url}"
     try:
         status = _request(url, "/healthz").status
-        paths = [f"{_OPEN}&userId={user}" for user in range(_USERS)]
-        names = {_open_session(url, path).partition(".")[0] for path in paths}
-        if lost := _lose_sessions(url, paths):
+        names, lost = _try_sessions(url, [f"{_OPEN}&userId={user}" for user in range(_USERS)])
+        if lost:
             text = f"A session's requests do not stay on its worker ({lost}): clients meet 'Invalid session'."
             yield fault(subject, text, "Use what chat haproxy-config prints; nothing else may balance in between.")
             return
     except (OSError, http.client.HTTPException, ValueError) as error:
-        yield fault(subject, f"It does not serve the farm: {error}.", "Start it, or name the right --url.")
+        yield fault(
+            subject,
+            f"It does not serve the farm: {error}.",
+            "Start it, or name --url as browsers do: https://chat.example.org.",
+        )
         return
     if status != 200 or not all(re.fullmatch(r"webserver\d+", name) for name in names):
         text = "What answers there does not tell the workers their names."
@@ -153,21 +158,25 @@ def _open_session(url: str, path: str) -> str:
     return str(opened["sid"])
 
 
-def _lose_sessions(url: str, paths: Sequence[str]) -> str:
-    """Return how many requests of new sessions, each over a connection of its own, are refused; nothing if none is.
+def _try_sessions(url: str, paths: Sequence[str]) -> tuple[set[str], str]:
+    """Return HAProxy's names of the workers that new sessions came to, and how many of their requests were refused.
+
+    Each is made over a connection of its own. If none was refused, that text is empty.
 
     They are made side by side: while one process is busy, another one behind the same port takes the next connection.
     """
 
-    def run(path: str) -> int:
-        session = f"{path}&sid={_open_session(url, path)}"
+    def run(path: str) -> tuple[str, int]:
+        sid = _open_session(url, path)
+        session = f"{path}&sid={sid}"
         lost = sum(_request(url, session, _PONG).status != 200 for _ in range(_REQUESTS))
         _request(url, session, _CLOSE)
-        return lost
+        return sid.partition(".")[0], lost
 
     with ThreadPoolExecutor(len(paths)) as pool:
-        lost = sum(pool.map(run, paths))
-    return f"{lost} of {len(paths) * _REQUESTS} requests were refused" if lost else ""
+        names, refused = zip(*pool.map(run, paths), strict=True)
+    lost = sum(refused)
+    return set(names), f"{lost} of {len(paths) * _REQUESTS} requests were refused" if lost else ""
 
 
 def _request(url: str, path: str, body: bytes | None = None) -> _Answer:

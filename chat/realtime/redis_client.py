@@ -172,5 +172,7 @@ def redis_errors_as_unavailable() -> Iterator[None]:
     """Turn any ``redis.RedisError`` into ``Unavailable``: the event is not acknowledged."""
     try:
         yield
-    except redis.RedisError as error:
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable(f"Redis does not answer: {error}") from error
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis refused it: {error}") from error

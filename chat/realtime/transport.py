@@ -96,7 +96,8 @@ class EngineServer(EngineHTTP, Service):
         if self.is_draining:
             return
         self.is_draining = True
-        started, connections = monotonic(), list(self.sockets.values())
+        # Those that are closed, and wait for a last poll, need no sending away.
+        started, connections = monotonic(), [one for one in self.sockets.values() if not one.closed]
         log.info("drain begins", extra={"clients": len(connections), "over_s": self._drain_s})
         notice_s = min(_NOTICE_S, self._drain_s / 2)
         for count, connection in enumerate(connections):
