@@ -15,6 +15,7 @@ import jwt
 
 from chat.errors import RateLimited, Unauthorized
 from chat.limits import Buckets
+from chat.proxies import parse_address
 
 USER = "admin"
 
@@ -79,8 +80,7 @@ def _hash(user: str, password: str) -> bytes:
 
 
 def _get_network(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False)) if parsed.version == 6 else address
+    parsed = parse_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False))
+    return str(parsed or address)

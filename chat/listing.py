@@ -11,11 +11,10 @@ import redis
 from tabulate import tabulate
 
 from chat.errors import Error
-from chat.programs import without_password
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys
 from chat.realtime.redis_client import connect, run_script
-from chat.settings import Settings
+from chat.settings import Settings, without_password
 
 _NUMBERS = ("clients", "messages", "bytes")
 

@@ -11,6 +11,7 @@ import redis
 
 from chat.errors import Error
 from chat.realtime.redis_client import connect
+from chat.settings import without_password
 
 # Debian keeps HAProxy where a plain user's PATH does not look.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
@@ -95,9 +96,3 @@ def _ping(url: str) -> redis.RedisError | None:
     finally:
         client.close()
     return None
-
-
-def without_password(url: str) -> str:
-    """Return ``url`` as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -42,17 +42,18 @@ class TrustedProxies:
     def _find_client(self, address: str, forwarded: str) -> str:
         """Return the last address that no trusted proxy has; who is before it may have made up the rest."""
         for one in reversed(forwarded.split(",")):
-            if not self._is_trusted(address) or not _parse(one.strip()):
+            if not self._is_trusted(address) or not parse_address(one.strip()):
                 break
             address = one.strip()
         return address
 
     def _find_trust(self, address: str) -> bool:
-        parsed = _parse(address)
+        parsed = parse_address(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 
 
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a text is, if any; one of IPv4 as such, also where IPv6 is spoken."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

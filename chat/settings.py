@@ -82,6 +82,11 @@ def _redis_url(text: str) -> str:
     return text
 
 
+def without_password(url: str) -> str:
+    """Return ``url`` as it may be shown, also if it is none: a password may be what makes it that."""
+    return re.sub(r"(?s)^([a-z+]*://)?.*@", r"\1", url)
+
+
 def _check_sentinels(netloc: str, path: str) -> None:
     for address in netloc.rsplit("@", 1)[-1].split(","):
         host, _, port = address.rpartition(":")
@@ -270,7 +275,7 @@ def _parse(setting: Any, env: str, text: str) -> Any:
         return setting.metadata["parse"](text)
     except (ValueError, UnicodeError):
         expected = setting.metadata["parse"].__doc__
-        shown = f"{len(text)} characters" if setting.metadata["secret"] else f"value {text!r}"
+        shown = f"{len(text)} characters" if setting.metadata["secret"] else f"value {without_password(text)!r}"
         raise SettingsError(f"{env} has {shown}: expected {expected}.") from None
 
 

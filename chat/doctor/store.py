@@ -8,9 +8,8 @@ import redis
 from packaging.version import InvalidVersion, Version
 
 from chat.doctor.finding import Finding, fault, ok, warning
-from chat.programs import without_password
 from chat.realtime.redis_client import connect
-from chat.settings import Settings
+from chat.settings import Settings, without_password
 
 _OLDEST = {"redis": Version("6.2"), "valkey": Version("7.2")}
 _MAX_SKEW_S = 1.0
