@@ -135,11 +135,11 @@ def _host(text: str) -> str:
 
 def _origins(text: str) -> tuple[str, ...]:
     """a comma-separated list of origins like https://chat.example.org, or *"""
-    return tuple(_origin(part.strip()) for part in text.split(","))
+    return tuple(parse_origin(part.strip()) for part in text.split(","))
 
 
-def _origin(text: str) -> str:
-    """As browsers write it: lower case, without the scheme's own port."""
+def parse_origin(text: str) -> str:
+    """Return an origin as browsers write it: lower case, without the scheme's own port. Raises ``ValueError``."""
     parts = urlsplit(text.rstrip("/").lower())
     if text == "*":
         return text

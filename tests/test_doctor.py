@@ -14,6 +14,7 @@ from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy
 from tests.conftest import (
     ROOT,
+    Front,
     Process,
     RedisServer,
     get_free_ports,
@@ -233,6 +234,19 @@ def test_a_balancer_that_keeps_no_session_is_seen(site, redis_server, tmp_path):
         finding = find(redis_server.url, url=f"http://{bind}")[f"HAProxy at http://{bind}"]
         assert "do not stay on its worker" in finding.text
         assert process.popen.poll() is None
+
+
+def test_an_haproxy_that_the_workers_do_not_believe_is_seen(workers, redis_server, pem, tmp_path, monkeypatch):
+    """Its site's own pages are strangers to them: HTTPS is what the browser sees, and not what they do."""
+    monkeypatch.setenv("SSL_CERT_FILE", pem)
+    with starting_processes(Front) as start_front:
+        for trusted, subjects in (("192.0.2.1", 1), ("127.0.0.1", 0)):
+            servers = [f"127.0.0.1:{port}" for port in workers(1, CHAT_TRUSTED_PROXIES=trusted).ports]
+            front = start_front(tmp_path, servers, tls_cert=pem)
+            found = find(redis_server.url, servers=servers, url=front.url)
+            assert len(found) == subjects, found
+            assert all("CHAT_TRUSTED_PROXIES" in one.remedy for one in found.values())
+        assert not find(redis_server.url, servers=servers, url=front.url, CHAT_ALLOWED_ORIGINS="https://chat.example.org")
 
 
 def test_a_port_where_something_else_answers(redis_server, tmp_path):

@@ -64,7 +64,7 @@ def test_a_bad_value_is_one_sentence_with_variable_value_and_what_was_expected(n
 @pytest.mark.parametrize("url", ["redis://:hun/ter2@host:6379/0", "redis://a:hunter2#@host", "redis:/:hunter2@host"])
 def test_no_password_of_redis_is_in_an_error(url):
     """Not even one for whose sake the URL is none: / and # must be escaped there."""
-    with pytest.raises(SettingsError, match="REDIS_URL has value '.*host") as caught:
+    with pytest.raises(SettingsError, match=r"REDIS_URL has value '.*host") as caught:
         Settings.from_env({"REDIS_URL": url})
     assert "ter2" not in str(caught.value)
 
