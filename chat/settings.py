@@ -18,6 +18,8 @@ from chat.errors import SettingsError
 #: How long a node that is not heard of counts as living, in seconds.
 LEASE_S = 6
 
+_KEY_LENGTH = 16  # what nobody guesses, if it is random
+
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -228,6 +230,7 @@ class Settings:
             values["wait_replicas"] = 1
         values["warnings"] = (
             *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
+            *_warn_of_key(values.get("api_key")),
             *(
                 _unknown_warning(name, known)
                 for name in sorted(environ)
@@ -277,6 +280,12 @@ def _parse(setting: Any, env: str, text: str) -> Any:
         expected = setting.metadata["parse"].__doc__
         shown = f"{len(text)} characters" if setting.metadata["secret"] else f"value {without_password(text)!r}"
         raise SettingsError(f"{env} has {shown}: expected {expected}.") from None
+
+
+def _warn_of_key(key: str | None) -> list[str]:
+    if key is None or len(key) >= _KEY_LENGTH:
+        return []
+    return [f"CHAT_API_KEY has {len(key)} characters, and nobody who guesses is held up: use {_KEY_LENGTH} or more."]
 
 
 def _unknown_warning(name: str, known: Mapping[str, Any]) -> str:

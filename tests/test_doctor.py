@@ -246,7 +246,9 @@ def test_an_haproxy_that_the_workers_do_not_believe_is_seen(workers, redis_serve
             found = find(redis_server.url, servers=servers, url=front.url)
             assert len(found) == subjects, found
             assert all("CHAT_TRUSTED_PROXIES" in one.remedy for one in found.values())
-        assert not find(redis_server.url, servers=servers, url=front.url, CHAT_ALLOWED_ORIGINS="https://chat.example.org")
+        assert not find(
+            redis_server.url, servers=servers, url=front.url, CHAT_ALLOWED_ORIGINS="https://chat.example.org"
+        )
 
 
 def test_a_port_where_something_else_answers(redis_server, tmp_path):

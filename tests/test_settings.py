@@ -69,6 +69,12 @@ def test_no_password_of_redis_is_in_an_error(url):
     assert "ter2" not in str(caught.value)
 
 
+def test_a_key_that_can_be_guessed_is_a_warning():
+    [warning] = Settings.from_env({"CHAT_SECRET": "s" * 32, "CHAT_API_KEY": "hunter2"}).warnings
+    assert warning.startswith("CHAT_API_KEY has 7 characters") and "hunter2" not in warning
+    assert not Settings.from_env({"CHAT_SECRET": "s" * 32, "CHAT_API_KEY": "k" * 16}).warnings
+
+
 def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({"CHAT_SECRET": "hunter2"})
