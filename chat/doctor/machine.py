@@ -125,12 +125,16 @@ def _check_units() -> Iterator[Finding]:
     if code:
         yield warning("systemd", f"It does not list the farm's units: {listed}", "Run chat doctor as root.")
         return
-    for unit, active, state in re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE):
+    units = re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE)
+    kinds = {unit.startswith("chat@") for unit, active, _ in units if active == "active"}
+    for unit, active, state in units:
         instance = re.fullmatch(r"chat@(.*)\.service", unit)
         if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
             yield fault(
                 unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
             )
+        elif active == "inactive" and unit.startswith("chat@") not in kinds and kinds:
+            continue  # one per port, or one for all: who starts one kind stops the other
         elif active == "failed":
             yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
         elif active != "active":
