@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from chat.doctor import examine, machine
+from chat.errors import Error
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy
 from tests.conftest import (
@@ -78,6 +79,18 @@ def test_people_read_lines(site, redis_server):
     assert lines[-1].startswith("1 fault, 1 warning, ")
     [number] = [i for i, line in enumerate(lines) if line.startswith("✗ worker 127.0.0.1:")]
     assert "Nothing answers there" in lines[number] and "chat run" in lines[number + 1]
+
+
+def test_haproxy_is_not_missed_where_nobody_looks_at_it(redis_server, monkeypatch):
+    """Workers may have a machine of their own."""
+    monkeypatch.setattr(machine, "find_haproxy", find_none)
+    assert "HAProxy" not in find(redis_server.url)
+    url = f"http://127.0.0.1:{get_free_ports()}"
+    assert "is not on PATH" in find(redis_server.url, url=url)["HAProxy"].text
+
+
+def find_none():
+    raise Error("HAProxy is not on PATH.")
 
 
 def test_a_bad_setting_is_the_only_thing_to_say(redis_server):

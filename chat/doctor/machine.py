@@ -39,14 +39,15 @@ _SAFE = {
 _SAFE_PARSER = "4.2.7"  # of socket.io-parser, within the browser's client
 
 
-def examine() -> Iterator[Finding]:
-    """Yield what there is to say about this machine."""
+def examine(*, has_haproxy: bool = True) -> Iterator[Finding]:
+    """Yield what there is to say about this machine; of HAProxy only if it should have one."""
     yield from _check_packages()
     yield _check_browser_client()
     yield from _check_installation()
     yield from _check_environment_file()
     yield from _check_units()
-    yield from _check_haproxy()
+    if has_haproxy:
+        yield from _check_haproxy()
     yield _check_files()
 
 
