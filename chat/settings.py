@@ -86,7 +86,8 @@ def _redis_url(text: str) -> str:
 
 def without_password(url: str) -> str:
     """Return ``url`` as it may be shown, also if it is none: a password may be what makes it that."""
-    return re.sub(r"(?s)^([a-z+]*://)?.*@", r"\1", url)
+    url = re.sub(r"(?s)^([a-z+]*://)?.*@", r"\1", url)
+    return re.sub(r"\b(password|username)=[^&]*", r"\1=...", url)
 
 
 def _check_sentinels(netloc: str, path: str) -> None:

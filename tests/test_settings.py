@@ -6,7 +6,7 @@ import pytest
 
 from chat.errors import SettingsError
 from chat.realtime.redis_client import connect
-from chat.settings import Settings, split_sentinel_path
+from chat.settings import Settings, split_sentinel_path, without_password
 
 
 def test_defaults_need_no_environment():
@@ -67,6 +67,20 @@ def test_no_password_of_redis_is_in_an_error(url):
     with pytest.raises(SettingsError, match=r"REDIS_URL has value '.*host") as caught:
         Settings.from_env({"REDIS_URL": url})
     assert "ter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("rediss://user:word@[::1]:6379/5", "rediss://[::1]:6379/5"),
+        ("redis+sentinel://:w@rd@a:26379,b:26379/farm/0", "redis+sentinel://a:26379,b:26379/farm/0"),
+        ("unix://:word@/run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis://localhost?password=word&db=1", "redis://localhost?password=...&db=1"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown):
+    assert without_password(url) == shown
 
 
 def test_a_key_that_can_be_guessed_is_a_warning():
