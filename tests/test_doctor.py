@@ -70,6 +70,12 @@ def test_a_farm_that_is_well(site, redis_server):
     assert {f"worker 127.0.0.1:{port}" for port in site.workers.ports} <= subjects
 
 
+def test_a_proxy_for_the_web_is_not_asked(site, redis_server):
+    nowhere = f"http://127.0.0.1:{get_free_ports()}"
+    found = json.loads(run(site, REDIS_URL=redis_server.url, http_proxy=nowhere, no_proxy="", NO_PROXY="").stdout)
+    assert [one["level"] for one in found if one["subject"] == f"HAProxy at {site.url}"] == ["ok", "ok"]
+
+
 def test_people_read_lines(site, redis_server):
     command = [sys.executable, "-m", "chat", "doctor", "--no-haproxy"]
     env = {"REDIS_URL": redis_server.url, "CHAT_BASE_PORT": str(get_free_ports()), "CHAT_WORKERS": "1"}

@@ -149,7 +149,7 @@ def _check_origin(url: str) -> Iterator[Finding]:
 def _check_websocket(url: str, subject: str) -> Finding:
     address = f"{url.replace('http', 'ws', 1).rstrip('/')}/socket.io/?EIO=4&transport=websocket"
     try:
-        with connect(address, open_timeout=_TIMEOUT_S, close_timeout=1) as websocket:
+        with connect(address, open_timeout=_TIMEOUT_S, close_timeout=1, proxy=None) as websocket:
             websocket.recv(_TIMEOUT_S)
     except (OSError, WebSocketException) as error:
         text = f"No websocket comes through: {error}."
