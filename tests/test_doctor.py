@@ -342,6 +342,10 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     text = render(parse_ranges(["127.0.0.1:3001"]), bind="127.0.0.1:8443", heartbeat_s=45)
     config.write_text(text.replace("bind 127.0.0.1:8443", f"bind 127.0.0.1:8443 ssl crt {tmp_path}/none.pem"))
     monkeypatch.setattr(machine, "_HAPROXY", config)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "none.pem" in get_faults()["HAProxy"].text
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # who may not look at a certificate does not know what root sees
+    [finding] = [one for one in machine.examine() if one.subject == "HAProxy"]
+    assert (finding.level, finding.remedy) == ("warning", "Run chat doctor as root.")
     config.write_text(text)
     assert "HAProxy" not in get_faults()
