@@ -8,6 +8,7 @@ from typing import Any
 _FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
 # HAProxy hands on what a client says in these, and the browser's own Host.
 _OTHERS = ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}  # some say so of a websocket
 _CACHED = 1024  # addresses
 
 
@@ -35,8 +36,7 @@ class TrustedProxies:
         if self._is_trusted(environ.get("REMOTE_ADDR", "")):
             environ["REMOTE_ADDR"] = self._find_client(environ["REMOTE_ADDR"], addresses)
             scheme = scheme.partition(",")[0].strip().lower()  # of the proxy that the browser talks to
-            if scheme in ("http", "https"):
-                environ["wsgi.url_scheme"] = scheme
+            environ["wsgi.url_scheme"] = _SCHEMES.get(scheme, environ["wsgi.url_scheme"])
         return self._app(environ, start_response)
 
     def _find_client(self, address: str, forwarded: str) -> str:
