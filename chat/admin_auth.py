@@ -17,7 +17,7 @@ import jwt
 from chat.errors import RateLimited, Unauthorized
 from chat.limits import Buckets
 from chat.proxies import parse_address
-from chat.realtime.throttle import Throttled
+from chat.realtime import Throttled
 
 log = Throttled(logging.getLogger(__name__))
 

@@ -9,8 +9,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from chat import outside
 from chat.errors import BadRequest, ClientError, TooLarge, Unauthorized, Unavailable
-from chat.realtime import RedisManager
-from chat.realtime.throttle import Throttled
+from chat.realtime import RedisManager, Throttled
 
 log = Throttled(logging.getLogger(__name__))
 

@@ -31,7 +31,7 @@ ALLOWED = {
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.figures": LEAVES
     | {"chat.realtime", "chat.realtime.metrics", "chat.realtime.redis_client", "chat.realtime.vitals"},
-    "chat.admin_auth": LEAVES | {"chat.limits"},
+    "chat.admin_auth": LEAVES | {"chat.limits", "chat.proxies", "chat.realtime"},
     "chat.admin_feed": LEAVES | {"chat.admin_auth", "chat.figures", "chat.realtime", "chat.realtime.strict_json"},
     "chat.admin": LEAVES
     | {"chat.admin_auth", "chat.admin_feed", "chat.auth", "chat.figures", "chat.namespaces", "chat.realtime"},
@@ -42,12 +42,11 @@ ALLOWED = {
     "chat.programs": LEAVES | {"chat.realtime.redis_client"},
     "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.listing": LEAVES
-    | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
     "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
     "chat.doctor.finding": set(),
     "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
-    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.programs", "chat.realtime.redis_client"},
+    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.realtime.redis_client"},
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
