@@ -11,10 +11,12 @@ import redis
 import requests
 
 from chat.doctor import examine, machine
+from chat.errors import Error
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy
 from tests.conftest import (
     ROOT,
+    Front,
     Process,
     RedisServer,
     get_free_ports,
@@ -71,6 +73,12 @@ def test_a_farm_that_is_well(site, redis_server):
     assert {f"worker 127.0.0.1:{port}" for port in site.workers.ports} <= subjects
 
 
+def test_a_proxy_for_the_web_is_not_asked(site, redis_server):
+    nowhere = f"http://127.0.0.1:{get_free_ports()}"
+    found = json.loads(run(site, REDIS_URL=redis_server.url, http_proxy=nowhere, no_proxy="", NO_PROXY="").stdout)
+    assert [one["level"] for one in found if one["subject"] == f"HAProxy at {site.url}"] == ["ok", "ok"]
+
+
 def test_people_read_lines(site, redis_server):
     command = [sys.executable, "-m", "chat", "doctor", "--no-haproxy"]
     env = {"REDIS_URL": redis_server.url, "CHAT_BASE_PORT": str(get_free_ports()), "CHAT_WORKERS": "1"}
@@ -86,6 +94,18 @@ def test_a_url_without_its_scheme_is_wrong_usage(site):
     done = run(site, "--url", "127.0.0.1:3000")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "chat: '127.0.0.1:3000' is no URL, like https://chat.example.org.\n"
+
+
+def test_haproxy_is_not_missed_where_nobody_looks_at_it(redis_server, monkeypatch):
+    """Workers may have a machine of their own."""
+    monkeypatch.setattr(machine, "find_haproxy", find_none)
+    assert "HAProxy" not in find(redis_server.url)
+    url = f"http://127.0.0.1:{get_free_ports()}"
+    assert "is not on PATH" in find(redis_server.url, url=url)["HAProxy"].text
+
+
+def find_none():
+    raise Error("HAProxy is not on PATH.")
 
 
 def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
@@ -251,6 +271,21 @@ def test_a_balancer_that_keeps_no_session_is_seen(site, redis_server, tmp_path):
         assert process.popen.poll() is None
 
 
+def test_an_haproxy_that_the_workers_do_not_believe_is_seen(workers, redis_server, pem, tmp_path, monkeypatch):
+    """Its site's own pages are strangers to them: HTTPS is what the browser sees, and not what they do."""
+    monkeypatch.setenv("SSL_CERT_FILE", pem)
+    with starting_processes(Front) as start_front:
+        for trusted, subjects in (("192.0.2.1", 1), ("127.0.0.1", 0)):
+            servers = [f"127.0.0.1:{port}" for port in workers(1, CHAT_TRUSTED_PROXIES=trusted).ports]
+            front = start_front(tmp_path, servers, tls_cert=pem)
+            found = find(redis_server.url, servers=servers, url=front.url)
+            assert len(found) == subjects, found
+            assert all("CHAT_TRUSTED_PROXIES" in one.remedy for one in found.values())
+        assert not find(
+            redis_server.url, servers=servers, url=front.url, CHAT_ALLOWED_ORIGINS="https://chat.example.org"
+        )
+
+
 def test_a_port_where_something_else_answers(redis_server, tmp_path):
     port = get_free_ports()
     with starting_processes() as start:
@@ -345,7 +380,11 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     text = render(parse_ranges(["127.0.0.1:3001"]), bind="127.0.0.1:8443", heartbeat_s=45)
     config.write_text(text.replace("bind 127.0.0.1:8443", f"bind 127.0.0.1:8443 ssl crt {tmp_path}/none.pem"))
     monkeypatch.setattr(machine, "_HAPROXY", config)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "none.pem" in get_faults()["HAProxy"].text
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # who may not look at a certificate does not know what root sees
+    [finding] = [one for one in machine.examine({}) if one.subject == "HAProxy"]
+    assert (finding.level, finding.remedy) == ("warning", "Run chat doctor as root.")
     config.write_text(text)
     found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
     assert [(one.level, one.text) for one in found] == [("warning", "Started by root, it stays root.")]

@@ -32,7 +32,7 @@ ALLOWED = {
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.figures": LEAVES
     | {"chat.realtime", "chat.realtime.metrics", "chat.realtime.redis_client", "chat.realtime.vitals"},
-    "chat.admin_auth": LEAVES | {"chat.limits"},
+    "chat.admin_auth": LEAVES | {"chat.limits", "chat.proxies", "chat.realtime"},
     "chat.admin_feed": LEAVES | {"chat.admin_auth", "chat.figures", "chat.realtime", "chat.realtime.strict_json"},
     "chat.admin": LEAVES
     | {"chat.admin_auth", "chat.admin_feed", "chat.auth", "chat.figures", "chat.namespaces", "chat.realtime"},

@@ -122,3 +122,16 @@ def test_what_befalls_clients_is_logged_with_the_documented_fields(redis_server,
     assert found["connect refused"]["code"] == "bad_request"
     assert found["event refused"]["code"] == "rate_limited" and found["event refused"]["user"] == "anna"
     assert found["drain begins"]["clients"] == 1
+
+
+def test_a_log_of_all_packets_takes_what_is_none(redis_server, raw_client):
+    """Its sender is closed as without that log, and nothing is a traceback."""
+    with starting_workers(redis_server.url) as start_workers:
+        process = start_workers(1, CHAT_LOG_LEVEL="debug")
+        for packet in ("9x", "\xb2", "", "x"):
+            client = raw_client(process.urls[0])
+            client.send(packet)
+            assert client.receive_until_closed(5), packet
+            client.close()
+        process.close()
+        assert "Traceback" not in process.output

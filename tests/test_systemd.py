@@ -1,5 +1,6 @@
 """The systemd units and `make install`, on a machine of their own that has really been booted."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -151,6 +152,14 @@ def test_a_unit_has_started_when_it_serves(installed, ports):
     assert is_ready(ports[0])
     for path in ("/", "/demo", "/static/chat.js", "/socket.io/socket.io.js"):
         assert get_status(f"http://127.0.0.1:{ports[0]}{path}") == 200, path
+
+
+def test_the_doctor_finds_the_units_that_run_and_no_others(installed, ports):
+    command = f"set -a; . {SETTINGS}; unset PORT; exec /opt/chat/.venv/bin/chat doctor --no-haproxy --json"
+    servers = [f"--server=127.0.0.1:{port}" for port in ports]
+    found = json.loads(installed.run("sh", "-c", f"{command} {' '.join(servers)}", code=None))
+    levels = {one["subject"]: one["level"] for one in found if one["subject"].startswith("chat")}
+    assert levels == dict.fromkeys(map(name, ports), "ok")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from websockets.sync.client import connect
 
 from chat.doctor.finding import Finding, fault, ok, warning
 from chat.haproxy import Server, parse_ranges
-from chat.settings import Settings
+from chat.settings import Settings, parse_origin
 
 _TIMEOUT_S = 5
 _SESSIONS, _REQUESTS = 16, 16
@@ -46,6 +47,8 @@ def examine(settings: Settings, servers: Sequence[Server], url: str | None) -> I
         yield from _check_worker(f"http://{server.address}", f"worker {server.address}")
     if url is not None:
         yield from _check_balancer(url, len(servers))
+        if url.startswith("https:") and settings.allowed_origins is None:
+            yield from _check_origin(url)
 
 
 def _get_reachable(host: str) -> str:
@@ -136,10 +139,22 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
     yield _check_websocket(url, subject)
 
 
+def _check_origin(url: str) -> Iterator[Finding]:
+    """Look whether a page of this very site may connect: workers that do not believe HAProxy see it come by HTTP."""
+    try:
+        origin = parse_origin(url)
+        status = _request(url, _OPEN, origin=origin).status
+    except (OSError, http.client.HTTPException, ValueError):
+        return  # which has been said
+    if status == HTTPStatus.BAD_REQUEST:
+        remedy = f"Set CHAT_TRUSTED_PROXIES to HAProxy's address, or CHAT_ALLOWED_ORIGINS to {origin}."
+        yield fault(f"HAProxy at {url}", f"The workers turn pages of {origin} away.", remedy)
+
+
 def _check_websocket(url: str, subject: str) -> Finding:
     address = f"{url.replace('http', 'ws', 1).rstrip('/')}/socket.io/?EIO=4&transport=websocket"
     try:
-        with connect(address, open_timeout=_TIMEOUT_S, close_timeout=1) as websocket:
+        with connect(address, open_timeout=_TIMEOUT_S, close_timeout=1, proxy=None) as websocket:
             websocket.recv(_TIMEOUT_S)
     except (OSError, WebSocketException) as error:
         text = f"No websocket comes through: {error}."
@@ -179,13 +194,14 @@ def _try_sessions(url: str, paths: Sequence[str]) -> tuple[set[str], str]:
     return set(names), f"{lost} of {len(paths) * _REQUESTS} requests were refused" if lost else ""
 
 
-def _request(url: str, path: str, body: bytes | None = None) -> _Answer:
+def _request(url: str, path: str, body: bytes | None = None, origin: str = "") -> _Answer:
     """Ask over a connection of its own. Raises ``OSError`` or ``HTTPException``."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET" if body is None else "POST", path, body, {"Connection": "close"})
+        headers = {"Connection": "close"} | ({"Origin": origin} if origin else {})
+        connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
         return _Answer(answer.status, answer.read().decode(errors="replace"), answer.headers.get("Date", ""))
     finally:

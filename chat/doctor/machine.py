@@ -41,14 +41,18 @@ _SAFE = {
 _SAFE_PARSER = "4.2.7"  # of socket.io-parser, within the browser's client
 
 
-def examine(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what there is to say about this machine; ``environ``: what the other checks take the settings from."""
+def examine(environ: Mapping[str, str], *, has_haproxy: bool = True) -> Iterator[Finding]:
+    """Yield what there is to say about this machine; of HAProxy only if it should have one.
+
+    ``environ`` is what the other checks take the settings from.
+    """
     yield from _check_packages()
     yield _check_browser_client()
     yield from _check_installation()
     yield from _check_environment_file(environ)
     yield from _check_units()
-    yield from _check_haproxy()
+    if has_haproxy:
+        yield from _check_haproxy()
     yield _check_files()
 
 
@@ -142,15 +146,16 @@ def _check_units() -> Iterator[Finding]:
     if code:
         yield warning("systemd", f"It does not list the farm's units: {listed}", "Run chat doctor as root.")
         return
-    runs_as_one = re.search(r"^chat\.service +\S+ +active ", listed, re.MULTILINE)
-    for unit, active, state in re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE):
+    units = re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE)
+    kinds = {unit.startswith("chat@") for unit, active, _ in units if active == "active"}
+    for unit, active, state in units:
         instance = re.fullmatch(r"chat@(.*)\.service", unit)
         if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
             yield fault(
                 unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
             )
-        elif active == "inactive" and (unit == "chat.service" or runs_as_one):
-            continue  # one kind of units can't be up together with the other, and knows of it
+        elif active == "inactive" and unit.startswith("chat@") not in kinds and kinds:
+            continue  # one per port, or one for all: who starts one kind stops the other
         elif active == "failed":
             yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
         elif active != "active":
@@ -185,7 +190,11 @@ def _check_haproxy() -> Iterator[Finding]:
     if code:
         reason = next((line for line in said.splitlines() if "[ALERT]" in line), said.partition("\n")[0])
         reason = re.sub(r"^\[\w+\]\s*\(\d+\)\s*:\s*", "", reason)
-        yield fault("HAProxy", f"It would not start with {_HAPROXY}: {reason}", "chat haproxy-config writes it anew.")
+        if os.geteuid():  # certificates are root's
+            yield warning("HAProxy", f"It can't check {_HAPROXY}: {reason}", "Run chat doctor as root.")
+        else:
+            text = f"It would not start with {_HAPROXY}: {reason}"
+            yield fault("HAProxy", text, "chat haproxy-config writes it anew.")
     else:
         yield ok("HAProxy", f"{_HAPROXY} is valid.")
     if not re.search(r"^\s+user ", config, re.MULTILINE):
