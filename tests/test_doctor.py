@@ -383,7 +383,7 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "none.pem" in get_faults()["HAProxy"].text
     monkeypatch.setattr(os, "geteuid", lambda: 1)  # who may not look at a certificate does not know what root sees
-    [finding] = [one for one in machine.examine({}) if one.subject == "HAProxy"]
+    finding = next(one for one in machine.examine({}) if one.subject == "HAProxy")
     assert (finding.level, finding.remedy) == ("warning", "Run chat doctor as root.")
     config.write_text(text)
     found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
