@@ -203,6 +203,21 @@ class RedisServer:
         self.process.close()
 
 
+@pytest.fixture(scope="session")
+def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.redis_cluster import RedisCluster
+
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(whole_cluster: Any) -> Iterator[Any]:
+    """A cluster, whose nodes a test may stop: the next test has them all again (``tests.redis_cluster``)."""
+    yield whole_cluster
+    whole_cluster.heal()
+
+
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that the test may stop; it isn't started yet."""
