@@ -53,7 +53,7 @@ class Channel(socketio.RedisManager):
             data = {**data, "host_id": None, "origin": self.host_id}  # handled when it comes back, here too
         text = self.json.dumps(data)
         with redis_errors_as_unavailable():
-            self.commands.execute("PUBLISH", self.channel, text)
+            self.commands.publish(self.channel, text)
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         if message.get("host_id") == self.host_id:  # it will come back
@@ -90,7 +90,7 @@ class Channel(socketio.RedisManager):
         with redis_errors_as_unavailable():
             for index, one in enumerate(rooms):
                 body = b"".join(encode_body(parts, skipped, rooms[:index]))
-                self.commands.execute("PUBLISH", self.keys.stream(namespace, one), VOLATILE + body)
+                self.commands.publish(self.keys.stream(namespace, one), VOLATILE + body)
 
     def ask_owner(self, method: str, sid: str, namespace: str, room: str) -> None:
         """Have the node of a client change its rooms, and wait until that is done.

@@ -128,18 +128,17 @@ class Peers(LocalPeers):
     def _find_listening(self) -> set[str]:
         """Return all who listen, also those whose lease has ended; nobody if Redis does not say so at once."""
         marks = self._keys.marks
-        channels: list[bytes] = []
+        channels: list[str] = []
         with gevent.Timeout(_LISTENING_S, False):  # type: ignore[arg-type]
             try:
-                channels = self._commands.execute("PUBSUB", "CHANNELS", f"{marks}*")
+                channels = self._commands.list_channels(marks)
             except redis.RedisError as error:
                 log.debug("who listens is not known: %s", error)
-        return {channel.decode().removeprefix(marks) for channel in channels}
+        return {channel.removeprefix(marks) for channel in channels}
 
     def _publish(self, text: str) -> int:
         with redis_errors_as_unavailable():
-            reached: int = self._commands.execute("PUBLISH", self._keys.requests, text)
-        return reached
+            return self._commands.publish(self._keys.requests, text)
 
     # From the follower, in the subscription's greenlet
 
@@ -189,7 +188,7 @@ class Peers(LocalPeers):
             text = strict_json.dumps({"number": number, "node": self.node, "error": "its answer can't be written"})
         try:
             with redis_errors_as_unavailable():
-                self._commands.execute("PUBLISH", self._keys.marks + asker, f"answer {text}")
+                self._commands.publish(self._keys.marks + asker, f"answer {text}")
         except Unavailable as error:
             log.debug("not answered: %s", error)
 
