@@ -67,6 +67,9 @@ class Node:
         if signum == signal.SIGKILL:
             self.process.close()
 
+    def is_replica_of(self, node: "Node") -> bool:
+        return self.client.info("replication").get("master_port") == node.port
+
     def _answers(self) -> bool:
         try:
             return bool(self.client.ping())

@@ -146,9 +146,7 @@ def test_what_is_lost_with_a_primary_is_said(redis_cluster):
     """First that it has no replica, then, once it is away, that nobody has its slots."""
     assert find_lonely_primary(redis_cluster.url) is None
     owner = redis_cluster.get_owner(SHARDS[0].slot)
-    replica = next(
-        one for one in redis_cluster.nodes.values() if one.client.info("replication").get("master_port") == owner.port
-    )
+    replica = next(node for node in redis_cluster.nodes.values() if node.is_replica_of(owner))
     replica.kill()
     other = redis_cluster.get_url(redis_cluster.get_others(owner)[0].name)
     lonely = wait_until(lambda: find_lonely_primary(other), "the replica's end to be noticed")
