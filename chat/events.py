@@ -173,7 +173,7 @@ class ChatNamespace(Namespace):
         return {"ok": True, "users": listed} | ({"more": True} if len(users) > _MAX_USERS else {})
 
     def on_typing(self, sid: str, data: Any) -> dict[str, Any]:
-        """Tell the others of a room, or one user, that this one is writing: best effort, and no more often than helps."""
+        """Tell the others of a room, or one user, that somebody is writing: best effort, no more often than helps."""
         user = self.get_user(sid) or ""
         if isinstance(data, dict) and "toUser" in data:
             room, told = get_user_room(get_recipient(data)[1]), {"userId": user, "toUser": data["toUser"]}

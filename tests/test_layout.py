@@ -25,7 +25,8 @@ ALLOWED = {
     "chat.arguments": LEAVES | {"chat.auth"},
     "chat.private": {"chat.realtime"},
     "chat.namespaces": LEAVES,
-    "chat.events": LEAVES | {"chat.arguments", "chat.auth", "chat.limits", "chat.namespaces", "chat.private", "chat.realtime"},
+    "chat.events": LEAVES
+    | {"chat.arguments", "chat.auth", "chat.limits", "chat.namespaces", "chat.private", "chat.realtime"},
     "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
     "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},

@@ -45,23 +45,27 @@ let conversations, history, outgoing, session, typing; // of the user
 let here = null; // who is in the room that is open, or in the common one
 let common = null; // who is in the common room
 
-/** Become `user`. */
+/** Connect as `user`, who may be another one than before. */
 function open(user, token = "") {
-  storeName(user);
-  account.setName(user, user.startsWith(GUEST));
   session?.close();
-  conversations = new Conversations(user, new Memory(user), update);
-  const request = (event, data) => session.request(event, data);
-  history = new History(conversations, request);
-  outgoing = new Outgoing(conversations, request);
-  typing = new Typing($("typing"), user);
+  if (conversations?.user !== user) become(user);
   const onConnect = () => [...new Set([common, here])].forEach((one) => one.ask());
   session = new Session(user, token, conversations, history, { onState: showState, onConnect, onReady: welcome, onLostRoom: loseRoom });
   session.listen(receive);
   session.socket.on("typing", (told) => typing.hear(told));
   common = here = new Presence(session, COMMON_ROOM, showPeople);
-  side.show(conversations);
   show(conversations.current);
+}
+
+function become(user) {
+  storeName(user);
+  account.setName(user, user.startsWith(GUEST));
+  conversations = new Conversations(user, new Memory(user), update);
+  const request = (event, data) => session.request(event, data);
+  history = new History(conversations, request);
+  outgoing = new Outgoing(conversations, request);
+  typing = new Typing($("typing"), user);
+  side.show(conversations);
 }
 
 function showState(state, reason, code) {
@@ -69,6 +73,7 @@ function showState(state, reason, code) {
   $("state").dataset.state = state;
   setText($("state"), STATE_WORDS[state]);
   account.showConnection(session?.socket, isConnected);
+  $("reconnect").hidden = state !== "refused";
   if (isConnected) line.keep("", "");
   else if (state === "reconnecting") line.keep("wait", `${reason} Trying again …`);
   else if (state === "refused") refuse(reason, code);
@@ -221,6 +226,7 @@ function makeGuestName() {
 
 onSubmit("room-form", "room-input", join);
 onSubmit("invite-form", "invite-input", invite);
+$("reconnect").addEventListener("click", () => open(conversations.user, account.token));
 $("leave").addEventListener("click", leave);
 $("jump").addEventListener("click", () => log.showEnd());
 document.addEventListener("visibilitychange", update);

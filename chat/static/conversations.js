@@ -85,9 +85,10 @@ export class Conversations {
     return this.get("user", isCopy ? data.peer : from);
   }
 
-  /** Count `item` as unread, unless it was read before, here or in another tab. */
-  count(conversation, item) {
-    if (item.isOwn || conversation.lastRead === null || Number(item.id ?? Infinity) <= conversation.lastRead) return;
+  /** Count `item` as unread; if it `isOld`, only if it was not read by then. */
+  count(conversation, item, isOld = false) {
+    const { lastRead } = conversation;
+    if (item.isOwn || (isOld && (lastRead === null || Number(item.id) <= lastRead))) return;
     conversation.unread += 1;
     this.onChange();
   }

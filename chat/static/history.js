@@ -52,11 +52,11 @@ export class History {
       isReached = older.length === 0 || known === 0 || Number(older[0].id) <= known;
     }
     if (!isReached) for (const one of this.conversations.getBySource(source)) one.clear();
-    for (const { conversation, item } of this.take(messages)) this.conversations.count(conversation, item);
+    for (const { conversation, item } of this.take(messages)) this.conversations.count(conversation, item, true);
     for (const one of this.conversations.getBySource(source)) {
       one.cursor ??= messages[0]?.id ?? null;
       if (known === 0 && messages.length === 0) one.isComplete = true;
-      one.lastRead ??= one.newest; // at a first visit nothing is unread
+      if (one.lastRead === null) this.conversations.markRead(one); // at a first visit nothing is unread
     }
     return true;
   }

@@ -13,6 +13,7 @@ export class Memory {
     this.names = Array.isArray(rooms) ? rooms.filter((room) => typeof room === "string") : [];
     this.read = new Map(Object.entries(read ?? {}));
     this.timer = null;
+    addEventListener("pagehide", () => this.save());
   }
 
   get rooms() {
@@ -35,11 +36,15 @@ export class Memory {
   }
 
   saveSoon() {
-    this.timer ??= setTimeout(() => {
-      this.timer = null;
-      const read = Object.fromEntries([...this.read].slice(-MOST));
-      save(this.key, JSON.stringify({ rooms: this.names, read }));
-    }, SAVE_MS);
+    this.timer ??= setTimeout(() => this.save(), SAVE_MS);
+  }
+
+  save() {
+    if (this.timer === null) return;
+    clearTimeout(this.timer);
+    this.timer = null;
+    const read = Object.fromEntries([...this.read].slice(-MOST));
+    save(this.key, JSON.stringify({ rooms: this.names, read }));
   }
 }
 

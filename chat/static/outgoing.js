@@ -23,10 +23,10 @@ export class Outgoing {
     const [event, address] = conversation.address;
     const data = { ...address, text: item.text, id: item.ownId };
     const { ok, id, error } = await this.deliver(event, data);
+    if (ok && conversation.kind === "user") await this.keepCopy(conversation.name, data);
     if (ok) conversation.confirm(item, id);
     else if (item.state === "sending") Object.assign(item, { state: "failed", problem: error.message });
     this.conversations.onChange();
-    if (ok && conversation.kind === "user") this.keepCopy(conversation.name, data);
   }
 
   async deliver(event, data) {
@@ -38,8 +38,8 @@ export class Outgoing {
   }
 
   /** A private message reaches its recipient alone: what was written is kept, and shown in other tabs, by a copy to oneself. */
-  keepCopy(peer, { text, id }) {
+  async keepCopy(peer, { text, id }) {
     const { user } = this.conversations;
-    if (peer !== user) this.request("privateMessage", { toUser: user, peer, text, id });
+    if (peer !== user) await this.request("privateMessage", { toUser: user, peer, text, id });
   }
 }

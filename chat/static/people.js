@@ -38,7 +38,7 @@ export class People {
 
   makeEntry(user, self) {
     const isSelf = user === self;
-    const name = isSelf ? make("span", { className: "name", dir: "auto", textContent: `${user} (you)` }) : makeName(user, this.onPick);
+    const name = isSelf ? make("span", { className: "name" }, make("bdi", { textContent: user }), " (you)") : makeName(user, this.onPick);
     return make("li", { dataset: { user } }, name);
   }
 }
