@@ -50,6 +50,7 @@ def test_the_chat_is_accessible_in_all_its_states(open_page, size, look):
     get_text(bob, f"hi from a {size}, {look}").locator("button.name").click()
     send(bob, "in private")
     if size == "phone":
+        expect(anna.locator("#open-side")).to_have_accessible_name("Rooms and people 1 unread")
         anna.click("#open-side")
     expect(anna.locator("#privates .unread")).to_be_visible()
     check(anna)

@@ -49,6 +49,7 @@ let common = null; // who is in the common room
 function open(user, token = "") {
   session?.close();
   if (conversations?.user !== user) become(user);
+  else outgoing.giveUp();
   const onConnect = () => [...new Set([common, here])].forEach((one) => one.ask());
   session = new Session(user, token, conversations, history, { onState: showState, onConnect, onReady: welcome, onLostRoom: loseRoom });
   session.listen(receive);
@@ -74,6 +75,7 @@ function showState(state, reason, code) {
   setText($("state"), STATE_WORDS[state]);
   account.showConnection(session?.socket, isConnected);
   $("reconnect").hidden = state !== "refused";
+  if (!isConnected) typing.clear();
   if (isConnected) line.keep("", "");
   else if (state === "reconnecting") line.keep("wait", `${reason} Trying again …`);
   else if (state === "refused") refuse(reason, code);
@@ -159,6 +161,9 @@ function render() {
   side.update();
   log.update();
   showBar(current);
+  const elsewhere = conversations.unread - current.unread;
+  $("elsewhere").hidden = elsewhere === 0;
+  setText($("elsewhere-count"), String(elsewhere));
   const isEmpty = current.items.length === 0 && current.isComplete;
   $("empty").hidden = !isEmpty;
   setText($("earlier"), current.isLoading ? "Reading earlier messages …" : current.isComplete && !isEmpty && current.source ? "This is the beginning." : "");

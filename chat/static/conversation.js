@@ -12,10 +12,6 @@ export class Conversation {
     Object.assign(this, { kind, name, source, lastRead });
     this.key = `${kind}:${name}`;
     this.draft = "";
-    this.clear();
-  }
-
-  clear() {
     this.stored = [];
     this.pending = [];
     this.unread = 0;
@@ -70,10 +66,19 @@ export class Conversation {
     this.stored.splice(index, 0, item);
   }
 
-  /** Forget the oldest of very many; they can be read again. `isRead` further up, far more are kept. */
+  /** Forget the oldest of very many. `isRead` further up, far more are kept. */
   trim(isRead) {
-    if (this.stored.length <= (isRead ? MOST : 1.2 * KEPT)) return;
-    for (const item of this.stored.splice(0, this.stored.length - (isRead ? MOST : KEPT))) {
+    if (this.stored.length > (isRead ? MOST : 1.2 * KEPT)) this.forget(this.stored.length - (isRead ? MOST : KEPT));
+  }
+
+  /** Forget what stands up to the message `id`. */
+  forgetUpTo(id) {
+    this.forget(this.stored.filter((item) => Number(item.id) <= id).length);
+  }
+
+  /** Forget the `count` oldest messages; they can be read again. */
+  forget(count) {
+    for (const item of this.stored.splice(0, count)) {
       this.ids.delete(item.id);
       if (item.isOwn) this.own.delete(item.ownId);
     }

@@ -56,21 +56,17 @@ export class Conversations {
     this.memory.rooms = this.getAll("room").map(({ name }) => name).filter((name) => name !== COMMON_ROOM);
   }
 
-  /** Take in what the server told; return `{conversation, item}` if it is new, else null. */
-  receive(event, data, meta) {
-    // A process that emits over Redis sends no meta; the argument may then be missing, or the message's offset.
-    const known = typeof meta === "object" && meta !== null ? meta : {};
-    const conversation = this.find(event, data, known);
-    if (!conversation || !(event in KINDS)) return null;
-    const item = {
-      kind: KINDS[event],
-      id: known.id ?? null,
-      ownId: typeof data?.id === "string" ? data.id : null,
-      from: known.from ?? null,
-      at: known.at ?? Date.now(),
-      text: toText(data),
-      isOwn: known.from === this.user,
-    };
+  /**
+   * Take in what the server told, unless `only` one conversation is asked for and it belongs to another; return
+   * `{conversation, item}` if it is new, else null.
+   */
+  receive(event, data, meta, only = null) {
+    const known = readMeta(meta);
+    const conversation = Object.hasOwn(KINDS, event) ? this.find(event, data, known) : null;
+    if (!conversation || (only && conversation !== only)) return null;
+    const { id, from, at } = known;
+    const ownId = typeof data?.id === "string" ? data.id : null;
+    const item = { kind: KINDS[event], id, ownId, from, at, text: toText(data), isOwn: from === this.user };
     if (item.isOwn) item.state = "sent";
     const isNew = conversation.add(item);
     this.onChange();
@@ -78,8 +74,8 @@ export class Conversations {
   }
 
   find(event, data, { room, from }) {
-    if (event === "message" && room !== undefined) return this.hasRoom(room) ? this.get("room", room) : null;
-    if (event !== "privateMessage" || typeof from !== "string") return this.everybody;
+    if (event === "message" && room !== null) return this.hasRoom(room) ? this.get("room", room) : null;
+    if (event !== "privateMessage" || from === null) return this.everybody;
     // Of what the user has written in private, a copy goes to itself: `peer` is whom it was for.
     const isCopy = from === this.user && typeof data?.peer === "string";
     return this.get("user", isCopy ? data.peer : from);
@@ -102,4 +98,15 @@ export class Conversations {
   get unread() {
     return [...this.all.values()].reduce((sum, { unread }) => sum + unread, 0);
   }
+}
+
+/** The server's word on a message. A process that emits over Redis sends none, or what it likes. */
+function readMeta(meta) {
+  const { id, from, at, room } = typeof meta === "object" && meta !== null ? meta : {};
+  return {
+    id: /^\d{1,16}$/.test(id) ? String(id) : null,
+    from: typeof from === "string" ? from : null,
+    at: Number.isNaN(new Date(at ?? NaN).getTime()) ? Date.now() : at,
+    room: typeof room === "string" ? room : null,
+  };
 }

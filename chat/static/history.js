@@ -51,10 +51,10 @@ export class History {
       messages.unshift(...older);
       isReached = older.length === 0 || known === 0 || Number(older[0].id) <= known;
     }
-    if (!isReached) for (const one of this.conversations.getBySource(source)) one.clear();
+    if (!isReached) for (const one of this.conversations.getBySource(source)) one.forgetUpTo(known);
     for (const { conversation, item } of this.take(messages)) this.conversations.count(conversation, item, true);
     for (const one of this.conversations.getBySource(source)) {
-      one.cursor ??= messages[0]?.id ?? null;
+      if (!isReached || one.cursor === null) one.cursor = messages[0]?.id ?? null;
       if (known === 0 && messages.length === 0) one.isComplete = true;
       if (one.lastRead === null) this.conversations.markRead(one); // at a first visit nothing is unread
     }
@@ -68,10 +68,6 @@ export class History {
 
   /** Take messages in, those of one conversation alone if it is given; return what was new. */
   take(messages, only = null) {
-    const isWanted = ({ event, data, meta }) => !only || this.conversations.find(event, data, meta ?? {}) === only;
-    return messages
-      .filter(isWanted)
-      .map(({ event, data, meta }) => this.conversations.receive(event, data, meta))
-      .filter(Boolean);
+    return messages.map(({ event, data, meta }) => this.conversations.receive(event, data, meta, only)).filter(Boolean);
   }
 }

@@ -29,6 +29,13 @@ export class Outgoing {
     this.conversations.onChange();
   }
 
+  /** Nothing on its way will be answered any more. */
+  giveUp() {
+    const pending = [...this.conversations.all.values()].flatMap((one) => one.pending);
+    for (const item of pending) if (item.state === "sending") Object.assign(item, { state: "failed", problem: "The connection was closed." });
+    this.conversations.onChange();
+  }
+
   async deliver(event, data) {
     const answer = await this.request(event, data);
     if (answer.error?.code !== "not_in_room" || !this.conversations.hasRoom(data.room)) return answer;

@@ -3,6 +3,8 @@
 import { connect, follow, request } from "./connection.js";
 import { COMMON_ROOM } from "./conversations.js";
 
+const TRIES = 10; // of what was too much at once
+const WAIT_MS = 1000;
 const EVENTS = ["message", "privateMessage", "broadcast"];
 
 export class Session {
@@ -31,8 +33,13 @@ export class Session {
     return this.socket.connected;
   }
 
-  request(event, data) {
-    return request(this.socket, event, data);
+  /** Emit and wait for the answer, as `request` does; what the server calls too much at once is sent again later. */
+  async request(event, data) {
+    for (let tries = 1; ; tries += 1) {
+      const answer = await request(this.socket, event, data);
+      if (answer.error?.code !== "rate_limited" || tries === TRIES) return answer;
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    }
   }
 
   close() {
@@ -44,10 +51,13 @@ export class Session {
     const isFirst = !this.wasConnected;
     this.wasConnected = true;
     if (!isFirst && recovered) return this.handlers.onReady("recovered");
-    const rooms = this.conversations.getAll("room").map(({ name }) => name);
-    const read = await Promise.all([...rooms.map((room) => this.enter(room)), this.history.catchUp(this.conversations.inbox)]);
+    const { current } = this.conversations;
+    const rooms = this.conversations.getAll("room").sort((a, b) => (b === current) - (a === current));
+    let isRead = true;
+    for (const { name } of rooms) isRead = (await this.enter(name)) && isRead; // not all at once: that may be too much
+    isRead = (await this.history.catchUp(this.conversations.inbox)) && isRead;
     if (this.socket.id !== id) return; // lost again; the next connection does it all
-    const outcome = read.every(Boolean) ? "read" : "gap";
+    const outcome = isRead ? "read" : "gap";
     this.handlers.onReady(isFirst ? "first" : outcome);
   }
 

@@ -35,6 +35,11 @@ export class Typing {
     this.update();
   }
 
+  /** Nothing is heard of anybody any more. */
+  clear() {
+    for (const [key, writers] of this.writers) for (const user of writers.keys()) this.forget(key, user);
+  }
+
   /** `user` writes no more in the conversation `key`. */
   forget(key, user) {
     const writers = this.writers.get(key);
