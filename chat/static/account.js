@@ -43,7 +43,9 @@ export class Account {
     $("refusal").hidden = false;
     $("token-field").hidden = !isTokenWanted && !this.token;
     this.show();
-    (isTokenWanted ? $("token") : $("user-id")).focus();
+    const isGuest = !$("choose-name").hidden;
+    if (isTokenWanted && isGuest) $("user-id").value = ""; // a token has another name
+    (isTokenWanted && !isGuest ? $("token") : $("user-id")).focus();
   }
 
   /** The connection is there, or not. */
