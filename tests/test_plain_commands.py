@@ -9,7 +9,7 @@ from chat.realtime.redis_faults import find_faults
 from tests.conftest import wait_until
 from tests.test_cluster_connections import list_stored, store
 
-SHARDS = [Keys("plain", number) for number in range(8)]
+SHARDS = [Keys("plain", number, 8) for number in range(8)]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_was_written_is_waited_for_over_the_connection_that_has_written_it(
 
 
 def test_a_moved_slot_is_followed(redis_cluster, client):
-    keys = Keys("plainly", 1)
+    keys = Keys("plainly", 1, 8)
     commands = PlainCommands(client, keys)
     store(commands, keys, "before")
     target = redis_cluster.get_others(redis_cluster.get_owner(keys.slot))[0]
