@@ -40,6 +40,7 @@ class Readiness(BaseManager):
         with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]
             waiting = [gevent.spawn(shard.follower.wait_until_ready, timeout_s) for shard in self.shards]
             gevent.wait(waiting, count=1)
+        gevent.killall(waiting, block=False)
         return self.is_ready
 
     def wait_until_joinable(self, namespace: str, timeout_s: float) -> bool:
