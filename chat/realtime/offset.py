@@ -1,19 +1,19 @@
 """Offsets: how a client shows up to where it has everything, in every shard of the log.
 
 Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: for each shard a byte of its epoch,
-then the newest id, then how far each shard's id is behind it: in four bytes each, or in eight if one is too far.
+then the newest id, then how far each shard's id is behind it, in as many bytes each as the one needs that is farthest.
 """
 
-import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import crc_hqx
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 #: An id of each shard: everything of its rooms up to there; 0: none.
 Ids = tuple[int, ...]
 
+_ID_BYTES = 7  # of microseconds since 1970: enough until 4253
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
 
@@ -23,13 +23,10 @@ def encode_offset(epochs: Sequence[str], ids: Sequence[int]) -> str:
     if len(ids) == 1:
         return f"{epochs[0]}.{ids[0]}"
     newest = max(ids)
-    behind = [newest - id for id in ids]
-    short, long = _get_formats(len(ids))
-    try:
-        packed = short.pack(newest, *behind)
-    except struct.error:
-        packed = long.pack(newest, *behind)
-    return urlsafe_b64encode(_pack_epochs(tuple(epochs)) + packed).decode().rstrip("=")
+    width = ((newest - min(ids)).bit_length() + 7) // 8
+    behind = [(newest - id).to_bytes(width) for id in ids]
+    packed = b"".join((_pack_epochs(tuple(epochs)), newest.to_bytes(_ID_BYTES), *behind))
+    return urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
@@ -49,24 +46,20 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
         data = urlsafe_b64decode(offset + "=" * (-len(offset) % 4))
     except ValueError:
         return nothing
-    codes, packed = data[:count], data[count:]
-    form = next((form for form in _get_formats(count) if form.size == len(packed)), None)
-    if form is None:
+    codes, newest, packed = data[:count], data[count : count + _ID_BYTES], data[count + _ID_BYTES :]
+    width, rest = divmod(len(packed), count)
+    if rest or len(newest) < _ID_BYTES or width > _ID_BYTES:
         return nothing
-    newest, *behind = form.unpack(packed)
+    behind = (int.from_bytes(packed[i * width : (i + 1) * width]) for i in range(count))
     pairs = zip(behind, codes, _pack_epochs(tuple(epochs)), strict=True)
-    return tuple(max(newest - number, 0) if code == own else 0 for number, code, own in pairs)
+    top = int.from_bytes(newest)
+    return tuple(max(top - number, 0) if code == own else 0 for number, code, own in pairs)
 
 
 def get_latest(one: Ids, other: Ids) -> Ids:
     """Return the later id of each shard; an empty tuple has none."""
     latest = tuple(map(max, one, other)) if one and other else one or other
     return other if latest == other else latest  # which may be many clients'
-
-
-@cache
-def _get_formats(shards: int) -> tuple[struct.Struct, struct.Struct]:
-    return struct.Struct(f">Q{shards}I"), struct.Struct(f">Q{shards}Q")
 
 
 @lru_cache(maxsize=64)
