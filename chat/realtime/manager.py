@@ -254,7 +254,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         """What was stored in a shard may be gone: who has a room there can't show any more that nothing is missing."""
         for sessions in (one.sessions for one in self.shards):
             for session in sessions.get_all():
-                if shard in self.shards.group(session.namespace, session.floors):
+                is_older = session.epochs[shard.number] != shard.log.epoch  # else another node has known before
+                if is_older and shard in self.shards.group(session.namespace, session.floors):
                     self.recovery.abandon(session, "epoch")
 
     def _joined_before(self, sid: str, room: str | None, id: int) -> bool:

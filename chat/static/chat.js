@@ -20,6 +20,7 @@ let socket = null;
 let user = "";
 let wasConnected = false;
 let newest = 0; // the id of the newest message that came
+const newestIn = new Map(); // the same by room, as rooms may be behind each other
 
 function open() {
   const name = $("user-id").value.trim();
@@ -56,7 +57,7 @@ function welcome() {
   wasConnected = true;
   if (document.activeElement.form === $("connect-form")) $("message-input").focus();
   $("token-field").hidden = !$("token").value;
-  if (!socket.recovered) for (const room of rooms.keys()) rejoin(room, newest);
+  if (!socket.recovered) for (const room of rooms.keys()) rejoin(room, newestIn.get(room) ?? newest);
   people.ask();
 }
 
@@ -81,8 +82,9 @@ function receive(event, data, meta) {
   // A process that emits over Redis sends no meta; the argument may then be missing, or the message's offset.
   const known = typeof meta === "object" && meta !== null ? meta : {};
   if (known.room !== undefined && !rooms.has(known.room)) return; // left a moment ago
-  if (log.has(known.id)) return; // a private message may come twice
+  if (log.has(event, known)) return; // a private message may come twice
   newest = Math.max(newest, Number(known.id) || 0);
+  newestIn.set(known.room, Math.max(newestIn.get(known.room) ?? 0, Number(known.id) || 0));
   log.addIncoming(event, data, known, known.sid === socket.id);
   if (known.room !== undefined && known.room !== current) {
     rooms.set(known.room, rooms.get(known.room) + 1);
@@ -127,6 +129,7 @@ async function invite(userId) {
 
 function forget(room) {
   rooms.delete(room);
+  newestIn.delete(room);
   if (room === current) enter(COMMON_ROOM);
   else showRooms();
 }

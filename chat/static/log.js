@@ -26,15 +26,15 @@ export class Log {
     this.append(make("li", { className: "notice" }, make("p", { textContent: text })));
   }
 
-  has(id) {
-    return this.ids.has(id);
+  has(event, meta) {
+    return this.ids.has(getId(event, meta));
   }
 
   /** What came in. Our own, coming back, takes the place in the order that the server gave it. */
   addIncoming(event, data, meta, isOwn) {
     const kind = event === "privateMessage" ? "private" : event;
     const key = getKey(event, data);
-    if (meta.id) this.ids.add(meta.id);
+    if (meta.id) this.ids.add(getId(event, meta));
     if (this.ids.size > 2 * MAX_ENTRIES) this.ids = new Set([...this.ids].slice(-MAX_ENTRIES));
     const index = isOwn ? this.own.findIndex((one) => one.key === key) : -1;
     if (index >= 0) {
@@ -102,6 +102,11 @@ export class Log {
 // An echo may come before its acknowledgement, so it is known by what it says; the server returns data as sent.
 function getKey(event, data) {
   return JSON.stringify([event, data]);
+}
+
+/** Ids of different rooms may be the same. */
+function getId(event, meta) {
+  return JSON.stringify([event, meta.room, meta.id]);
 }
 
 function setState(entry, state, text) {
