@@ -23,6 +23,8 @@ from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.request import encode_request
 from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
 
+_OTHER_FORMAT = "Redis holds what a farm of another format has stored, or one of another number of shards."
+
 
 class Outside:
     """A farm, seen from another process.
@@ -34,7 +36,7 @@ class Outside:
         wait_replicas: how many replicas of Redis must have a message before ``store`` returns.
         shards: how many parts its log has.
 
-    Raises ``Unavailable`` if Redis does not answer.
+    Raises ``Unavailable`` if Redis does not answer, or what it holds is of another format or number of shards.
     """
 
     def __init__(
@@ -51,11 +53,23 @@ class Outside:
         self._parts = list_parts(self._client, prefix, shards)
         self._limits = history or Limits()
         self._wait_replicas = wait_replicas
+        try:
+            self._check_format()
+        except Unavailable:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the connections up."""
         self._parts.close()
         self._client.close()
+
+    def _check_format(self) -> None:
+        home = self._parts.home
+        with redis_errors_as_unavailable():
+            format = home.commands.execute("HGET", home.keys.clock, "format")
+        if format not in (None, home.keys.format.encode()):
+            raise Unavailable(_OTHER_FORMAT)
 
     def store(self, event: str, data: Any, room: str | None, namespace: str = "/") -> Stored:
         """Store an event in the log, from where it is delivered; return its id and the nodes that it reached.
@@ -142,7 +156,7 @@ class Outside:
             return part.commands.run(name, keys, arguments)
         except redis.ResponseError as error:
             if "FORMAT" in str(error):
-                raise Unavailable("Redis holds what a farm of another format has stored.") from error
+                raise Unavailable(_OTHER_FORMAT) from error
             raise
 
     def _wait_for_replicas(self, part: PlainPart) -> None:
