@@ -14,8 +14,7 @@ import socketio
 from websockets.sync.client import connect
 
 from chat.admin_feed import MAX_CLIENTS, Page
-from chat.realtime.keys import Keys
-from tests.conftest import opening, starting_workers, wait_until
+from tests.conftest import get_keys, opening, starting_workers, wait_until
 from tests.test_auth import SECRET
 from tests.test_recovery import Client
 
@@ -290,7 +289,7 @@ class RawAdmin(Client):
 
 def test_once_no_admin_is_there_nothing_is_asked_of_the_nodes(two_workers, redis_server):
     with redis.Redis.from_url(redis_server.url) as store, store.pubsub() as asked, opening(RawAdmin) as open_admin:
-        asked.subscribe(Keys("admin").requests)
+        asked.subscribe(get_keys("admin").requests)
         first = open_admin(two_workers.urls[0], **LOGIN)
         again = open_admin(two_workers.urls[1], pid=first.answer["pid"], **LOGIN)
         assert again.answer["sid"] == first.answer["sid"], "it is back on the other worker, without having left"

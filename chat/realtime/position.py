@@ -31,6 +31,7 @@ class Position:
     def __init__(self, commands: Commands, shard: Log) -> None:
         self.id = 0
         self.refusal = ""  # why Redis takes no writes
+        self.is_foreign = False  # what it has is another farm's
         self.heard_at = -math.inf  # when the newest marker that came was asked for
         self._shown_at = -math.inf  # when Redis last took one
         self._unheard_since = math.inf  # and none has come
@@ -93,7 +94,7 @@ class Position:
         arguments = [*self._log.clock_arguments, self.channel, monotonic()]
         epoch, newest, refusal = self._commands.run("mark", [self._log.keys.clock], arguments)
         self._log.see(epoch, newest)
-        self.refusal = refusal.decode()
+        self.refusal, self.is_foreign = refusal.decode(), False
         self._shown_at = monotonic()
         self._unheard_since = min(self._unheard_since, self._shown_at)
 

@@ -15,7 +15,12 @@ class Readiness(BaseManager):
     @property
     def is_ready(self) -> bool:
         """Whether events can be handled: of any shard, Redis answers and all is delivered."""
-        return any(shard.is_ready for shard in self.shards)
+        return any(shard.is_ready for shard in self.shards) and not self._is_foreign
+
+    @property
+    def _is_foreign(self) -> bool:
+        """Whether a shard is another farm's: of fewer or more shards, some may be free."""
+        return any(shard.follower.position.is_foreign for shard in self.shards)
 
     def get_unready_reason(self) -> str | None:
         """Return why clients are not served: ``redis``, or ``deaf`` if it answers, but what is published does not come.
@@ -47,7 +52,7 @@ class Readiness(BaseManager):
 
         What else it needs, for its session and its rooms, may still be in shards that are away.
         """
-        return self.shards.get_of_room(namespace, None).follower.wait_until_ready(timeout_s)
+        return self.shards.get_of_room(namespace, None).follower.wait_until_ready(timeout_s) and not self._is_foreign
 
     def wait_until_delivered(self) -> None:
         """Wait until what was emitted here has been delivered here; not longer than Redis is heard of."""
