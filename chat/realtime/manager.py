@@ -262,6 +262,14 @@ class RedisManager(Registering, Reading, Readiness, Channel):
     ) -> None:
         taken_apart = decode_body(body)
         skipped = set(taken_apart.skip)
-        for room in (*taken_apart.elsewhere, *(room for room, _ in taken_apart.copies)):
+        for room in taken_apart.elsewhere:
             skipped.update(self._get_members(namespace, room))
+        for room, copy in taken_apart.copies:
+            members = self._get_members(namespace, room)
+            skipped.update(sid for sid in members if sid in recipients and self._was_in_room(sid, room, copy))
         self.send_to(recipients, namespace, make_messages(taken_apart, shard, id, offset), skipped)
+
+    def _was_in_room(self, sid: str, room: str | None, id: int) -> bool:
+        """Return whether a client was in a room when ``id`` was stored there: who has entered meanwhile has no copy."""
+        session = self.get_session(sid)
+        return session is not None and session.floors.get(room, id) < id
