@@ -93,7 +93,7 @@ def admin():
 
 
 def name():
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:11]
 
 
 def test_an_admin_sees_the_nodes_the_clients_and_the_rooms_of_the_farm(two_workers, client, admin):

@@ -43,7 +43,7 @@ ALLOWED = {
     "chat.farm": LEAVES | {"chat.haproxy", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.listing": LEAVES
-    | {"chat.programs", "chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    | {"chat.programs", "chat.realtime.directory", "chat.realtime.plain", "chat.realtime.redis_client"},
     "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
     "chat.doctor.finding": set(),
     "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},

@@ -66,7 +66,7 @@ def three(site, client):
 
 
 def name():
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:11]
 
 
 def ask(one, event, *args):
