@@ -12,7 +12,10 @@ import redis
 import requests
 from websockets.exceptions import ConnectionClosed
 
+from chat.realtime.entry import Body, make_messages
+from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
+from chat.realtime.offset import decode_offset, encode_offset
 from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
 from tests.test_cli import chat
 from tests.test_log import Client as LogClient
@@ -89,6 +92,30 @@ def group_by_room(messages):
     for data, *_ in messages:
         groups.setdefault(data["room"], []).append(data["n"])
     return groups
+
+
+# Offsets of what is sent to a client that joins
+
+
+def create_messages(shard, id, shown):
+    event = Body(f'2["message",{id}]')
+    return make_messages(event, shard, id, encode_offset(["a", "b"], shown))
+
+
+def test_an_offset_never_shows_what_comes_behind_it():
+    """What came live had been delivered later than what is replayed, though it was stored before."""
+    held = Held("/")
+    for message in (
+        create_messages(0, 10, (10, 20)) + create_messages(1, 30, (10, 30)) + create_messages(0, 25, (25, 30))
+    ):
+        held.add(message)
+    replayed = create_messages(1, 15, (5, 15)) + create_messages(1, 20, (5, 20))
+    sent, ids = held.merge(Replay(replayed, (5, 20), (5, 5), ["a", "b"])), [5, 5]
+    assert [message.id for message in sent] == [10, 15, 20, 25, 30]
+    for message in sent:
+        ids[message.shard] = message.id
+        assert decode_offset(json.loads(message.packet[2:])[-1], ["a", "b"]) == tuple(ids)
+        assert json.loads(message.packet[2:])[:-1] == ["message", message.id]
 
 
 # Emits

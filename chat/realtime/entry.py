@@ -91,4 +91,14 @@ def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[M
     messages = [Message(MESSAGE + text), *map(Message, body.attachments)]
     for message in messages:
         message.shard, message.id = shard, id
+    messages[0].offset = offset or ""
     return messages
+
+
+def replace_offset(message: Message, offset: str) -> Message:
+    """Return a message of ``make_messages`` with another offset, if it has one."""
+    if not message.offset or not isinstance(message.packet, str):
+        return message
+    copy = Message(f'{message.packet[: -len(message.offset) - 2]}{offset}"]')
+    copy.shard, copy.id, copy.offset = message.shard, message.id, offset
+    return copy

@@ -1,10 +1,12 @@
 """What is sent to a client while it joins a namespace: it waits for the answer to CONNECT."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from chat.realtime.entry import replace_offset
 from chat.realtime.message import Message
-from chat.realtime.offset import Ids
+from chat.realtime.offset import Ids, encode_offset
 
 
 class Replay(NamedTuple):
@@ -13,6 +15,8 @@ class Replay(NamedTuple):
     messages: list[Message] = []
     #: By shard: what is in the log up to here is among them, or the client has it; more may be among them.
     read_to: Ids = ()  # of none but the client's inboxes
+    shown: Ids = ()  # by shard: up to where the client has shown that it has everything
+    epochs: Sequence[str] = ()  # of the shards; none: there are no offsets
 
 
 class Held:
@@ -45,6 +49,18 @@ class Held:
             is_known = (message.shard, message.id) in replayed or (read_to and message.id <= read_to[message.shard])
             if not message.id or not is_known:
                 before = max(before, message.id)
-                ordered.append((before, message))
+                ordered.append((message.id or before, message))
         ordered.sort(key=itemgetter(0))
-        return [message for _, message in ordered]
+        messages = [message for _, message in ordered]
+        return list(_place(messages, replay)) if len(replay.epochs) > 1 else messages
+
+
+def _place(messages: Iterable[Message], replay: Replay) -> Iterator[Message]:
+    """Yield messages with what comes before them as their offsets.
+
+    What came live shows what had been delivered in other shards by then; some of that comes behind it now.
+    """
+    ids = list(replay.shown)
+    for message in messages:
+        ids[message.shard] = max(ids[message.shard], message.id)
+        yield replace_offset(message, encode_offset(replay.epochs, ids))

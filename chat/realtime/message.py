@@ -15,11 +15,12 @@ class Message:
         packet: ``"<type><data>"``, or bytes for a binary message.
     """
 
-    __slots__ = ("_frame", "_payload", "id", "packet", "shard")
+    __slots__ = ("_frame", "_payload", "id", "offset", "packet", "shard")
 
     def __init__(self, packet: str | bytes) -> None:
         self.packet = packet
         self.shard = self.id = 0  #: where it is in the log, if it is there
+        self.offset = ""  #: that is the last argument of the event, if one is
         self._frame: bytes | None = None
         self._payload: bytes | None = None
 

@@ -66,7 +66,8 @@ class Recovery(Resuming):
         max_of_user = self._manager.server.max_connections_per_user
         newest, entries = own.sessions.write(session, inboxes.get(own, []), max_of_user)
         found += self._take_note(own, newest, entries)
-        return Replay(select_messages(session, found, self.offset_epochs, (0,) * len(shards)))
+        epochs, nothing = self.offset_epochs, (0,) * len(shards)
+        return Replay(select_messages(session, found, epochs, nothing), shown=nothing, epochs=epochs or ())
 
     def _read_inboxes(self, shard: "Shard", session: Session, rooms: Sequence[str]) -> list[Found]:
         """Return what waits in inboxes in another shard than the session's, whose floors are their pointers."""

@@ -177,7 +177,8 @@ class Resuming(NoRecovery):
         for room in session.inboxes:
             shard = shards.get_of_room(namespace, room)
             shard.inboxes.on_delivered(shard.keys.stream(namespace, room), readings[shard].newest)
-        return Replay(select_messages(session, found, self.offset_epochs, shown), tuple(read_to))
+        epochs = self.offset_epochs
+        return Replay(select_messages(session, found, epochs, shown), tuple(read_to), shown, epochs or ())
 
     def _check_epoch(self, session: Session, shard: "Shard") -> None:
         """Raise ``NotResumable`` if a session is of another epoch, as Redis knows it: this node may be late."""

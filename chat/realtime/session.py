@@ -82,6 +82,12 @@ class Session:
         """It was answered. Written with the next renewal."""
         self.received, self.pinged = get_latest(self.received, self.pinged), ()
 
+    def update_epoch(self, shard: int, epoch: str) -> bool:
+        """Floors of a shard are of ``epoch`` from now on, as there were none of another; return whether that is new."""
+        is_new = self.epochs[shard] != epoch
+        self.epochs = (*self.epochs[:shard], epoch, *self.epochs[shard + 1 :])
+        return is_new
+
     def encode_received(self) -> str:
         """Return up to where all has reached the client, as Redis keeps it."""
         return ",".join(map(str, self.received)) or "0"
