@@ -110,6 +110,7 @@ class Process:
 
     def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        environ |= {"CHAT_SHARDS": str(SHARDS)} if SHARDS > 1 else {}
         self.popen = subprocess.Popen(
             argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -273,7 +274,6 @@ class Workers(Process):
             "CHAT_RATE_LIMIT": "0",
             "CHAT_RATE_LIMIT_BYTES": "0",
             "CHAT_HOST": host.address,
-            "CHAT_SHARDS": str(SHARDS),
             "REDIS_URL": redis_url,
             "CHAT_BASE_PORT": str(first),
             "CHAT_WORKERS": str(count),
