@@ -12,10 +12,12 @@ import redis
 import requests
 from websockets.exceptions import ConnectionClosed
 
+from chat.realtime.directory import Directory
 from chat.realtime.entry import Body, make_messages
 from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
 from chat.realtime.offset import decode_offset, encode_offset
+from chat.realtime.plain import list_parts
 from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
 from tests.test_cli import chat
 from tests.test_log import Client as LogClient
@@ -255,7 +257,7 @@ def test_an_inbox_in_another_shard_than_the_session_keeps_what_waits(site, clien
         assert [args[0]["n"] for args in one.get(1, "privateMessage")] == ["missed"]
 
 
-def test_who_is_resumed_elsewhere_after_a_kill_counts_once(redis_server, client):
+def test_who_is_resumed_elsewhere_after_a_kill_counts_once(redis_server, server, client):
     room, user = name(), create_user()
     other_room = name_in(lambda shard: shard not in (shard_of(user), shard_of(room)))
     with starting_workers(redis_server.url) as start_workers:
@@ -270,20 +272,16 @@ def test_who_is_resumed_elsewhere_after_a_kill_counts_once(redis_server, client)
 
         for where in (room, other_room):
             wait_until(lambda where=where: count(where) == 1, "the client to be listed")
+        [row] = Directory(list_parts(server, "shardskill", SHARDS)).iterate_clients(user=user)
         os.kill(site.get_worker(site.ports[0]), signal.SIGKILL)
         again = client(site.urls[1], user, pid=a.pid)
         assert again.sid == a.sid
         for where in (room, other_room):
             wait_until(lambda where=where: count(where) == 1, "one client, before the dead one is buried", 4)
-        wait_until(lambda: all(server_size(redis_server) == 2 for _ in "x"), "the dead one to be buried", 30)
+        nodes = [get_keys("shardskill", where, SHARDS).nodes for where in (room, other_room, user)]
+        wait_until(lambda: not any(server.sismember(key, row["node"]) for key in nodes), "the burial", 30)
         for where in (room, other_room):
             assert count(where) == 1
-
-
-def server_size(redis_server):
-    """Return the most nodes that any shard knows."""
-    with redis.Redis.from_url(redis_server.url) as server:
-        return max(server.scard(key) for key in server.scan_iter("{shardskill:*}:nodes"))
 
 
 # What is done to users and rooms
