@@ -28,10 +28,14 @@ from websockets.sync.client import connect
 
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy, find_redis
+from chat.realtime.keys import Keys, find_shard
+from chat.realtime.offset import Ids, decode_offset
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
 NODE = shutil.which("node") or str(ROOT / ".venv/bin/node")
+#: How many parts the log of the tests' workers has.
+SHARDS = int(os.environ.get("WEBFARM_TEST_SHARDS", "1"))
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
@@ -106,6 +110,7 @@ class Process:
 
     def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        environ |= {"CHAT_SHARDS": str(SHARDS)} if SHARDS > 1 else {}
         self.popen = subprocess.Popen(
             argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -255,6 +260,22 @@ def _group_lives(group: int) -> bool:
     return bool(subprocess.run(["pgrep", "-g", str(group), "-r", "R,S,D"], capture_output=True, check=False).stdout)
 
 
+def get_keys(prefix: str, name: str | None = None, shards: int = SHARDS) -> Keys:
+    """Return the keys of the shard that a room, a socket's own included, or a user is in; ``None``: of the first one."""
+    return Keys(prefix, 0 if name is None else find_shard(name, shards), shards)
+
+
+def read_offset(server: redis.Redis, prefix: str, offset: str, shards: int = SHARDS) -> Ids:
+    """Return the ids that an offset shows, by shard."""
+    return decode_offset(offset, get_epochs(server, prefix, shards))
+
+
+def get_epochs(server: redis.Redis, prefix: str, shards: int = SHARDS) -> list[str]:
+    """Return the epoch of each shard."""
+    clocks: Any = [server.hget(Keys(prefix, number, shards).clock, "epoch") for number in range(shards)]
+    return [epoch.decode() for epoch in clocks]
+
+
 class Workers(Process):
     """gunicorn's master and its workers, ready."""
 
@@ -268,7 +289,6 @@ class Workers(Process):
             "CHAT_RATE_LIMIT": "0",
             "CHAT_RATE_LIMIT_BYTES": "0",
             "CHAT_HOST": host.address,
-            "CHAT_SHARDS": os.environ.get("WEBFARM_TEST_SHARDS", "1"),
             "REDIS_URL": redis_url,
             "CHAT_BASE_PORT": str(first),
             "CHAT_WORKERS": str(count),

@@ -258,6 +258,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
 
     def on_new_epoch(self, shard: Shard) -> None:
         """What was stored in a shard may be gone: who has a room there can't show any more that nothing is missing."""
+        for other in self.shards:  # whatever has happened there has mostly happened to all: nobody is to be told twice
+            other.follower.position.request_marker()
         for sessions in (one.sessions for one in self.shards):
             for session in sessions.get_all():
                 is_older = session.epochs[shard.number] != shard.log.epoch  # else another node has known before

@@ -147,7 +147,7 @@ class Resuming(NoRecovery):
     def _replay(self, session: Session, offset: Any) -> Replay:
         """Return what a client that comes back has missed. It is in its rooms already, and its messages are held."""
         shards, namespace = self._manager.shards, session.namespace
-        shown = decode_offset(offset, shards.epochs)
+        shown = decode_offset(offset, session.epochs)  # which are checked: this node may be late
         received = get_latest(shown, session.received)
         groups = shards.group(namespace, session.floors)
         readings: dict[Shard, Reading] = {}
