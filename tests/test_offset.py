@@ -19,7 +19,8 @@ ids = st.one_of(st.just(0), st.integers(1, 2**53))
 def test_ids_come_back_as_they_were(shown):
     epochs = EPOCHS[: len(shown)]
     offset = encode_offset(epochs, shown)
-    assert decode_offset(offset, epochs) == tuple(shown)
+    far = max(shown) - 2**32 + 1 if len(shown) > 1 else 0  # what is that far behind is not shown
+    assert decode_offset(offset, epochs) == tuple(id if id > far else 0 for id in shown)
     assert offset.isascii() and '"' not in offset and "\\" not in offset  # it stands in a JSON text as it is
 
 

@@ -274,6 +274,8 @@ def test_who_is_resumed_elsewhere_after_a_kill_counts_once(redis_server, server,
             wait_until(lambda where=where: count(where) == 1, "the client to be listed")
         [row] = Directory(list_parts(server, "shardskill", SHARDS)).iterate_clients(user=user)
         os.kill(site.get_worker(site.ports[0]), signal.SIGKILL)
+        marks = [get_keys("shardskill", where, SHARDS).marks + row["node"] for where in (room, other_room, user)]
+        wait_until(lambda: not any(n for _, n in server.pubsub_numsub(*marks)), "Redis to see that it is dead")
         again = client(site.urls[1], user, pid=a.pid)
         assert again.sid == a.sid
         for where in (room, other_room):
