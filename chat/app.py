@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> Flask:
     )
     server.register_namespace(namespace)
     app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
-    app.register_blueprint(create_blueprint(server))
+    app.register_blueprint(create_blueprint())
     if settings.admin_password is not None:
         auth, figures = AdminAuth(settings.admin_password, settings.prefix), Figures(server)
         max_bytes = settings.max_outbox_bytes

@@ -481,7 +481,7 @@ class NodeClient:
         number = self._send(do="call", name=name, event=event, args=list(args), binary=binary, timeout=timeout_s * 1000)
 
         def find() -> list[Any] | None:
-            return next(([m["answer"]] for m in self._messages() if m.get("number") == number), None)
+            return next(([m.get("answer")] for m in self._messages() if m.get("number") == number), None)
 
         return wait_until(find, f"the acknowledgement of {event}", timeout_s + 5)[0]
 
@@ -608,7 +608,7 @@ class Example(Workers):
 
     @staticmethod
     def get_argv(name: str) -> list[str]:
-        return [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.conf.py", f"examples.{name}:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:chat.gunicorn", f"examples.{name}:app"]
 
     @property
     def url(self) -> str:

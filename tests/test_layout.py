@@ -18,6 +18,7 @@ ALLOWED = {
     "chat.settings": {"chat.errors"},
     "chat.errors": set(),
     "chat.logs": set(),
+    "chat.gunicorn": LEAVES | {"chat.logs"},
     "chat.auth": LEAVES,
     "chat.haproxy": LEAVES,
     "chat.limits": LEAVES,
@@ -26,7 +27,7 @@ ALLOWED = {
     "chat.private": {"chat.realtime"},
     "chat.namespaces": LEAVES,
     "chat.events": LEAVES | {"chat.arguments", "chat.auth", "chat.namespaces", "chat.private", "chat.realtime"},
-    "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
+    "chat.views": set(),
     "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.figures": LEAVES

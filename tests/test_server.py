@@ -20,7 +20,7 @@ class Handlers(Example):
 
     @staticmethod
     def get_argv(name):
-        return [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.conf.py", "tests.handlers:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:chat.gunicorn", "tests.handlers:app"]
 
     def close(self):
         """End it. Its handlers fail as they were told, so tracebacks are no fault."""

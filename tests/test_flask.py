@@ -1,0 +1,130 @@
+"""An app written for Flask-SocketIO gives the same answers on the engine, and there its clients recover."""
+
+import os
+import re
+import signal
+import sys
+
+import pytest
+import requests
+
+from tests.conftest import ROOT, get_free_ports, get_status, is_alive, start_node, wait_until
+
+EXAMPLE = ROOT / "examples" / "flask_rooms.py"
+STOCK = ["-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-c", os.devnull]
+
+
+@pytest.fixture
+def engine(own_redis, workers):
+    """The example on two workers, on the engine."""
+    own_redis.start()
+    return workers(2, "-c", "python:chat.gunicorn", "--pythonpath", "examples", "flask_rooms:app", url=own_redis.url)
+
+
+@pytest.fixture
+def stock(redis_server, start, tmp_path):
+    """The URLs of the same on Flask-SocketIO: with what docs/from-flask-socketio.md says changed back."""
+    [diff] = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "docs/from-flask-socketio.md").read_text(), re.M | re.S)
+    before, after = ([line[1:] for line in diff.splitlines() if line[0] == sign] for sign in "-+")
+    assert len(before) == len(after) <= 3
+    source = EXAMPLE.read_text()
+    for old, new in zip(after, before, strict=True):
+        assert source.count(f"\n{old}\n") == 1
+        source = source.replace(old, new)
+    (tmp_path / "flask_rooms.py").write_text(source)
+    urls = [f"http://127.0.0.1:{get_free_ports()}" for _ in range(2)]
+    for url in urls:
+        argv = [sys.executable, "-m", "gunicorn", *STOCK, "-b", url.removeprefix("http://"), "flask_rooms:app"]
+        start(*argv, cwd=tmp_path, env={"REDIS_URL": redis_server.url})
+    for url in urls:
+        wait_until(lambda url=url: get_status(f"{url}/login/anna") == 200, url)
+    return urls
+
+
+def connect(node, name, url, **options):
+    node.connect(name, url, transports=["websocket"], answers=True, **options)
+
+
+def play(node, urls):
+    """Yield what two clients of two workers, and some more, are answered and sent."""
+    cookie = requests.get(f"{urls[0]}/login/anna", timeout=5).headers["set-cookie"].partition(";")[0]
+    connect(node, "anna", urls[0], query={"userId": "7"}, extraHeaders={"cookie": cookie})
+    connect(node, "ben", urls[1])
+    wait_until(lambda: [node.emit("anna", "message", "heard?"), node.get("ben", "message")][1], "each other")
+    wait_until(lambda: [node.emit("ben", "message", "heard?"), node.get("anna", "message")][1], "each other")
+    node.open("carl", urls[0], auth={"ticket": "used"})
+    yield node.wait_for("carl", "connect_error")
+    yield [node.wait_for(name, "welcome") for name in ("anna", "ben")]
+
+    yield [node.call("anna", "join", "red"), node.call("ben", "join", "red"), node.call("ben", "join", "blue")]
+    yield node.wait_for("anna", "joined")
+    yield [node.call("anna", "say", {"rooms": ["red", "blue"], "text": text}) for text in ("one", "two")]
+    yield [node.wait_for(name, "said", 2) for name in ("anna", "ben")]
+    yield node.call("anna", "leave", "red"), node.call("anna", "join", "green")
+    yield node.call("ben", "say", {"rooms": "red", "text": "three"}), node.wait_for("ben", "said", 3)
+    yield node.call("ben", "close", "red"), node.wait_for("ben", "closed")
+    yield node.call("ben", "say", {"rooms": "red", "text": "to nobody"})
+    yield node.call("ben", "say", {"rooms": ["blue"], "text": "four"}), node.wait_for("ben", "said", 4)
+
+    node.emit("ben", "message", {"last": [1, None]})
+    wait_until(lambda: [{"last": [1, None]}] in node.get("anna", "message"), "what was sent to all others")
+    yield [{"last": [1, None]}] in node.get("ben", "message")
+    node.emit("ben", "json", {"mine": "alone"})
+    yield node.wait_for("ben", "json"), node.get("anna", "json")
+    node.emit("ben", "message", {"hex": "00ff"}, binary=True)
+    wait_until(lambda: [{"hex": "00ff"}] in node.get("anna", "message"), "the bytes")
+
+    yield node.call("anna", "context", 1, {"two": [3]}), node.call("ben", "context")
+    yield node.call("anna", "quiz"), node.get("anna", "question")
+    node.emit("anna", "poll")
+    yield node.wait_for("anna", "noted")
+    node.emit("anna", "count", 3)
+    yield node.wait_for("anna", "counted", 3)
+    yield node.call("anna", "fail", "value"), node.call("anna", "fail", "key")
+    yield node.call("anna", "what?", 1, 2)
+
+    node.open("nobody", f"{urls[0]}/desk")
+    yield node.wait_for("nobody", "connect_error")
+    for name, url in (("desk", urls[0]), ("other desk", urls[1])):
+        connect(node, name, f"{url}/desk", auth={"desk": name})
+    yield node.call("desk", "ring", 2), node.wait_for("desk", "ring"), node.call("desk", "break")
+    yield node.call("desk", "nothing"), node.get("other desk", "ring")
+    node.close("desk")
+    yield node.wait_for("other desk", "gone")
+
+    node.emit("ben", "leave_for_good")
+    yield node.wait_for("ben", "disconnect"), node.wait_for("anna", "left")
+    yield {
+        event: [node.get(name, event) for name in ("anna", "ben")] for event in ("said", "joined", "welcome", "left")
+    }
+
+
+def test_an_app_for_flask_socketio_gives_the_same_answers_on_the_engine(stock, engine, start):
+    expected = list(play(start_node(start), stock))
+    answers = list(play(start_node(start), engine.urls))
+    assert len(expected) > 20
+    for one, other in zip(answers, expected, strict=True):
+        assert one == other
+
+
+def test_on_the_engine_its_clients_recover_after_the_kill_of_their_worker(engine, node):
+    """With what they missed, their rooms and their session, in each of their namespaces."""
+    connect(node, "ben", engine.urls[1])
+    url = engine.urls[0]
+    connect(node, "anna", url, forceNew=False)
+    connect(node, "desk", f"{url}/desk", auth={"desk": "first"}, forceNew=False)
+    assert [node.call(name, "join", "red") for name in ("anna", "ben")] == [["red"]] * 2
+    assert node.call("anna", "say", {"rooms": "red", "text": "before"}) == "ok"
+    killed = engine.get_worker(engine.ports[0])
+    os.kill(killed, signal.SIGKILL)
+    for number in range(10):
+        assert node.call("ben", "say", {"rooms": "red", "text": str(number)}) == "ok"
+    wait_until(lambda: not is_alive(killed), "the worker's end")
+    for name in ("anna", "desk"):
+        first, second = node.wait_for(name, "connect", 2)
+        assert second["recovered"]
+        assert second["sid"] == first["sid"]
+    texts = [said["text"] for said in node.wait_for("anna", "said", 11)]
+    assert texts == ["before", *map(str, range(10))]
+    assert node.call("desk", "ring", 1) == "first"
+    assert node.call("anna", "leave", "red") == []
