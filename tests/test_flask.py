@@ -2,13 +2,12 @@
 
 import os
 import re
-import signal
 import sys
 
 import pytest
 import requests
 
-from tests.conftest import ROOT, get_free_ports, get_status, is_alive, start_node, wait_until
+from tests.conftest import ROOT, get_free_ports, get_status, start_node, wait_until
 
 EXAMPLE = ROOT / "examples" / "flask_rooms.py"
 STOCK = ["-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-c", os.devnull]
@@ -18,7 +17,7 @@ STOCK = ["-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-c", o
 def engine(own_redis, workers):
     """The example on two workers, on the engine."""
     own_redis.start()
-    return workers(2, "-c", "python:chat.gunicorn", "--pythonpath", "examples", "flask_rooms:app", url=own_redis.url)
+    return workers(2, app="examples.flask_rooms:app", url=own_redis.url)
 
 
 @pytest.fixture
@@ -115,11 +114,9 @@ def test_on_the_engine_its_clients_recover_after_the_kill_of_their_worker(engine
     connect(node, "desk", f"{url}/desk", auth={"desk": "first"}, forceNew=False)
     assert [node.call(name, "join", "red") for name in ("anna", "ben")] == [["red"]] * 2
     assert node.call("anna", "say", {"rooms": "red", "text": "before"}) == "ok"
-    killed = engine.get_worker(engine.ports[0])
-    os.kill(killed, signal.SIGKILL)
+    engine.kill_worker(engine.ports[0])
     for number in range(10):
         assert node.call("ben", "say", {"rooms": "red", "text": str(number)}) == "ok"
-    wait_until(lambda: not is_alive(killed), "the worker's end")
     for name in ("anna", "desk"):
         first, second = node.wait_for(name, "connect", 2)
         assert second["recovered"]

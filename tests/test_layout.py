@@ -52,6 +52,10 @@ ALLOWED = {
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
+    "chat.testing": {"chat.testing.clients", "chat.testing.processes", "chat.testing.servers"},
+    "chat.testing.processes": set(),
+    "chat.testing.clients": {"chat.testing.processes"},
+    "chat.testing.servers": {"chat.haproxy", "chat.programs", "chat.testing.processes"},
     "chat.cli": LEAVES | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
 }
 
