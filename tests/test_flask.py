@@ -4,10 +4,14 @@ import os
 import re
 import sys
 
+import flask
+import flask_socketio
 import pytest
 import requests
+import socketio
 
-from tests.conftest import ROOT, get_free_ports, get_status, start_node, wait_until
+from chat.realtime.flask import SocketIO
+from tests.conftest import ROOT, get_free_ports, get_status, start_node, starting_workers, wait_until
 
 EXAMPLE = ROOT / "examples" / "flask_rooms.py"
 STOCK = ["-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-c", os.devnull]
@@ -63,6 +67,9 @@ def play(node, urls):
     yield node.call("ben", "say", {"rooms": "red", "text": "three"}), node.wait_for("ben", "said", 3)
     yield node.call("ben", "close", "red"), node.wait_for("ben", "closed")
     yield node.call("ben", "say", {"rooms": "red", "text": "to nobody"})
+    yield node.call("anna", "join", "blue"), node.call("ben", "close", "blue")
+    yield wait_until(lambda: (joined := node.call("anna", "leave", "none")) == ["green"] and joined, "all to be out")
+    yield node.call("ben", "join", "blue")
     yield node.call("ben", "say", {"rooms": ["blue"], "text": "four"}), node.wait_for("ben", "said", 4)
 
     node.emit("ben", "message", {"last": [1, None]})
@@ -125,3 +132,102 @@ def test_on_the_engine_its_clients_recover_after_the_kill_of_their_worker(engine
     assert texts == ["before", *map(str, range(10))]
     assert node.call("desk", "ring", 1) == "first"
     assert node.call("anna", "leave", "red") == []
+
+
+# What is another thing than on Flask-SocketIO
+
+
+@pytest.fixture(scope="module")
+def site(redis_server):
+    with starting_workers(redis_server.url) as start_workers:
+        yield start_workers(2, app="tests.flask_handlers:app", expects_tracebacks=True, CHAT_PREFIX="flask")
+
+
+@pytest.fixture
+def connect_to(client):
+    """Connects clients to a worker of the site."""
+
+    def connect_to(url, namespace="/", **options):
+        return client(url, namespace, path="ws/socket.io", **options)
+
+    return connect_to
+
+
+def test_a_lost_connection_is_told_to_the_handlers_which_can_ask_whether_a_client_is_back(site, connect_to):
+    one = connect_to(site.urls[0])
+    assert one.ask("get_log") == ["connected"]
+    one.cut()
+    wait_until(lambda: one.is_recovered, "the client to be back")
+    assert one.ask("get_log") == ["connected", "gone", "recovered"]
+
+
+def test_the_session_is_what_flasks_cookie_can_hold_and_survives_its_worker(site, connect_to):
+    one = connect_to(site.urls[0])
+    assert [one.ask("count") for _ in range(3)] == [1, 2, 3]
+    one.ask("remember")
+    site.kill_worker(site.ports[0])
+    wait_until(lambda: one.is_recovered, "the client to be back")
+    stored = "{'at': datetime.datetime(2026, 1, 2, 0, 0, tzinfo=datetime.timezone.utc), 'pair': (1, b'two'), 'nested': {'list': [3]}}"
+    assert one.ask("recall") == stored
+    assert one.ask("count") == 4
+    one.ask("forget")
+    one.cut()
+    assert one.ask("count") == 1
+
+
+def test_the_session_holds_nothing_that_can_not_be_kept(site, connect_to):
+    one = connect_to(site.urls[0])
+    assert one.ask("remember_object")["error"]["code"] == "internal"
+    site.wait_for_line("TypeError: Object of type object is not JSON serializable")
+
+
+def test_without_managed_sessions_it_is_that_of_the_cookie(workers, connect_to):
+    [url] = workers(1, app="tests.flask_handlers:app", MANAGE_SESSION="0").urls
+    cookie = requests.get(f"{url}/count", timeout=5).headers["set-cookie"].partition(";")[0]
+    one = connect_to(url, headers={"Cookie": cookie})
+    assert [one.ask("count"), one.ask("count")] == [2, 2]
+
+
+def test_events_of_one_client_wait_for_each_other(site, connect_to):
+    one = connect_to(site.urls[0])
+    for seconds in (0.3, 0.1, 0.0):
+        one.send_event("wait", seconds)
+    assert one.wait_for("waited", 3) == [[0.3], [0.1], [0.0]]
+
+
+def test_refusals_and_what_redis_could_not_take_are_not_for_the_apps_error_handlers(site, connect_to):
+    for namespace, prefix in (("/", "on_error"), ("/guarded", "error")):
+        one = connect_to(site.urls[0], namespace)
+        assert one.ask("refuse", "client") == {"ok": False, "error": {"code": "forbidden", "message": "on purpose"}}
+        with pytest.raises(socketio.exceptions.TimeoutError):
+            one.ask("refuse", "redis", timeout_s=0.5)
+        assert one.ask("refuse", "other") == f"{prefix}: on purpose"
+
+
+def test_an_event_that_failed_is_acknowledged_as_that(site, connect_to):
+    assert connect_to(site.urls[0], "/unguarded").ask("fail")["error"]["code"] == "internal"
+
+
+def test_another_process_emits_with_flask_socketio_itself(site, connect_to, redis_server):
+    one, other = map(connect_to, site.urls)
+    outside = flask_socketio.SocketIO(message_queue=redis_server.url, channel="flask")
+    outside.emit("news", {"for": "all"})
+    outside.emit("news", {"for": "one"}, to=one.id)
+    assert one.wait_for("news", 2) == [[{"for": "all"}], [{"for": "one"}]]
+    assert other.wait_for("news") == [[{"for": "all"}]]
+    other.ask("shout", "hey")
+    assert one.wait_for("shouted")[0][0] == "hey"
+
+
+@pytest.mark.parametrize("option", [{"async_mode": "eventlet"}, {"serializer": "msgpack"}, {"json": flask.json}])
+def test_an_option_that_the_engine_lacks_is_refused(option):
+    with pytest.raises(ValueError, match=rf"{next(iter(option))}=.*leave .* out"):
+        SocketIO(flask.Flask("app"), **option)
+
+
+def test_what_knows_another_server_only_says_what_to_do_instead():
+    app = flask.Flask("app")
+    with pytest.raises(RuntimeError, match="gunicorn"):
+        SocketIO(app).run(app)
+    with pytest.raises(RuntimeError, match=r"docs/testing\.md"):
+        SocketIO(app).test_client(app)

@@ -113,19 +113,21 @@ class SocketIO(flask_socketio.SocketIO):
     ) -> Any:
         if message == "disconnect":
             args = fit(handler, args)
-        environ = self.server.get_environ(sid, namespace=namespace) if self.manage_session else None
-        if environ is not None and _MANAGED not in environ and (kept := self._get_kept(sid, namespace).get(_KEPT)):
+        environ = self.server.get_environ(sid, namespace=namespace) or {}
+        eio_sid = self.server.manager.eio_sid_from_sid(sid, namespace) or ""
+        if self.manage_session and _MANAGED not in environ and (kept := self._get_kept(sid, namespace).get(_KEPT)):
             environ[_MANAGED] = flask_socketio._ManagedSession(_serializer.loads(kept))
         try:
             return super()._handle_event(_passing_on(handler), message, namespace, sid, *args)
         finally:
-            if environ is not None and message != "disconnect":
-                self._keep_session(sid, namespace, _serializer.dumps(environ.get(_MANAGED, {})))
+            if self.manage_session and message != "disconnect":
+                self._keep_session(eio_sid, _serializer.dumps(environ.get(_MANAGED, {})))
+            environ.pop("werkzeug.request", None)
+            self.server.environ.pack(eio_sid)
 
-    def _keep_session(self, sid: str, namespace: str, session: str) -> None:
+    def _keep_session(self, eio_sid: str, session: str) -> None:
         """Keep the session of a connection, if it has changed, for each namespace in which it may come back."""
         manager = self.server.manager
-        eio_sid = manager.eio_sid_from_sid(sid, namespace) or ""
         for one in manager.get_namespaces_of(eio_sid):
             own_sid = manager.sid_from_eio_sid(eio_sid, one) or ""
             kept = self._get_kept(own_sid, one)
@@ -133,6 +135,9 @@ class SocketIO(flask_socketio.SocketIO):
                 self.server.save_session(own_sid, {**kept, _KEPT: session}, one)
 
     def _get_kept(self, sid: str, namespace: str) -> dict[str, Any]:
+        """Return what the server keeps of a client, which may be gone."""
+        if not self.server.manager.is_sid_room(namespace, sid):
+            return {}
         return self.server.get_session(sid, namespace) or {}
 
 

@@ -24,7 +24,8 @@ class Client(socketio.Client):
         auth: what a connect handler is given.
         query: of the URL: ``{"userId": "7"}``.
         headers: of its requests.
-        transports: ``["polling"]`` for long-polling.
+        transports: ``("polling",)`` for long-polling.
+        path: where the server is.
 
     Raises:
         socketio.exceptions.ConnectionError: it was refused; its argument is ``{"message", "data"}``.
@@ -39,11 +40,13 @@ class Client(socketio.Client):
         query: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
         transports: tuple[str, ...] = ("websocket",),
+        path: str = "socket.io",
     ) -> None:
         super().__init__(reconnection_delay=0.1, reconnection_delay_max=0.5, randomization_factor=0)
         #: What answers an event that asks for an acknowledgement.
         self.answers: dict[str, Callable[..., Any]] = {}
         self.is_recovered = False
+        self.connections = 0  #: how often it was connected
         self._namespace = namespace
         self._auth = auth or {}
         self._recovery: dict[str, str] = {}  # pid and offset, to be shown
@@ -51,9 +54,9 @@ class Client(socketio.Client):
         self._refusal: Any = None
         self.on("connect_error", self._on_refused, namespace=namespace)
         url += f"?{urlencode(query)}" if query else ""
-        options = {"headers": headers or {}, "transports": list(transports), "namespaces": [namespace]}
+        options = {"headers": headers or {}, "transports": list(transports), "socketio_path": path}
         try:
-            self.connect(url, auth=lambda: self._auth | self._recovery, wait_timeout=10, **options)
+            self.connect(url, namespaces=[namespace], auth=self._get_auth, wait_timeout=10, **options)
         except Refused as error:
             raise Refused(self._refusal or str(error)) from None
 
@@ -91,13 +94,19 @@ class Client(socketio.Client):
         return self.get(event)
 
     def cut(self) -> None:
-        """End its websocket as a network does that is gone."""
+        """End its websocket as a network does that is gone; it comes back by itself."""
+        before = self.connections
         self.eio.ws.sock.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: not self.connected or self.connections > before, "the end of the connection")
+
+    def _get_auth(self) -> dict[str, Any]:
+        return self._auth | self._recovery
 
     def _on_refused(self, data: Any) -> None:
         self._refusal = data
 
     def _handle_connect(self, namespace: str | None, data: Any) -> None:
+        self.connections += 1
         pid = (data or {}).get("pid")
         self.is_recovered = pid is not None and pid == self._recovery.get("pid")
         if pid is not None:
