@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from datetime import UTC, datetime
 
-from flask import Flask, request, session
+from flask import Flask, g, request, session
 
 from chat.errors import Forbidden, Unavailable
 from chat.realtime.flask import Namespace, SocketIO, emit
@@ -94,6 +94,19 @@ def fail():
 
 app = Flask(__name__)
 app.secret_key = "secret"
+
+
+@app.before_request
+def mark():
+    g.is_marked = True
+
+
+@socketio.event
+def is_marked():
+    return g.get("is_marked", False)
+
+
+app.add_url_rule("/marked", view_func=lambda: str(is_marked()))
 
 
 @app.get("/count")

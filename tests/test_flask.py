@@ -13,6 +13,8 @@ import socketio
 from chat.realtime.flask import SocketIO
 from tests.conftest import ROOT, get_free_ports, get_status, start_node, starting_workers, wait_until
 
+PAGE = ROOT / "docs" / "from-flask-socketio.md"
+RUN = ("tests/flask_handlers.py", "tests/test_flask.py")
 EXAMPLE = ROOT / "examples" / "flask_rooms.py"
 STOCK = ["-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-c", os.devnull]
 
@@ -27,7 +29,7 @@ def engine(own_redis, workers):
 @pytest.fixture
 def stock(redis_server, start, tmp_path):
     """The URLs of the same on Flask-SocketIO: with what docs/from-flask-socketio.md says changed back."""
-    [diff] = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "docs/from-flask-socketio.md").read_text(), re.M | re.S)
+    [diff] = re.findall(r"^```diff\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
     before, after = ([line[1:] for line in diff.splitlines() if line[0] == sign] for sign in "-+")
     assert len(before) == len(after) <= 3
     source = EXAMPLE.read_text()
@@ -134,6 +136,15 @@ def test_on_the_engine_its_clients_recover_after_the_kill_of_their_worker(engine
     assert node.call("anna", "leave", "red") == []
 
 
+def test_all_that_is_said_to_carry_over_is_in_what_runs_here():
+    table = PAGE.read_text().split("| carries over |")[1].split("\n\n")[0]
+    sources = " ".join((ROOT / name).read_text() for name in ("examples/flask_rooms.py", *RUN))
+    named = re.findall("`([^`…]+)`", re.sub(r"\(`ping_interval`.*", "", table))
+    assert len(named) > 40
+    for piece in named:
+        assert piece.partition("...")[0] in sources, piece
+
+
 # What is another thing than on Flask-SocketIO
 
 
@@ -186,6 +197,11 @@ def test_without_managed_sessions_it_is_that_of_the_cookie(workers, connect_to):
     cookie = requests.get(f"{url}/count", timeout=5).headers["set-cookie"].partition(";")[0]
     one = connect_to(url, headers={"Cookie": cookie})
     assert [one.ask("count"), one.ask("count")] == [2, 2]
+
+
+def test_what_runs_before_requests_does_not_run_for_events(site, connect_to):
+    assert requests.get(f"{site.urls[0]}/marked", timeout=5).text == "True"
+    assert connect_to(site.urls[0]).ask("is_marked") is False
 
 
 def test_events_of_one_client_wait_for_each_other(site, connect_to):
