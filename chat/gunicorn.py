@@ -9,8 +9,10 @@ port, as many ``-b`` as workers every port.
 """
 
 import contextlib
+import importlib
 import os
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -63,8 +65,24 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Keep the slot's own listener, close the others."""
+    if server.cfg.reload:
+        load_anew(server.log)
     worker.keep_own_listener()
     set_node(worker.node)
+
+
+def load_anew(log: Any) -> None:
+    """Load what the master has loaded of an app's own modules: it may have been edited since (``--reload``)."""
+    for name in ("chat.errors", "chat.settings"):
+        try:
+            importlib.reload(sys.modules[name])
+        except Exception:
+            log.exception("%s can't be loaded; it stays as it was.", name)
+
+
+def worker_int(worker: Any) -> None:
+    """A source file was edited (``--reload``): send the clients away at once; they are back as soon as it is loaded."""
+    worker.handle_quit(signal.SIGQUIT, None)
 
 
 _packets = "INFO" if settings.log_level == "debug" else "WARNING"

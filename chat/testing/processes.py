@@ -34,9 +34,10 @@ def wait_until(
 
 
 _SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
-# 12,000 ports below those that the kernel gives to clients, some for each of the processes that the tests run in.
-_PORTS = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-_last_port = 20_000 + _PORTS * (1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+# Below those that the kernel gives to clients; some for each of the processes that the tests run in.
+_first_port, _last_port = map(int, os.environ.get("TEST_PORTS", "20000-31999").split("-"))
+_PORTS = (_last_port + 1 - _first_port) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+_last_port = _first_port + _PORTS * (1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
 _next_port = _last_port - _PORTS + os.getpid() % 10 * (_PORTS // 20)
 
 
