@@ -54,6 +54,10 @@ def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False) -
     Raises:
         Error: a setting is bad, a port is taken, a program is missing, or a part does not start.
     """
+    if not (ROOT / "wsgi.py").exists():
+        raise Error(
+            "chat run is for the project's folder; an app of your own: gunicorn -c python:chat.gunicorn MODULE:app"
+        )
     ignored = ("PORT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
     settings = Settings.from_env({name: value for name, value in environ.items() if name != "PORT"})
     front = haproxy.parse_bind(bind) if bind else None

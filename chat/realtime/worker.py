@@ -48,6 +48,7 @@ class Worker(GeventWebSocketWorker):
     """A gevent worker that serves exactly one of the master's listeners."""
 
     slot: int
+    alive: bool
     sockets: list[Any]
     #: For each slot the number of the worker that has taken it last, that serves it, and that has been confirmed to:
     #: shared by all.
