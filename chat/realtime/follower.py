@@ -34,9 +34,7 @@ _SLICE_S = 0.004  # of catching up; then others get their turn
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
 _COMPLAIN_S = 5.0
 _SHOW_S = 1.0  # for all nodes to be back, and to have shown their positions
-_OTHER_FORMAT = (
-    "Redis holds what a farm of format %s has stored, which this version can't share; set another CHAT_PREFIX."
-)
+_OTHER_FORMAT = "Redis holds what a farm of format %s has stored, which this version can't share; change CHAT_PREFIX."
 _MAX_CATCH_UP = 100_000  # messages
 
 
