@@ -1,6 +1,6 @@
 """Flask-SocketIO on this engine, for an app that was written for it.
 
-What such an app imports of ``flask_socketio`` it imports from here (``pip install webfarm[flask]``)::
+What such an app imports of ``flask_socketio`` it imports from here (Flask-SocketIO comes with the extra ``flask``)::
 
     from chat.realtime.flask import SocketIO, emit, join_room
 

@@ -6,14 +6,13 @@ In a project's ``conftest.py``::
 
 and in a test::
 
-    def test_all_see_the_same_count(workers, client):
-        urls = workers(2, app="counter:app").urls
-        one, other = client(urls[0]), client(urls[1])
-        assert one.ask("add", 5) == 5
-        assert other.wait_for("count") == [[5]]
+    def test_what_is_said_on_one_worker_is_heard_on_the_other(workers, client):
+        one, other = map(client, workers(2, app="room:app").urls)
+        assert one.ask("say", "hi") == "ok"
+        assert other.wait_for("said") == [["hi"]]
 
 Each fixture ends what it has started, and fails the test if something is left, or if a worker's log has a traceback.
-Needed: ``pip install webfarm[embedded,testing]``, Linux or macOS; what looks for processes by ports needs Linux.
+What it needs comes with the extras ``embedded`` and ``testing``; what looks for processes by ports needs Linux.
 A conftest may import names from here as well (PYTEST_DONT_REWRITE: there is no assertion here to rewrite).
 """
 
