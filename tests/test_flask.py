@@ -188,8 +188,10 @@ def test_the_session_is_what_flasks_cookie_can_hold_and_survives_its_worker(site
 
 def test_the_session_holds_nothing_that_can_not_be_kept(site, connect_to):
     one = connect_to(site.urls[0])
+    assert one.ask("count") == 1
     assert one.ask("remember_object")["error"]["code"] == "internal"
     site.wait_for_line("TypeError: Object of type object is not JSON serializable")
+    assert one.ask("count") == 2
 
 
 def test_without_managed_sessions_it_is_that_of_the_cookie(workers, connect_to):

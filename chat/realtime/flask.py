@@ -121,7 +121,7 @@ class SocketIO(flask_socketio.SocketIO):
             return super()._handle_event(_passing_on(handler), message, namespace, sid, *args)
         finally:
             if self.manage_session and message != "disconnect":
-                self._keep_session(eio_sid, _serializer.dumps(environ.get(_MANAGED, {})))
+                self._keep_session(eio_sid, _dump(environ))
             environ.pop("werkzeug.request", None)
             self.server.environ.pack(eio_sid)
 
@@ -139,6 +139,15 @@ class SocketIO(flask_socketio.SocketIO):
         if not self.server.manager.is_sid_room(namespace, sid):
             return {}
         return self.server.get_session(sid, namespace) or {}
+
+
+def _dump(environ: dict[str, Any]) -> str:
+    """Return the session as text. Raises ``TypeError`` if it holds what can't be kept; it is then as it was before."""
+    try:
+        return _serializer.dumps(environ.get(_MANAGED, {}))
+    except TypeError:
+        del environ[_MANAGED]
+        raise
 
 
 class _PassedOn(BaseException):
