@@ -68,7 +68,7 @@ class Resuming(NoRecovery):
         try:
             self._wait_until_gone(session)
             manager.add_client(sid, eio_sid, namespace)
-            own[namespace] = session.data
+            own[namespace] = session.data if session.data is not None else {}
             self._leave_lost_rooms(session)
             for room in session.floors:
                 if room not in (None, sid):
