@@ -138,7 +138,8 @@ class SocketIO(flask_socketio.SocketIO):
         """Return what the server keeps of a client, which may be gone."""
         if not self.server.manager.is_sid_room(namespace, sid):
             return {}
-        return self.server.get_session(sid, namespace)
+        kept: dict[str, Any] = self.server.get_session(sid, namespace)
+        return kept
 
 
 def _dump(environ: dict[str, Any]) -> str:
