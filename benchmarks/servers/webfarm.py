@@ -4,7 +4,9 @@ import os
 
 from benchmarks.servers.handlers import register
 from chat.realtime import RedisManager, Server, WSGIApp
+from chat.settings import Settings
 
-sio = Server(RedisManager(os.environ["REDIS_URL"]))
+settings = Settings.from_env(os.environ)
+sio = Server(RedisManager(settings.redis_url, shards=settings.shards, wait_replicas=settings.wait_replicas))
 register(sio)
 app = WSGIApp(sio)
