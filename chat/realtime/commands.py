@@ -25,13 +25,18 @@ class Commands(ABC):
     def life(self) -> object:
         """Which connection this is; ``None`` while there is none."""
 
+    @property
+    @abstractmethod
+    def connection(self) -> "Commands | None":
+        """What sends together what is asked together, to one Redis, and follows no move; ``None``: it isn't known."""
+
     @abstractmethod
     def ask(self, command: Command, on_answer: Answer) -> None:
         """Execute a command; ``on_answer`` is called in the hub with its answer, or with a ``redis.RedisError``."""
 
     def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
         """Run a script, as ``ask`` executes a command; if Redis has lost it, it is loaded first."""
-        command = ("EVALSHA", _get_sha(name, self.is_cluster), len(keys), *keys, *arguments)
+        command = self.describe_script(name, keys, arguments)
 
         def on_first_answer(answer: Any) -> None:
             if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
@@ -41,6 +46,10 @@ class Commands(ABC):
                 on_answer(answer)
 
         self.ask(command, on_first_answer)
+
+    def describe_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Command:
+        """Return the command that runs a script which Redis has."""
+        return "EVALSHA", _get_sha(name, self.is_cluster), len(keys), *keys, *arguments
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""

@@ -45,6 +45,10 @@ class Pipeline(Commands):
         """Which connection this is; ``None`` while there is none."""
         return self._wire
 
+    @property
+    def connection(self) -> "Pipeline":
+        return self
+
     def ask(self, command: Command, on_answer: Answer) -> None:
         self._unsent.append((command, on_answer))
         if not self._is_sending:

@@ -36,14 +36,18 @@ class RoutedCommands(Commands):
 
     @property
     def life(self) -> object:
+        return None if self.connection is None else self.connection.life
+
+    @property
+    def connection(self) -> Commands | None:
         address = self._topology.get_primary(self._keys.slot)
-        return None if address is None else self._get_commands(address).life
+        return None if address is None else self._get_commands(address)
 
     def ask(self, command: Command, on_answer: Answer) -> None:
         self._ask(command, on_answer, _MOVES)
 
-    def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
-        super().ask_script(name, [*keys, self._keys.absent], arguments, on_answer)
+    def describe_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Command:
+        return super().describe_script(name, [*keys, self._keys.absent], arguments)
 
     def publish(self, channel: str, data: str | bytes) -> int:
         verb = "SPUBLISH" if channel.startswith(self._keys.tag) else "PUBLISH"

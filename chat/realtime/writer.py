@@ -101,11 +101,35 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
             self._fail(batch, error)
             return
-        if self._count_replicas() or not self._follower.is_ready:
+        replicas, connection = self._count_replicas(), self._commands.connection
+        if connection is None or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
+        elif replicas:  # one round trip for both
+            answers: list[Any] = []
+            on_waited = partial(self._on_waited, batch, keys, arguments, replicas, answers)
+            connection.ask(self._commands.describe_script("store", keys, self._add_head(arguments)), answers.append)
+            connection.ask(("WAIT", replicas, _REPLICAS_MS), on_waited)
         else:
             on_answer = partial(self._on_answer, batch, keys, arguments)
             self._commands.ask_script("store", keys, self._add_head(arguments), on_answer)
+
+    def _on_waited(
+        self,
+        batch: "list[_Waiting]",
+        keys: list[str],
+        arguments: list[Any],
+        replicas: int,
+        answers: list[Any],
+        reached: Any,
+    ) -> None:
+        """So many replicas have what the script has written, whose answer came before."""
+        [answer] = answers
+        if isinstance(answer, redis.RedisError) or isinstance(reached, redis.RedisError):
+            gevent.spawn(self._insist, batch, keys, arguments)
+        elif reached < replicas:
+            self._fail(batch, _describe_missing(reached, replicas))
+        else:
+            self._on_answer(batch, keys, arguments, answer)
 
     def _on_answer(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], answer: Any) -> None:
         if isinstance(answer, redis.RedisError):  # whether it is stored is not known
@@ -225,4 +249,8 @@ def wait_for_replicas(execute: Callable[..., Any], replicas: int) -> None:
     """Wait until so many replicas have what the connection of ``execute`` has written. Raises ``Unavailable``."""
     reached: int = execute("WAIT", replicas, _REPLICAS_MS)
     if reached < replicas:
-        raise Unavailable(f"{reached} replicas have it, not {replicas}")
+        raise _describe_missing(reached, replicas)
+
+
+def _describe_missing(reached: int, replicas: int) -> Unavailable:
+    return Unavailable(f"{reached} replicas have it, not {replicas}")
