@@ -359,6 +359,15 @@ def test_a_connection_that_joins_no_namespace_is_closed(workers, raw_client):
     assert raw.receive_until_closed()
 
 
+def test_who_was_closed_and_never_polls_again_holds_up_no_stop(workers):
+    process = workers(1, CHAT_CONNECT_TIMEOUT_S="0.2", CHAT_DRAIN_S="60")
+    requests.get(f"{process.urls[0]}/socket.io/?EIO=4&transport=polling", timeout=5)
+    process.wait_for_line("closed: it joined no namespace in time")
+    process.kill()
+    process.wait_for_line("drain begins clients=0")
+    process.wait_for_line("drain ends")
+
+
 def test_heartbeats_are_advertised_exactly(workers, raw_client):
     process = workers(1, CHAT_PING_INTERVAL_S="0.3", CHAT_PING_TIMEOUT_S="0.25", CHAT_MAX_MESSAGE_BYTES="5000")
     opened = raw_client(process.urls[0]).handshake

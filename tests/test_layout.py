@@ -32,7 +32,7 @@ ALLOWED = {
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.figures": LEAVES
     | {"chat.realtime", "chat.realtime.metrics", "chat.realtime.redis_client", "chat.realtime.vitals"},
-    "chat.admin_auth": LEAVES | {"chat.limits"},
+    "chat.admin_auth": LEAVES | {"chat.limits", "chat.proxies", "chat.realtime"},
     "chat.admin_feed": LEAVES | {"chat.admin_auth", "chat.figures", "chat.realtime", "chat.realtime.strict_json"},
     "chat.admin": LEAVES
     | {"chat.admin_auth", "chat.admin_feed", "chat.auth", "chat.figures", "chat.namespaces", "chat.realtime"},
@@ -45,7 +45,8 @@ ALLOWED = {
     "chat.embedded_cluster": LEAVES | {"chat.realtime.redis_client"},
     "chat.farm": LEAVES | {"chat.embedded_cluster", "chat.haproxy", "chat.parts", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.plain", "chat.realtime.redis_client"},
+    "chat.migrate": LEAVES | {"chat.realtime.keys", "chat.realtime.plain", "chat.realtime.redis_client"},
     "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
     "chat.doctor.finding": set(),
     "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
@@ -53,7 +54,8 @@ ALLOWED = {
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
+    "chat.cli": LEAVES
+    | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.migrate", "chat.remote"},
 }
 
 
