@@ -12,7 +12,7 @@ import redis.connection
 
 from chat.realtime.connections import open_connections
 from chat.realtime.keys import Keys
-from chat.realtime.log import FORMAT, Limits
+from chat.realtime.log import Limits
 from chat.realtime.redis_client import PlainCommands, connect
 from chat.realtime.writer import Outgoing, describe_batch
 from tests.conftest import get_free_ports
@@ -30,7 +30,7 @@ def others_run_meanwhile(monkeypatch):
 
 @pytest.fixture
 def shards(request):
-    return [Keys(request.node.name[:24], number) for number in range(SHARDS)]
+    return [Keys(request.node.name[:24], number, SHARDS) for number in range(SHARDS)]
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def store(commands, keys, *texts):
     """Store messages in a room of a shard, as the writer does; what is stored twice is there twice."""
     messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
     names, arguments = describe_batch(keys, Limits(), keys.batch("test"), messages)
-    _, *answers = commands.run("store", names, [FORMAT, "epoch", "", 0, next(numbers), *arguments])
+    _, *answers = commands.run("store", names, [keys.format, "epoch", "", 0, next(numbers), *arguments])
     return [int(id) for id, _ in answers]
 
 
