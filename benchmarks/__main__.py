@@ -76,10 +76,11 @@ def main(scripts: tuple[str, ...], rounds: int | None, quick: bool, streams: boo
 
 def _get_runs(comparison: Comparison, scripts: list[str], rounds: int) -> Iterator[tuple[str, str, int]]:
     """Yield all runs; another peer begins in each round."""
+    peers = [*comparison.columns]
     for number in range(rounds):
-        first = number % len(comparison.peers)
+        first = number % len(peers)
         for script in scripts:
-            for peer in comparison.peers[first:] + comparison.peers[:first]:
+            for peer in peers[first:] + peers[:first]:
                 yield script, peer, number
 
 

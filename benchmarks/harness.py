@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.processes import Process, get_cpu_seconds, get_free_ports, is_listening, wait_until
+from benchmarks.processes import Process, get_cpu_seconds, get_free_ports, is_listening, is_ready, wait_until
 from benchmarks.store import STORES, open_store
 
 BIN = Path(sys.executable).parent
@@ -130,6 +130,7 @@ class Farm:
         self.peer = peer
         self.size = size
         self._app = "wsgi:app" if is_chat else "benchmarks.servers.webfarm:app"
+        self._is_webfarm = peer in ("webfarm", *STORES)
         self._loads: list[Load] = []
         self._removed_load_s = 0.0  # CPU time
         self._stack = contextlib.ExitStack()
@@ -151,13 +152,14 @@ class Farm:
         for argv, more in self._get_commands():
             self._servers.append(Process(*argv, env=self.store.env | more))
             stack.callback(self._servers[-1].kill)
-        wait_until(lambda: all(map(is_listening, self.ports)), self.peer, *self._servers)
+        is_up = is_ready if self._is_webfarm else is_listening
+        wait_until(lambda: all(map(is_up, self.ports)), self.peer, *self._servers)
         wait_until(lambda: len(self._find_workers()) == self.size, f"the workers of {self.peer}", *self._servers)
         self.workers = self._find_workers()
 
     def _get_commands(self) -> Iterator[tuple[list[str], dict[str, str]]]:
         gunicorn = [str(BIN / "gunicorn"), "-c"]
-        if self.peer in ("webfarm", *STORES):
+        if self._is_webfarm:
             env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(self.size), "CHAT_LOG_LEVEL": "error"}
             yield [*gunicorn, "gunicorn.conf.py", self._app], env
             return

@@ -11,6 +11,7 @@ from benchmarks.harness import Farm, Metric
 
 METRICS = (
     *(Metric(kind, f"{kind.upper()} per idle client", "KiB") for kind in ("rss", "pss", "uss")),
+    Metric("base", "RSS of a worker with 100 clients", "MiB"),
     Metric("redis", "Redis' memory per idle client", "KiB"),
 )
 
@@ -32,4 +33,9 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     if total["gone"] or not total["acks"] or total["deliveries"] != total["acks"] * (200 + clients):
         raise RuntimeError(f"{200 + clients} clients, but {total}")
     grown = {key.lower(): (after[key] - before[key]) / clients / 1024 for key in before}
-    return {**grown, "redis": (holds - held) / clients / 1024, "load_share": usage.load_share}
+    return {
+        **grown,
+        "base": before["Rss"] / farm.size / 2**20,
+        "redis": (holds - held) / clients / 1024,
+        "load_share": usage.load_share,
+    }

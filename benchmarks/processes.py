@@ -6,13 +6,14 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 _ports = iter(range(12_000 + os.getpid() % 100 * 100, 32_000))  # below those that the kernel gives to clients
 _OWN_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
 
@@ -54,6 +55,15 @@ def get_cpu_seconds(pid: int) -> float:
 def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_ready(port: int) -> bool:
+    """Return whether a worker of webfarm takes clients."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def get_free_ports(count: int) -> int:

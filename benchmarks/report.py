@@ -11,7 +11,7 @@ from statistics import median
 from types import ModuleType
 from typing import NamedTuple
 
-from benchmarks.harness import find_node
+from benchmarks.harness import PEERS, find_node
 from benchmarks.processes import ROOT
 from chat.programs import find_redis
 
@@ -24,12 +24,9 @@ class Comparison(NamedTuple):
 
     scripts: tuple[str, ...]
     columns: Mapping[str, str]  # by peer
+    peers: tuple[str, ...]  # that can do what scripts ask for, unless they say other ones
     ratios: Mapping[str, tuple[str, str]]  # of two peers, by heading
     text: str  # with the table in it
-
-    @property
-    def peers(self) -> tuple[str, ...]:
-        return tuple(self.columns)
 
 
 #: What the tables at the end of RESULTS.md begin with, which are kept when what is in front of them is written.
@@ -63,12 +60,13 @@ _STORES_TEXT = """## On a Redis Cluster
 
 {date}, commit `{commit}`, {rounds} of each script: webfarm on a single Redis, and on a Redis Cluster of three primaries
 with a replica each, with 8 shards of the log; acknowledged when the primary has it (*cluster*: the same work as with
-the single Redis), and when a replica has it, too (*cluster, WAIT 1*: the default there). The three take turns within a
-round, each run has fresh servers and a fresh Redis (no persistence). The figures are medians over the rounds, in
-brackets the lowest and the highest; a ratio is to the single Redis: below 1 is less. ▲ marks the rows where more is
-better. Redis' CPU is that of all primaries. All of it, replicas too, is on the same cores, and the load generator takes
-its part of them, in percent of all CPU time (medians for each column): {shares}. `make bench ARGS="--cluster"` takes
-the figures again.
+the single Redis), and when a replica has it, too (*cluster, WAIT 1*: the default there). Where it matters what a
+replica costs its primary, a single Redis that has one is beside them. They take turns within a round, each run has
+fresh servers and a fresh Redis (no persistence). The figures are medians over the rounds, in brackets the lowest and
+the highest; a ratio is to the single Redis, the last one to that with a replica: below 1 is less. ▲ marks the rows
+where more is better. Redis' CPU is that of all primaries. All of it, replicas too, is on the same cores, and the load
+generator takes its part of them, in percent of all CPU time (medians for each column): {shares}.
+`make bench ARGS="--cluster"` takes the figures again.
 
 {table}
 
@@ -93,6 +91,7 @@ SERVERS = Comparison(
         "listing",
     ),
     {"node": "Node", "stock": "stock", "webfarm": "webfarm"},
+    PEERS,
     {"to Node": ("webfarm", "node"), "to stock": ("webfarm", "stock")},
     _SERVERS_TEXT,
 )
@@ -100,8 +99,18 @@ SERVERS = Comparison(
 #: webfarm on one Redis and on a cluster.
 CLUSTERS = Comparison(
     ("fanout", "latency", "private", "connect", "resume", "idle", "workers", "stored", "members"),
-    {"single": "single Redis", "cluster": "cluster", "waiting": "cluster, WAIT 1"},
-    {"ratio": ("cluster", "single"), "ratio, WAIT 1": ("waiting", "single")},
+    {
+        "single": "single Redis",
+        "replicated": "single, with a replica",
+        "cluster": "cluster",
+        "waiting": "cluster, WAIT 1",
+    },
+    ("single", "cluster", "waiting"),
+    {
+        "ratio": ("cluster", "single"),
+        "ratio, WAIT 1": ("waiting", "single"),
+        "ratio, with a replica": ("cluster", "replicated"),
+    },
     _STORES_TEXT,
 )
 
@@ -176,13 +185,13 @@ def _get_rows(
     for script, module in modules.items():
         name = script
         for metric in module.METRICS:
-            runs = {peer: figures[script].get(peer, []) for peer in comparison.peers}
-            values = {peer: [run[metric.key] for run in runs[peer] if metric.key in run] for peer in comparison.peers}
+            runs = {peer: figures[script].get(peer, []) for peer in comparison.columns}
+            values = {peer: [run[metric.key] for run in runs[peer] if metric.key in run] for peer in comparison.columns}
             if not any(values.values()):
                 continue
-            medians = {peer: median(values[peer]) if values[peer] else 0 for peer in comparison.peers}
+            medians = {peer: median(values[peer]) if values[peer] else 0 for peer in comparison.columns}
             label = f"{metric.label}, {metric.unit}{' ▲' if metric.is_higher_better else ''}"
-            cells = [_format(values[peer], has_range=has_ranges) for peer in comparison.peers]
+            cells = [_format(values[peer], has_range=has_ranges) for peer in comparison.columns]
             ratios = [_format_ratio(medians[own], medians[other]) for own, other in comparison.ratios.values()]
             yield (name, label, *cells, *ratios)
             name = ""

@@ -4,12 +4,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from gevent.hub import Waiter
 
 from chat.realtime.scripts import get_source
+
+if TYPE_CHECKING:
+    from chat.realtime.pipeline import Pipeline
 
 Command = tuple[Any, ...]
 Answer = Callable[[Any], object]
@@ -27,8 +30,8 @@ class Commands(ABC):
 
     @property
     @abstractmethod
-    def connection(self) -> "Commands | None":
-        """What sends together what is asked together, to one Redis, and follows no move; ``None``: it isn't known."""
+    def connection(self) -> "Pipeline | None":
+        """The connection itself, to one Redis, which follows no move; ``None``: it isn't known which one."""
 
     @abstractmethod
     def ask(self, command: Command, on_answer: Answer) -> None:

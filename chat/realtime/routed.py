@@ -10,6 +10,7 @@ from redis.exceptions import MovedError
 
 from chat.realtime.commands import Answer, Command, Commands
 from chat.realtime.keys import Keys
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.redis_client import REFUSALS, Address, translate
 from chat.realtime.topology import Topology
 
@@ -29,7 +30,7 @@ class RoutedCommands(Commands):
 
     is_cluster = True
 
-    def __init__(self, keys: Keys, topology: Topology, get_commands: Callable[[Address], Commands]) -> None:
+    def __init__(self, keys: Keys, topology: Topology, get_commands: Callable[[Address], Pipeline]) -> None:
         self._keys = keys
         self._topology = topology
         self._get_commands = get_commands
@@ -39,7 +40,7 @@ class RoutedCommands(Commands):
         return None if self.connection is None else self.connection.life
 
     @property
-    def connection(self) -> Commands | None:
+    def connection(self) -> Pipeline | None:
         address = self._topology.get_primary(self._keys.slot)
         return None if address is None else self._get_commands(address)
 

@@ -21,12 +21,12 @@ from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.metrics import counts
+from chat.realtime.pipeline import REPLICAS_MS
 
 log = logging.getLogger(__name__)
 
 _STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
 _RETRY_S = 0.05
-_REPLICAS_MS = 1_000
 _BATCH_MESSAGES, _BATCH_BYTES = 200, 1_000_000
 
 
@@ -104,26 +104,16 @@ class Writer:
         replicas, connection = self._count_replicas(), self._commands.connection
         if connection is None or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
-        elif replicas:  # one round trip for both
-            answers: list[Any] = []
-            on_waited = partial(self._on_waited, batch, keys, arguments, replicas, answers)
-            connection.ask(self._commands.describe_script("store", keys, self._add_head(arguments)), answers.append)
-            connection.ask(("WAIT", replicas, _REPLICAS_MS), on_waited)
+        elif replicas:
+            command = self._commands.describe_script("store", keys, self._add_head(arguments))
+            connection.ask_written(command, replicas, partial(self._on_written, batch, keys, arguments, replicas))
         else:
             on_answer = partial(self._on_answer, batch, keys, arguments)
             self._commands.ask_script("store", keys, self._add_head(arguments), on_answer)
 
-    def _on_waited(
-        self,
-        batch: "list[_Waiting]",
-        keys: list[str],
-        arguments: list[Any],
-        replicas: int,
-        answers: list[Any],
-        reached: Any,
+    def _on_written(
+        self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], replicas: int, answer: Any, reached: Any
     ) -> None:
-        """So many replicas have what the script has written, whose answer came before."""
-        [answer] = answers
         if isinstance(answer, redis.RedisError) or isinstance(reached, redis.RedisError):
             gevent.spawn(self._insist, batch, keys, arguments)
         elif reached < replicas:
@@ -247,7 +237,7 @@ def decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
 
 def wait_for_replicas(execute: Callable[..., Any], replicas: int) -> None:
     """Wait until so many replicas have what the connection of ``execute`` has written. Raises ``Unavailable``."""
-    reached: int = execute("WAIT", replicas, _REPLICAS_MS)
+    reached: int = execute("WAIT", replicas, REPLICAS_MS)
     if reached < replicas:
         raise _describe_missing(reached, replicas)
 
