@@ -139,14 +139,20 @@ class PlainCommands:
 
     def _connect(self) -> Any:
         if self._connection is None:
-            client = self._client
-            if self._is_cluster:
-                try:
-                    client = client.get_redis_connection(client.get_node_from_key(self._keys.tag))
-                except RedisClusterException as error:
-                    raise redis.ConnectionError(str(error)) from error
-            self._connection = client.client()
+            self._connection = self._connect_to_primary() if self._is_cluster else self._client.client()
         return self._connection
+
+    def _connect_to_primary(self) -> Any:
+        """Return a client with a pool of its own: those of a ``RedisCluster`` reconnect whenever it looks around."""
+        try:
+            node = self._client.get_node_from_key(self._keys.tag)
+            pool = self._client.get_redis_connection(node).connection_pool
+        except RedisClusterException as error:
+            raise redis.ConnectionError(str(error)) from error
+        own = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs)
+        connection = redis.Redis(connection_pool=own, single_connection_client=True)
+        connection.auto_close_connection_pool = True
+        return connection
 
     def _look_again(self) -> None:
         self.close()

@@ -1,3 +1,3 @@
 -- How a single Redis publishes, in front of every script.
-local publish, numsub, channels = 'PUBLISH', 'NUMSUB', 'CHANNELS'
+local publish, numsub = 'PUBLISH', 'NUMSUB'
 
