@@ -125,6 +125,13 @@ class Swarm:
             client.transport.disconnect(graceful=False)
         self._cut, self.clients = self.clients, []
 
+    async def leave(self) -> None:
+        """Have all clients leave the room that all are in."""
+        for client in self.clients:
+            client.send(b'421["leave"]')
+        while any(not client.acks for client in self.clients):
+            await asyncio.sleep(0.01)
+
     async def reconnect(self, ports: Sequence[int]) -> None:
         """Have those that were cut off come back to their sessions."""
         await self.connect(ports, len(self._cut))

@@ -69,8 +69,8 @@ class Costs:
             one, eight = (figures.get("members", f"{label} per message, members on {n}") for n in _ENDS)
             return one, max((eight - one) / 7, 0.0)
 
-        _, member = add("CPU")
-        redis, redis_member = add("Redis' CPU")
+        _, member = add("busy: CPU")
+        redis, redis_member = add("busy: Redis' CPU")
         traffic, traffic_member = add("Redis' network")
         return cls(
             delivery=figures.get("latency", "CPU per delivery"),
@@ -84,6 +84,7 @@ class Costs:
         )
 
 
+_MEMBERS_HEAD = ("workers with a member", "CPU, µs", "Redis' CPU, µs", "busy: CPU, µs", "busy: Redis' CPU, µs")
 _ENDS = ("1 worker", "8 workers")
 
 
@@ -129,7 +130,7 @@ def render(figures: Figures) -> dict[str, str]:
     return {
         "costs": _format(("what one takes", SINGLE, CLUSTER, WAITING), _list_costs(figures)),
         "stored": _format(("primaries", "one by one", "in batches"), _list_stored(figures)),
-        "members": _format(("workers with a member", "workers' CPU, µs", "Redis' CPU, µs"), _list_members(figures)),
+        "members": _format(_MEMBERS_HEAD, _list_members(figures)),
         "million": _format((f"{USERS:,} users in", *needs), _list_needs(figures, needs)),
         "back": _format((f"{USERS:,} clients", "new", "resumed"), _list_back(figures, needs)),
         "ends": _format(("what", "ends at", "because"), _list_ends(figures, costs)),
@@ -171,7 +172,7 @@ def _list_stored(figures: Figures) -> Iterator[Sequence[str]]:
 
 def _list_members(figures: Figures) -> Iterator[Sequence[str]]:
     for text in ("1 worker", "2 workers", "4 workers", "8 workers"):
-        kinds = ("CPU", "Redis' CPU")
+        kinds = ("CPU", "Redis' CPU", "busy: CPU", "busy: Redis' CPU")
         values = [figures.get("members", f"{kind} per message, members on {text}") for kind in kinds]
         yield text.split(" ")[0], *map(_round, values)
 
