@@ -1,4 +1,4 @@
-"""What every script stands on: the three servers with their Redis, the load generators, CPU time and memory.
+"""What every script stands on: the servers with their Redis, the load generators, CPU time and memory.
 
 A *farm* is one kind of server (a *peer*) as processes on ports of their own, mostly two, with a Redis of its own.
 Everything is on 127.0.0.1; everything that a farm starts ends with it. Linux only: the figures come from its clocks and
@@ -7,29 +7,21 @@ Everything is on 127.0.0.1; everything that a farm starts ends with it. Linux on
 
 import contextlib
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from chat.programs import find_redis
+from benchmarks.processes import Process, get_cpu_seconds, get_free_ports, is_listening, is_ready, wait_until
+from benchmarks.store import STORES, open_store
 
-ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 WORKERS = 2
 PEERS = ("node", "stock", "webfarm")
-
-_START_TIMEOUT_S = 30.0
-_ports = iter(range(12_000 + os.getpid() % 100 * 100, 32_000))  # below those that the kernel gives to clients
-_OWN_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,11 @@ class Metric:
 
 def cpu_metrics(thing: str) -> tuple[Metric, ...]:
     """Return the rows for what ``Usage.per`` says of each ``thing``."""
-    return Metric("cpu", f"CPU per {thing}", "µs"), Metric("redis", f"Redis' CPU per {thing}", "µs")
+    return (
+        Metric("cpu", f"CPU per {thing}", "µs"),
+        Metric("redis", f"Redis' CPU per {thing}", "µs"),
+        Metric("replicas", f"its replicas' CPU per {thing}", "µs"),
+    )
 
 
 def latency_metrics(name: str = "latency") -> tuple[Metric, ...]:
@@ -62,51 +58,35 @@ class Usage:
     """CPU seconds spent while something was measured, and how long it took."""
 
     workers: float = 0.0
-    redis: float = 0.0
+    primaries: tuple[float, ...] = ()
+    replicas: tuple[float, ...] = ()
     load: float = 0.0
     seconds: float = 0.0
 
     @property
+    def redis(self) -> float:
+        """What Redis spent: all primaries of a cluster."""
+        return sum(self.primaries)
+
+    @property
+    def busiest(self) -> float:
+        """What the busiest primary spent, to the mean of all."""
+        return max(self.primaries) / (self.redis / len(self.primaries))
+
+    @property
     def load_share(self) -> float:
         """The generators' percentage of all CPU time."""
-        return 100 * self.load / (self.workers + self.redis + self.load)
+        return 100 * self.load / (self.workers + self.redis + sum(self.replicas) + self.load)
 
     def per(self, count: float) -> dict[str, float]:
         """Return the figures of ``cpu_metrics`` for ``count`` things, and ``load_share``."""
+        replicas = {"replicas": sum(self.replicas) / count * 1e6} if self.replicas else {}
         return {
             "cpu": self.workers / count * 1e6,
             "redis": self.redis / count * 1e6,
+            **replicas,
             "load_share": self.load_share,
         }
-
-
-class Process:
-    """A child in a session of its own, so that Ctrl-C reaches only the harness, which then ends it."""
-
-    def __init__(self, *argv: str, env: dict[str, str] | None = None, **options: Any) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_SETTINGS)}
-        self._name = argv[0]
-        self._popen = subprocess.Popen(argv, cwd=ROOT, env=environ | (env or {}), start_new_session=True, **options)
-        self.pid = self._popen.pid
-        self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
-
-    def get_children(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-
-    def check(self) -> None:
-        """Raise if it has ended by itself."""
-        if self._popen.poll() is not None:
-            raise RuntimeError(f"{self._name} ended with code {self._popen.returncode}")
-
-    def kill(self) -> None:
-        """End it and all that it started, at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
-        for pipe in (self.stdin, self.stdout):
-            if pipe:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
 
 
 class Load(Process):
@@ -141,7 +121,7 @@ class Farm:
     """Processes of ``peer``, each on a port of its own, and their Redis; a context manager.
 
     Args:
-        peer: one of ``PEERS``.
+        peer: one of ``PEERS``, or webfarm with a Redis of a kind of ``STORES``.
         size: how many processes.
         is_chat: webfarm is the whole chat, in open mode; else an app on ``chat.realtime`` alone.
     """
@@ -150,6 +130,7 @@ class Farm:
         self.peer = peer
         self.size = size
         self._app = "wsgi:app" if is_chat else "benchmarks.servers.webfarm:app"
+        self._is_webfarm = peer in ("webfarm", *STORES)
         self._loads: list[Load] = []
         self._removed_load_s = 0.0  # CPU time
         self._stack = contextlib.ExitStack()
@@ -164,27 +145,21 @@ class Farm:
         self._stack.close()
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="webfarm-bench-"))
-        first = get_free_ports(1 + self.size)
-        self.ports = [first + 1 + number for number in range(self.size)]
-        redis = [find_redis(), "--port", str(first), "--bind", "127.0.0.1", "--dir", folder]
-        redis += ["--save", "", "--appendonly", "no", "--loglevel", "warning"]
-        self._redis = Process(*redis, stdout=subprocess.DEVNULL)
-        stack.callback(self._redis.kill)
-        wait_until(lambda: is_listening(first), "Redis", self._redis)
-        self.redis_url = f"redis://127.0.0.1:{first}/0"
-        env = {"REDIS_URL": self.redis_url}
+        self.store = stack.enter_context(open_store(self.peer))
+        first = get_free_ports(self.size)
+        self.ports = [first + number for number in range(self.size)]
         self._servers: list[Process] = []
         for argv, more in self._get_commands():
-            self._servers.append(Process(*argv, env=env | more))
+            self._servers.append(Process(*argv, env=self.store.env | more))
             stack.callback(self._servers[-1].kill)
-        wait_until(lambda: all(map(is_listening, self.ports)), self.peer, *self._servers)
+        is_up = is_ready if self._is_webfarm else is_listening
+        wait_until(lambda: all(map(is_up, self.ports)), self.peer, *self._servers)
         wait_until(lambda: len(self._find_workers()) == self.size, f"the workers of {self.peer}", *self._servers)
         self.workers = self._find_workers()
 
     def _get_commands(self) -> Iterator[tuple[list[str], dict[str, str]]]:
         gunicorn = [str(BIN / "gunicorn"), "-c"]
-        if self.peer == "webfarm":
+        if self._is_webfarm:
             env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(self.size), "CHAT_LOG_LEVEL": "error"}
             yield [*gunicorn, "gunicorn.conf.py", self._app], env
             return
@@ -219,13 +194,17 @@ class Farm:
         yield usage
         after = self._get_usage()
         usage.seconds = time.monotonic() - start
-        for name in ("workers", "redis", "load"):
+        for name in ("workers", "load"):
             setattr(usage, name, getattr(after, name) - getattr(before, name))
+        for name in ("primaries", "replicas"):
+            pairs = zip(getattr(before, name), getattr(after, name), strict=True)
+            setattr(usage, name, tuple(end - begin for begin, end in pairs))
 
     def _get_usage(self) -> Usage:
         return Usage(
             workers=self.get_worker_seconds(),
-            redis=get_cpu_seconds(self._redis.pid),
+            primaries=tuple(get_cpu_seconds(one.pid) for one in self.store.primaries),
+            replicas=tuple(get_cpu_seconds(one.pid) for one in self.store.replicas),
             load=self._removed_load_s + sum(get_cpu_seconds(load.pid) for load in self._loads),
         )
 
@@ -253,36 +232,5 @@ class Farm:
             quiet = quiet + 1 if self.get_worker_seconds() - before < 0.02 * self.size else 0
 
 
-def get_cpu_seconds(pid: int) -> float:
-    """Return user and system time of a process, all its threads, to the nanosecond (``clock_getcpuclockid``)."""
-    return time.clock_gettime((~pid << 3) | 2)
-
-
 def find_node() -> str:
     return shutil.which("node") or str(BIN / "node")
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def get_free_ports(count: int) -> int:
-    """Return the first of ``count`` consecutive free ports; none is given twice: clients may linger there."""
-    while True:
-        ports = [next(_ports) for _ in range(count)]
-        if not any(map(is_listening, ports)):
-            return ports[0]
-
-
-def wait_until(
-    condition: Callable[[], bool], what: str, *processes: Process, timeout_s: float = _START_TIMEOUT_S
-) -> None:
-    """Wait until ``condition`` holds; raise if it takes too long or one of ``processes`` ends."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        for process in processes:
-            process.check()
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited in vain for {what}")
-        time.sleep(0.05)

@@ -1,15 +1,19 @@
 """How much memory does a client take that is connected and does nothing?
 
 8,000 clients connect, 50 at a time, half of them on each worker, after 200 others for warming up; then both workers
-have time to become quiet. What the two workers have grown by, divided by 8,000: RSS, PSS, and USS (pages of their own).
-A last message to the room shows that all are still there.
+have time to become quiet. What the two workers have grown by, divided by 8,000: RSS, PSS, and USS (pages of their own);
+and the data that Redis holds. A last message to the room shows that all are still there.
 """
 
 import time
 
 from benchmarks.harness import Farm, Metric
 
-METRICS = tuple(Metric(kind, f"{kind.upper()} per idle client", "KiB") for kind in ("rss", "pss", "uss"))
+METRICS = (
+    *(Metric(kind, f"{kind.upper()} per idle client", "KiB") for kind in ("rss", "pss", "uss")),
+    Metric("base", "RSS of a worker with 100 clients", "MiB"),
+    Metric("redis", "Redis' memory per idle client", "KiB"),
+)
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
@@ -17,11 +21,11 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     load = farm.add_load()
     load.call("connect", ports=farm.ports, count=200)
     farm.settle()
-    before = farm.get_memory()
+    before, held = farm.get_memory(), farm.store.get_memory()
     with farm.measure() as usage:
         load.call("connect", ports=farm.ports, count=clients)
         farm.settle(at_least_s=4)
-    after = farm.get_memory()
+    after, holds = farm.get_memory(), farm.store.get_memory()
     load.call("send_paced", event="message", rate=1, senders=1)
     time.sleep(1.5)
     load.call("stop")
@@ -29,4 +33,9 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     if total["gone"] or not total["acks"] or total["deliveries"] != total["acks"] * (200 + clients):
         raise RuntimeError(f"{200 + clients} clients, but {total}")
     grown = {key.lower(): (after[key] - before[key]) / clients / 1024 for key in before}
-    return {**grown, "load_share": usage.load_share}
+    return {
+        **grown,
+        "base": before["Rss"] / farm.size / 2**20,
+        "redis": (holds - held) / clients / 1024,
+        "load_share": usage.load_share,
+    }

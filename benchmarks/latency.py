@@ -7,11 +7,15 @@ every delivery to the other 992; CPU time of the two workers divided by all deli
 
 import time
 
-from benchmarks.harness import Farm, cpu_metrics, latency_metrics
+from benchmarks.harness import Farm, Metric, cpu_metrics, latency_metrics
 
 CLIENTS, SENDERS, RATE = 1000, 8, 20
 
-METRICS = (*latency_metrics(), *cpu_metrics("delivery"))
+METRICS = (
+    *latency_metrics(),
+    *cpu_metrics("delivery"),
+    Metric("bytes", "sent to the client for each delivery", "bytes"),
+)
 
 
 def run(farm: Farm, quick: bool) -> dict[str, float]:
@@ -31,4 +35,5 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
     if total["gone"] or total["deliveries"] != senders.call("count")["acks"] * (CLIENTS - SENDERS):
         raise RuntimeError(f"{CLIENTS - SENDERS} receivers, but {total}")
     deliveries = (after["deliveries"] - before["deliveries"]) * CLIENTS / (CLIENTS - SENDERS)
-    return {**latencies, **usage.per(deliveries)}
+    sent = (after["bytes"] - before["bytes"]) / (after["deliveries"] - before["deliveries"])
+    return {**latencies, **usage.per(deliveries), "bytes": sent}

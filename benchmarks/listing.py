@@ -13,7 +13,8 @@ from itertools import islice
 
 import redis
 
-from benchmarks.harness import BIN, ROOT, Farm, Metric
+from benchmarks.harness import BIN, Farm, Metric
+from benchmarks.processes import ROOT
 from chat.realtime.directory import Directory
 from chat.realtime.plain import list_parts
 
@@ -49,7 +50,7 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
 
 def _list(farm: Farm) -> int:
     """Return how many clients ``chat clients --json`` knows."""
-    environ = {**os.environ, "REDIS_URL": farm.redis_url}
+    environ = {**os.environ, "REDIS_URL": farm.store.url}
     done = subprocess.run([BIN / "chat", "clients", "--json"], cwd=ROOT, env=environ, capture_output=True, check=True)
     clients = json.loads(done.stdout)
     if not all("common" in client["rooms"] for client in clients):
@@ -60,7 +61,7 @@ def _list(farm: Farm) -> int:
 
 
 def _read_page(farm: Farm) -> None:
-    with redis.Redis.from_url(farm.redis_url) as client:
+    with redis.Redis.from_url(farm.store.url) as client:
         directory = Directory(list_parts(client, "chat"))
         if len(list(islice(directory.iterate_clients(), PAGE))) != PAGE:
             raise RuntimeError("a page is missing")

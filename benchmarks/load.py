@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count, cycle
 from typing import Any
 
@@ -31,8 +32,11 @@ def now_us() -> int:
 class Client(WSListener):
     """One client that has joined the default namespace, or is about to."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: "Client | None" = None) -> None:
         self.sid = ""
+        self.pid = ""
+        self.first = b""  # message that it got
+        self._before = before  # whose session it comes back to
         self.joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.deliveries = 0
         self.acks = 0
@@ -48,6 +52,8 @@ class Client(WSListener):
             transport.disconnect()
         elif frame.payload_size > _LONGEST_CONTROL and self.sid:
             self.deliveries += 1
+            if not self.first:
+                self.first = frame.get_payload_as_bytes()
             if self.latencies is not None:
                 payload = frame.get_payload_as_bytes()
                 at = payload.index(b"@") + 1
@@ -63,10 +69,18 @@ class Client(WSListener):
             if self.on_ack:
                 self.on_ack(payload)
         elif payload.startswith(b"0"):
-            self.send(b"40")
+            self.send(b"40" + (self._before.describe_session() if self._before else b""))
         elif payload.startswith(b"40"):
-            self.sid = json.loads(payload[2:])["sid"]
-            self.joined.set_result(None)
+            answer = json.loads(payload[2:])
+            self.sid, self.pid = answer["sid"], answer.get("pid", "")
+            if self._before and self._before.sid != self.sid:
+                self.joined.set_exception(RuntimeError("a client was not recovered"))
+            else:
+                self.joined.set_result(None)
+
+    def describe_session(self) -> bytes:
+        """Return what a client shows that comes back."""
+        return json.dumps({"pid": self.pid, "offset": json.loads(self.first[2:])[-1]}).encode()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.is_gone = True
@@ -82,6 +96,8 @@ class Swarm:
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
+        self._cut: list[Client] = []
+        self._recipients = self._cycle_recipients()
         self.echoes: list[tuple[int, int]] = []  # when sent, how long its acknowledgement took
         self._sending: list[asyncio.Task[None]] = []
         self._is_stopped = False
@@ -96,11 +112,29 @@ class Swarm:
 
     async def _connect_each(self, numbers: Iterator[int], ports: Sequence[int]) -> None:
         for number in numbers:
+            before = self._cut[number] if self._cut else None
             url = f"ws://127.0.0.1:{ports[number % len(ports)]}/socket.io/?EIO=4&transport=websocket&userId={number}"
-            _, client = await ws_connect(Client, url, websocket_handshake_timeout=_JOIN_TIMEOUT_S)
+            _, client = await ws_connect(partial(Client, before), url, websocket_handshake_timeout=_JOIN_TIMEOUT_S)
             assert isinstance(client, Client)
             self.clients.append(client)
             await asyncio.wait_for(client.joined, _JOIN_TIMEOUT_S)
+
+    async def cut(self) -> None:
+        """Cut all connections."""
+        for client in self.clients:
+            client.transport.disconnect(graceful=False)
+        self._cut, self.clients = self.clients, []
+
+    async def leave(self) -> None:
+        """Have all clients leave the room that all are in."""
+        for client in self.clients:
+            client.send(b'421["leave"]')
+        while any(not client.acks for client in self.clients):
+            await asyncio.sleep(0.01)
+
+    async def reconnect(self, ports: Sequence[int]) -> None:
+        """Have those that were cut off come back to their sessions."""
+        await self.connect(ports, len(self._cut))
 
     async def sample(self, every: int) -> None:
         """Take latencies at each ``every``-th client."""
@@ -113,6 +147,7 @@ class Swarm:
 
     async def send_closed_loop(self, event: str, senders: int) -> None:
         """Let each of the first ``senders`` clients send its next event when the last one is acknowledged."""
+        self._is_stopped = False
         for sender in self.clients[:senders]:
             packet = self._packets(event, sender)
 
@@ -222,6 +257,11 @@ class Swarm:
         lost = [now_us() - sent for sent in self._pending.values() if since_us <= sent <= until_us]
         return summarize([us for sent, us in self.echoes if since_us <= sent <= until_us] + lost)
 
+    def _cycle_recipients(self) -> Iterator[Client]:
+        """Yield all clients, one after the other, for ever."""
+        while True:
+            yield from list(self.clients)
+
     def _packets(self, event: str, sender: Client) -> Callable[[], bytes]:
         """Return what makes the next packet of ``sender``."""
         if event == "sink":
@@ -236,10 +276,16 @@ class Swarm:
         if event == "bulk":
             packet = f'421["message","{_BULK}"]'.encode()
             return lambda: packet
-        to = ""
         if event == "privateMessage":  # the neighbour is on the other port
             to = f'"to":"{self.clients[self.clients.index(sender) ^ 1].sid}",'
-        return lambda: f'421["{event}",{{{to}"at":"@{now_us():016d}","text":"{_TEXT}"}}]'.encode()
+        elif event == "privateToEach":
+            return lambda: self._describe_event("privateMessage", f'"to":"{next(self._recipients).sid}",')
+        else:
+            to = ""
+        return lambda: self._describe_event(event, to)
+
+    def _describe_event(self, event: str, to: str) -> bytes:
+        return f'421["{event}",{{{to}"at":"@{now_us():016d}","text":"{_TEXT}"}}]'.encode()
 
 
 def summarize(microseconds: list[int]) -> dict[str, float]:

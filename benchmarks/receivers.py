@@ -55,7 +55,7 @@ class Receivers:
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
         self._latencies: list[int] = []
-        self._deliveries = 0
+        self._deliveries = self._bytes = 0
         self._gone = 0
 
     def connect(self, ports: Sequence[int], count: int) -> None:
@@ -69,8 +69,8 @@ class Receivers:
         self._latencies = []
 
     def count(self) -> dict[str, int]:
-        """Return how many deliveries came, and how many clients are gone."""
-        return {"deliveries": self._deliveries, "gone": self._gone}
+        """Return how many deliveries came, in how many bytes, and how many clients are gone."""
+        return {"deliveries": self._deliveries, "bytes": self._bytes, "gone": self._gone}
 
     def get_latencies(self) -> dict[str, float]:
         """Return the latencies of all deliveries, in milliseconds."""
@@ -98,6 +98,7 @@ class Receivers:
                 if data.endswith(_PING):
                     with contextlib.suppress(OSError):
                         self._sockets[fileno].send(mask(b"3"))
+                self._bytes += len(data)
                 seconds, ns = struct.unpack("qq", ancillary[0][2])
                 arrived_us = (seconds * 1_000_000_000 + ns - offset_ns) // 1000
                 at = data.find(b"@")

@@ -9,18 +9,30 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from types import ModuleType
+from typing import NamedTuple
 
-from benchmarks.harness import PEERS, ROOT, find_node
+from benchmarks.harness import PEERS, find_node
+from benchmarks.processes import ROOT
 from chat.programs import find_redis
 
 #: script -> peer -> one dictionary of figures per round
 Figures = Mapping[str, Mapping[str, list[dict[str, float]]]]
 
-#: What a table of ``make faults`` begins with in RESULTS.md.
-FAULTS = "<!-- faults: "
 
-_HEAD = ("", "", "Node", "stock", "webfarm", "to Node", "to stock")
-_TEXT = """# Results
+class Comparison(NamedTuple):
+    """A table: which scripts, whose figures in which columns, and which are divided by which."""
+
+    scripts: tuple[str, ...]
+    columns: Mapping[str, str]  # by peer
+    peers: tuple[str, ...]  # that can do what scripts ask for, unless they say other ones
+    ratios: Mapping[str, tuple[str, str]]  # of two peers, by heading
+    text: str  # with the table in it
+
+
+#: What the tables at the end of RESULTS.md begin with, which are kept when what is in front of them is written.
+_BLOCK = "<!-- "
+
+_SERVERS_TEXT = """# Results
 
 {machine}
 
@@ -42,12 +54,71 @@ percent of all CPU time (medians for Node, stock, webfarm, those that can): {sha
 
 {methods}
 """
+_STORES_TEXT = """## On a Redis Cluster
+
+{machine}
+
+{date}, commit `{commit}`, {rounds} of each script: webfarm on a single Redis, and on a Redis Cluster of three primaries
+with a replica each, with 8 shards of the log; acknowledged when the primary has it (*cluster*: the same work as with
+the single Redis), and when a replica has it, too (*cluster, WAIT 1*: the default there). Where it matters what a
+replica costs its primary, a single Redis that has one is beside them. They take turns within a round, each run has
+fresh servers and a fresh Redis (no persistence). The figures are medians over the rounds, in brackets the lowest and
+the highest; a ratio is to the single Redis, the last one to that with a replica: below 1 is less. ▲ marks the rows
+where more is better. Redis' CPU is that of all primaries. All of it, replicas too, is on the same cores, and the load
+generator takes its part of them, in percent of all CPU time (medians for each column): {shares}.
+`make bench ARGS="--cluster"` takes the figures again.
+
+{table}
+
+Scripts that are not described above:
+
+{methods}
+"""
+
+#: webfarm beside others: what RESULTS.md begins with.
+SERVERS = Comparison(
+    (
+        "fanout",
+        "latency",
+        "connect",
+        "idle",
+        "disconnect",
+        "large",
+        "private",
+        "workers",
+        "deaf",
+        "flood",
+        "listing",
+    ),
+    {"node": "Node", "stock": "stock", "webfarm": "webfarm"},
+    PEERS,
+    {"to Node": ("webfarm", "node"), "to stock": ("webfarm", "stock")},
+    _SERVERS_TEXT,
+)
+
+#: webfarm on one Redis and on a cluster.
+CLUSTERS = Comparison(
+    ("fanout", "latency", "private", "connect", "resume", "idle", "workers", "stored", "members"),
+    {
+        "single": "single Redis",
+        "replicated": "single, with a replica",
+        "cluster": "cluster",
+        "waiting": "cluster, WAIT 1",
+    },
+    ("single", "cluster", "waiting"),
+    {
+        "ratio": ("cluster", "single"),
+        "ratio, WAIT 1": ("waiting", "single"),
+        "ratio, with a replica": ("cluster", "replicated"),
+    },
+    _STORES_TEXT,
+)
 
 
-def format_table(modules: Mapping[str, ModuleType], figures: Figures) -> str:
+def format_table(comparison: Comparison, modules: Mapping[str, ModuleType], figures: Figures) -> str:
     """Return the table for a terminal."""
-    rows = [_HEAD, *_get_rows(modules, figures, has_ranges=False)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    rows = [_get_head(comparison), *_get_rows(comparison, modules, figures, has_ranges=False)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
         left = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
@@ -56,11 +127,21 @@ def format_table(modules: Mapping[str, ModuleType], figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: int) -> str:
-    """Return the text of RESULTS.md."""
-    rows = [_HEAD, ("---", "---", *["---:"] * 5), *_get_rows(modules, figures, has_ranges=True)]
-    methods = [f"**{name}.** {' '.join((module.__doc__ or '').split())}" for name, module in modules.items()]
-    return _TEXT.format(
+def format_results(comparison: Comparison, modules: Mapping[str, ModuleType], figures: Figures, rounds: int) -> str:
+    """Return the text of RESULTS.md, or of its block."""
+    head = _get_head(comparison)
+    rows = [
+        head,
+        ("---", "---", *["---:"] * (len(head) - 2)),
+        *_get_rows(comparison, modules, figures, has_ranges=True),
+    ]
+    described = () if comparison is SERVERS else SERVERS.scripts
+    methods = [
+        f"**{name}.** {' '.join((module.__doc__ or '').split())}"
+        for name, module in modules.items()
+        if name not in described
+    ]
+    return comparison.text.format(
         machine=describe_machine(),
         date=datetime.now(UTC).date(),
         commit=get_commit(),
@@ -75,35 +156,45 @@ def format_results(modules: Mapping[str, ModuleType], figures: Figures, rounds: 
 
 
 def write_results(path: Path, text: str) -> None:
-    """Write RESULTS.md, but for the tables of ``make faults`` at its end, which stay."""
-    _, begin, faults = path.read_text().partition(FAULTS) if path.exists() else ("", "", "")
-    path.write_text(f"{text.rstrip()}\n" + (f"\n{begin}{faults}" if begin else ""))
+    """Write RESULTS.md, but for the blocks at its end, which stay."""
+    _, begin, blocks = path.read_text().partition(_BLOCK) if path.exists() else ("", "", "")
+    path.write_text(f"{text.rstrip()}\n" + (f"\n{begin}{blocks}" if begin else ""))
 
 
-def write_faults(path: Path, peer: str, text: str) -> None:
-    """Put a table of ``make faults`` between the peer's markers in RESULTS.md, or at its end if it has none."""
-    begin, end = f"{FAULTS}{peer} -->", f"<!-- end of faults: {peer} -->"
+def write_block(path: Path, name: str, text: str) -> None:
+    """Put ``text`` between the markers of the block ``name`` in RESULTS.md, or at its end if it has none."""
+    begin, end = f"{_BLOCK}{name} -->", f"<!-- end of {name} -->"
     before, _, rest = path.read_text().partition(begin)
     after = rest.partition(end)[2] if rest else "\n"
-    path.write_text(f"{before.rstrip()}\n\n{begin}\n{text}\n{end}{after}")
+    path.write_text(f"{before.rstrip()}\n\n{begin}\n{text.strip()}\n{end}{after}")
 
 
-def get_peers(module: ModuleType) -> tuple[str, ...]:
+def get_peers(comparison: Comparison, module: ModuleType) -> tuple[str, ...]:
     """Return the peers that can do what a script asks for."""
-    peers: tuple[str, ...] = getattr(module, "ABLE", PEERS)
+    peers: tuple[str, ...] = getattr(module, "ABLE", comparison.peers)
     return peers
 
 
-def _get_rows(modules: Mapping[str, ModuleType], figures: Figures, *, has_ranges: bool) -> Iterator[tuple[str, ...]]:
+def _get_head(comparison: Comparison) -> tuple[str, ...]:
+    return "", "", *comparison.columns.values(), *comparison.ratios
+
+
+def _get_rows(
+    comparison: Comparison, modules: Mapping[str, ModuleType], figures: Figures, *, has_ranges: bool
+) -> Iterator[tuple[str, ...]]:
     for script, module in modules.items():
-        for index, metric in enumerate(module.METRICS):
-            runs = {peer: figures[script].get(peer, []) for peer in PEERS}
-            values = {peer: [run[metric.key] for run in runs[peer] if metric.key in run] for peer in PEERS}
-            medians = {peer: median(values[peer]) if values[peer] else 0 for peer in PEERS}
+        name = script
+        for metric in module.METRICS:
+            runs = {peer: figures[script].get(peer, []) for peer in comparison.columns}
+            values = {peer: [run[metric.key] for run in runs[peer] if metric.key in run] for peer in comparison.columns}
+            if not any(values.values()):
+                continue
+            medians = {peer: median(values[peer]) if values[peer] else 0 for peer in comparison.columns}
             label = f"{metric.label}, {metric.unit}{' ▲' if metric.is_higher_better else ''}"
-            cells = [_format(values[peer], has_range=has_ranges) for peer in PEERS]
-            ratios = [_format_ratio(medians["webfarm"], medians[peer]) for peer in ("node", "stock")]
-            yield ("" if index else script, label, *cells, *ratios)
+            cells = [_format(values[peer], has_range=has_ranges) for peer in comparison.columns]
+            ratios = [_format_ratio(medians[own], medians[other]) for own, other in comparison.ratios.values()]
+            yield (name, label, *cells, *ratios)
+            name = ""
 
 
 def format_number(value: float) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.harness import Process, get_free_ports, is_listening, wait_until
+from benchmarks.processes import Process, get_free_ports, is_listening, wait_until
 from chat.programs import find_haproxy
 
 WORKERS, CONNECTED, COMING = 8, 600, 20_000

@@ -1,8 +1,8 @@
 """Does a private message cost more in a farm of more workers?
 
 100 clients, spread evenly, send 1,000 messages a second to their neighbours on the next worker: CPU time of all workers
-per message, with two workers and with eight. What eight workers spend when nothing happens is in a row of its own; it
-is part of the rows above.
+per message, with two workers and with eight. What eight workers and Redis spend when nothing happens is in rows of
+their own; it is part of the rows above.
 """
 
 import time
@@ -15,6 +15,7 @@ METRICS = (
     Metric("cpu_2", "CPU per message, 2 workers", "µs"),
     Metric("cpu_8", "CPU per message, 8 workers", "µs"),
     Metric("idle_8", "8 workers idle, CPU per second", "ms"),
+    Metric("redis_idle_8", "Redis' CPU meanwhile, per second", "ms"),
     Metric("redis_2", "Redis' CPU per message, 2 workers", "µs"),
     Metric("redis_8", "Redis' CPU per message, 8 workers", "µs"),
 )
@@ -46,5 +47,6 @@ def _measure(farm: Farm, quick: bool) -> dict[str, float]:
         f"cpu_{size}": figures["cpu"],
         f"redis_{size}": figures["redis"],
         f"idle_{size}": 1000 * idle.workers / idle.seconds,
+        f"redis_idle_{size}": 1000 * idle.redis / idle.seconds,
         "load_share": figures["load_share"],
     }

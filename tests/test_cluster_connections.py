@@ -186,6 +186,18 @@ def test_what_was_written_is_waited_for_over_the_connection_that_has_written_it(
         assert connections.count_replicas(keys) == 1
 
 
+def test_what_is_written_together_waits_for_its_replica_once(redis_cluster, connections, shards):
+    keys, answers = shards[0], []
+    writing, primary = connections.get_writing(keys), redis_cluster.get_owner(keys.slot).client
+    writing.execute("PING")
+    waits = primary.info("commandstats").get("cmdstat_wait", {}).get("calls", 0)
+    for name in ("one", "two"):
+        command = ("SET", f"{keys.tag}{name}", "written", "PX", 5000)
+        writing.connection.ask_written(command, 1, lambda *both: answers.append(both))
+    wait_for(lambda: answers == [(b"OK", 1)] * 2, "the answers")
+    assert primary.info("commandstats")["cmdstat_wait"]["calls"] == waits + 1
+
+
 def test_nothing_is_lost_while_it_is_connected(redis_cluster, connections, shards):
     for listener, keys in zip(connections.listeners, shards, strict=True):
         listener.subscription.add(keys.stream("/", "room"))

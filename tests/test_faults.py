@@ -7,7 +7,7 @@ import pytest
 from benchmarks.faults.oracle import judge
 from benchmarks.faults.run import run
 from benchmarks.faults.scenarios import SCENARIOS
-from benchmarks.report import write_faults, write_results
+from benchmarks.report import write_block, write_results
 from tests.conftest import SHARDS
 
 SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush", "sentinel-kill")
@@ -195,7 +195,7 @@ def test_each_table_has_its_place_in_results_md(tmp_path):
     path = tmp_path / "RESULTS.md"
     path.write_text("# Results\n\nold\n")
     for peer, text in (("webfarm", "old"), ("node", "two"), ("webfarm", "one")):
-        write_faults(path, peer, text)
+        write_block(path, f"faults: {peer}", text)
     write_results(path, "# Results\n\nnew\n")
     tables = [
         f"<!-- faults: {peer} -->\n{text}\n<!-- end of faults: {peer} -->"

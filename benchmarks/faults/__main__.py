@@ -21,8 +21,9 @@ from benchmarks.faults.oracle import ZEROS
 from benchmarks.faults.run import Outcome, format_table, get_folder, run
 from benchmarks.faults.scenarios import SCENARIOS, Scenario
 from benchmarks.faults.site import WORKERS, Site
-from benchmarks.harness import PEERS, ROOT
-from benchmarks.report import describe_machine, get_commit, write_faults
+from benchmarks.harness import PEERS
+from benchmarks.processes import ROOT
+from benchmarks.report import describe_machine, get_commit, write_block
 
 _NAMES = {
     "webfarm": "webfarm",
@@ -58,7 +59,7 @@ def main(only: tuple[str, ...], peer: str, quick: bool, write: bool) -> None:
     click.echo(format_table(outcomes))
     if write:
         path = ROOT / "benchmarks/RESULTS.md"
-        write_faults(path, peer, _format(peer, outcomes))
+        write_block(path, f"faults: {peer}", _format(peer, outcomes))
         click.echo(f"written: {path.relative_to(ROOT)}", err=True)
     sys.exit(len(outcomes) < len(chosen) or any(outcome.faults for outcome in outcomes))
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.faults.oracle import Event
-from benchmarks.harness import Process, find_node, wait_until
+from benchmarks.harness import find_node
+from benchmarks.processes import Process, wait_until
 
 CONNECT_S = 30.0
 _SETTLE_S = 60.0

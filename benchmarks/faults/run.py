@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import ZEROS, Verdict, judge
 from benchmarks.faults.scenarios import Scenario
-from benchmarks.harness import ROOT
+from benchmarks.processes import ROOT
 
 _WARM_S, _AFTER_S = 2.0, 3.0  # of talk before and after the fault
 _FEW = 12  # users, when it has to be quick

@@ -14,7 +14,7 @@ import redis
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import Event
 from benchmarks.faults.site import Site
-from benchmarks.harness import get_free_ports, wait_until
+from benchmarks.processes import get_free_ports, wait_until
 from chat.programs import find_redis
 
 _NAME = "farm"

@@ -21,7 +21,8 @@ from typing import Self
 
 import redis
 
-from benchmarks.harness import Process, find_node, get_free_ports, wait_until
+from benchmarks.harness import find_node
+from benchmarks.processes import Process, get_free_ports, wait_until
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy, find_redis
 

@@ -29,7 +29,7 @@ from benchmarks.faults import faults
 from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import Verdict, judge
 from benchmarks.faults.site import WORKERS, Site
-from benchmarks.harness import ROOT
+from benchmarks.processes import ROOT
 from benchmarks.report import describe_machine, get_commit, write_faults
 
 _FOLDER = ROOT / ".run/faults/soak"

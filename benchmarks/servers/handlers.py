@@ -18,6 +18,11 @@ def register(sio: Any) -> None:
         sio.emit("message", data, room=COMMON)
         return OK
 
+    @sio.event
+    def leave(sid: str) -> dict[str, bool]:
+        sio.leave_room(sid, COMMON)
+        return OK
+
     @sio.on("privateMessage")
     def private_message(sid: str, data: Any) -> dict[str, bool]:
         sio.emit("privateMessage", data, room=data["to"])

@@ -1,10 +1,21 @@
 """The server under test: an app on ``chat.realtime`` alone, run with the project's ``gunicorn.conf.py``."""
 
 import os
+from typing import Any
 
 from benchmarks.servers.handlers import register
 from chat.realtime import RedisManager, Server, WSGIApp
+from chat.settings import Settings
 
-sio = Server(RedisManager(os.environ["REDIS_URL"]))
+
+def say_whether_ready(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer whatever is asked, as the chat does ``/readyz``."""
+    reason = sio.get_unready_reason()
+    start_response("503 Service Unavailable" if reason else "200 OK", [("Content-Type", "text/plain")])
+    return [(reason or "ready").encode()]
+
+
+settings = Settings.from_env(os.environ)
+sio = Server(RedisManager(settings.redis_url, shards=settings.shards, wait_replicas=settings.wait_replicas))
 register(sio)
-app = WSGIApp(sio)
+app = WSGIApp(sio, say_whether_ready)

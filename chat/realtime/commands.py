@@ -4,12 +4,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from gevent.hub import Waiter
 
 from chat.realtime.scripts import get_source
+
+if TYPE_CHECKING:
+    from chat.realtime.pipeline import Pipeline
 
 Command = tuple[Any, ...]
 Answer = Callable[[Any], object]
@@ -25,13 +28,18 @@ class Commands(ABC):
     def life(self) -> object:
         """Which connection this is; ``None`` while there is none."""
 
+    @property
+    @abstractmethod
+    def connection(self) -> "Pipeline | None":
+        """The connection itself, to one Redis, which follows no move; ``None``: it isn't known which one."""
+
     @abstractmethod
     def ask(self, command: Command, on_answer: Answer) -> None:
         """Execute a command; ``on_answer`` is called in the hub with its answer, or with a ``redis.RedisError``."""
 
     def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
         """Run a script, as ``ask`` executes a command; if Redis has lost it, it is loaded first."""
-        command = ("EVALSHA", _get_sha(name, self.is_cluster), len(keys), *keys, *arguments)
+        command = self.describe_script(name, keys, arguments)
 
         def on_first_answer(answer: Any) -> None:
             if isinstance(answer, redis.exceptions.NoScriptError):  # somebody has flushed them
@@ -41,6 +49,10 @@ class Commands(ABC):
                 on_answer(answer)
 
         self.ask(command, on_first_answer)
+
+    def describe_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Command:
+        """Return the command that runs a script which Redis has."""
+        return "EVALSHA", _get_sha(name, self.is_cluster), len(keys), *keys, *arguments
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""

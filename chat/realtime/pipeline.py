@@ -6,6 +6,7 @@ another one.
 """
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,6 +18,9 @@ import redis
 from chat.realtime.commands import Answer, Command, Commands
 from chat.realtime.scripts import NAMES, get_source
 from chat.realtime.wire import Wire
+
+#: In which replicas must have what was written.
+REPLICAS_MS = 1_000
 
 _ANSWER_S = 2.5  # without an answer, the connection is given up
 _CHECK_S = 0.5
@@ -35,6 +39,8 @@ class Pipeline(Commands):
         self._pool: Any = client.connection_pool
         self._wire: Wire | None = None
         self._unsent: list[tuple[Command, Answer]] = []
+        self._waiting: list[tuple[list[Any], Callable[[Any, Any], object]]] = []  # for replicas to have what is next
+        self._replicas = 0  # how many of them
         self._unanswered: deque[tuple[float, Answer]] = deque()  # when each was asked, in order
         self._is_sending = False  # or about to, or connecting
         self._connecting: gevent.Greenlet[[], None] | None = None
@@ -45,11 +51,25 @@ class Pipeline(Commands):
         """Which connection this is; ``None`` while there is none."""
         return self._wire
 
+    @property
+    def connection(self) -> "Pipeline":
+        return self
+
     def ask(self, command: Command, on_answer: Answer) -> None:
         self._unsent.append((command, on_answer))
         if not self._is_sending:
             self._is_sending = True
             gevent.get_hub().loop.run_callback(self._send)
+
+    def ask_written(self, command: Command, replicas: int, on_answer: Callable[[Any, Any], object]) -> None:
+        """Execute a command, and wait for replicas to have what it has written: one ``WAIT`` for all sent together.
+
+        ``on_answer`` is called in the hub with its answer, and with how many have it, or a ``redis.RedisError`` each.
+        """
+        answers: list[Any] = []
+        self.ask(command, answers.append)
+        self._waiting.append((answers, on_answer))
+        self._replicas = max(self._replicas, replicas)
 
     def move_to(self, address: tuple[str, int]) -> None:
         """Give the connection up, unless it is to ``address``."""
@@ -72,7 +92,7 @@ class Pipeline(Commands):
                 self._connecting = gevent.spawn(self._connect)
             return
         self._is_sending = False
-        unsent, self._unsent = self._unsent, []
+        unsent, self._unsent = self._unsent + self._take_wait(), []
         now, packed = monotonic(), []
         for command, on_answer in unsent:
             try:
@@ -83,6 +103,19 @@ class Pipeline(Commands):
                 self._unanswered.append((now, on_answer))
         if packed:
             self._wire.send(b"".join(packed))
+
+    def _take_wait(self) -> list[tuple[Command, Answer]]:
+        """Return the ``WAIT`` behind what is to be sent, if anybody wants it."""
+        waiting, self._waiting = self._waiting, []
+        replicas, self._replicas = self._replicas, 0
+        if not waiting:
+            return []
+
+        def on_waited(reached: Any) -> None:
+            for answers, on_answer in waiting:
+                on_answer(answers[0] if answers else reached, reached)  # none: it could not be sent, nor could this
+
+        return [(("WAIT", replicas, REPLICAS_MS), on_waited)]
 
     def _connect(self) -> None:
         connection = None
@@ -129,7 +162,7 @@ class Pipeline(Commands):
             self._timer.close()
         self._wire = self._timer = self._connecting = None
         self._is_sending = False
-        waiting = [on_answer for _, on_answer in (*self._unanswered, *self._unsent)]
+        waiting = [on_answer for _, on_answer in (*self._unanswered, *self._unsent, *self._take_wait())]
         self._unanswered, self._unsent = deque(), []
         if connection is not None:
             connection.disconnect()

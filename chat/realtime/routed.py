@@ -10,6 +10,7 @@ from redis.exceptions import MovedError
 
 from chat.realtime.commands import Answer, Command, Commands
 from chat.realtime.keys import Keys
+from chat.realtime.pipeline import Pipeline
 from chat.realtime.redis_client import REFUSALS, Address, translate
 from chat.realtime.topology import Topology
 
@@ -29,21 +30,25 @@ class RoutedCommands(Commands):
 
     is_cluster = True
 
-    def __init__(self, keys: Keys, topology: Topology, get_commands: Callable[[Address], Commands]) -> None:
+    def __init__(self, keys: Keys, topology: Topology, get_commands: Callable[[Address], Pipeline]) -> None:
         self._keys = keys
         self._topology = topology
         self._get_commands = get_commands
 
     @property
     def life(self) -> object:
+        return None if self.connection is None else self.connection.life
+
+    @property
+    def connection(self) -> Pipeline | None:
         address = self._topology.get_primary(self._keys.slot)
-        return None if address is None else self._get_commands(address).life
+        return None if address is None else self._get_commands(address)
 
     def ask(self, command: Command, on_answer: Answer) -> None:
         self._ask(command, on_answer, _MOVES)
 
-    def ask_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any], on_answer: Answer) -> None:
-        super().ask_script(name, [*keys, self._keys.absent], arguments, on_answer)
+    def describe_script(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Command:
+        return super().describe_script(name, [*keys, self._keys.absent], arguments)
 
     def publish(self, channel: str, data: str | bytes) -> int:
         verb = "SPUBLISH" if channel.startswith(self._keys.tag) else "PUBLISH"

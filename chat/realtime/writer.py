@@ -21,12 +21,12 @@ from chat.realtime.follower import Follower
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Log, Stored
 from chat.realtime.metrics import counts
+from chat.realtime.pipeline import REPLICAS_MS
 
 log = logging.getLogger(__name__)
 
 _STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
 _RETRY_S = 0.05
-_REPLICAS_MS = 1_000
 _BATCH_MESSAGES, _BATCH_BYTES = 200, 1_000_000
 
 
@@ -101,11 +101,25 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
             self._fail(batch, error)
             return
-        if self._count_replicas() or not self._follower.is_ready:
+        replicas, connection = self._count_replicas(), self._commands.connection
+        if connection is None or not self._follower.is_ready:
             gevent.spawn(self._insist, batch, keys, arguments)
+        elif replicas:
+            command = self._commands.describe_script("store", keys, self._add_head(arguments))
+            connection.ask_written(command, replicas, partial(self._on_written, batch, keys, arguments, replicas))
         else:
             on_answer = partial(self._on_answer, batch, keys, arguments)
             self._commands.ask_script("store", keys, self._add_head(arguments), on_answer)
+
+    def _on_written(
+        self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], replicas: int, answer: Any, reached: Any
+    ) -> None:
+        if isinstance(answer, redis.RedisError) or isinstance(reached, redis.RedisError):
+            gevent.spawn(self._insist, batch, keys, arguments)
+        elif reached < replicas:
+            self._fail(batch, _describe_missing(reached, replicas))
+        else:
+            self._on_answer(batch, keys, arguments, answer)
 
     def _on_answer(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], answer: Any) -> None:
         if isinstance(answer, redis.RedisError):  # whether it is stored is not known
@@ -223,6 +237,10 @@ def decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
 
 def wait_for_replicas(execute: Callable[..., Any], replicas: int) -> None:
     """Wait until so many replicas have what the connection of ``execute`` has written. Raises ``Unavailable``."""
-    reached: int = execute("WAIT", replicas, _REPLICAS_MS)
+    reached: int = execute("WAIT", replicas, REPLICAS_MS)
     if reached < replicas:
-        raise Unavailable(f"{reached} replicas have it, not {replicas}")
+        raise _describe_missing(reached, replicas)
+
+
+def _describe_missing(reached: int, replicas: int) -> Unavailable:
+    return Unavailable(f"{reached} replicas have it, not {replicas}")
