@@ -1,4 +1,4 @@
-"""``make bench``: each script beside Node and stock python-socketio, round by round, and one table.
+"""``make bench``: each script beside Node, stock python-socketio and Flask-SocketIO, round by round, and one table.
 
     make bench                              everything, three rounds; writes RESULTS.md
     make bench ARGS="--cluster"             webfarm on a single Redis, and on a cluster; its table in RESULTS.md

@@ -21,7 +21,7 @@ from benchmarks.store import STORES, open_store
 
 BIN = Path(sys.executable).parent
 WORKERS = 2
-PEERS = ("node", "stock", "webfarm")
+PEERS = ("node", "stock", "flask", "webfarm")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,8 @@ class Farm:
             if self.peer == "node":
                 yield [find_node(), "benchmarks/servers/node.mjs"], {"PORT": str(port), "NODE_ENV": "production"}
             else:
-                yield [*gunicorn, "benchmarks/servers/stock_gunicorn.py"], {"PORT": str(port)}
+                app = {"APP": "benchmarks.servers.flask_socketio_app:app"} if self.peer == "flask" else {}
+                yield [*gunicorn, "benchmarks/servers/stock_gunicorn.py"], {"PORT": str(port)} | app
 
     def _find_workers(self) -> list[int]:
         if self.peer == "node":

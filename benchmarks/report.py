@@ -38,19 +38,20 @@ _SERVERS_TEXT = """# Results
 
 {date}, commit `{commit}`, {rounds} of each script; the peers take turns within a round, each run has fresh servers and
 a fresh Redis (no persistence). The figures are medians over the rounds, in brackets the lowest and the highest.
-*to Node* and *to stock* are webfarm's figure divided by theirs: below 1 is less. ▲ marks the rows where more is better.
+*to Node* and so on are webfarm's figure divided by theirs: below 1 is less. ▲ marks the rows where more is better.
 
 {table}
 
 ## How they are taken
 
 Node is socket.io {socketio} with @socket.io/redis-adapter {adapter}; stock is python-socketio {stock} on gunicorn's
-gevent worker with gevent-websocket and `socketio.RedisManager`; webfarm is an app on `chat.realtime` alone. Each is two
+gevent worker with gevent-websocket and `socketio.RedisManager`; Flask-SocketIO {flask} stands on the same, with its
+message queue; webfarm is an app on `chat.realtime` alone. Each is two
 processes on two ports, tied through Redis, without a balancer; the clients connect to both directly, over websocket
-alone, uncompressed. The handlers (`benchmarks/servers/`) do the same on all three. CPU time is user and system time of
+alone, uncompressed. The handlers (`benchmarks/servers/`) do the same on all four. CPU time is user and system time of
 the two processes with all their threads, from the kernel's clock of each; Redis' is in rows of its own. Everything
 shares one machine, so times are comparable within a table only. The load generator takes its part of the cores, in
-percent of all CPU time (medians for Node, stock, webfarm, those that can): {shares}.
+percent of all CPU time (medians for Node, stock, Flask-SocketIO, webfarm, those that can): {shares}.
 
 {methods}
 """
@@ -90,9 +91,9 @@ SERVERS = Comparison(
         "flood",
         "listing",
     ),
-    {"node": "Node", "stock": "stock", "webfarm": "webfarm"},
+    {"node": "Node", "stock": "stock", "flask": "Flask-SocketIO", "webfarm": "webfarm"},
     PEERS,
-    {"to Node": ("webfarm", "node"), "to stock": ("webfarm", "stock")},
+    {"to Node": ("webfarm", "node"), "to stock": ("webfarm", "stock"), "to Flask-SocketIO": ("webfarm", "flask")},
     _SERVERS_TEXT,
 )
 
@@ -150,6 +151,7 @@ def format_results(comparison: Comparison, modules: Mapping[str, ModuleType], fi
         socketio=_get_package_version("socket.io"),
         adapter=_get_package_version("@socket.io/redis-adapter"),
         stock=version("python-socketio"),
+        flask=version("flask-socketio"),
         shares="; ".join(_get_shares(figures)),
         methods="\n\n".join(methods),
     )

@@ -1,8 +1,8 @@
-"""gunicorn's configuration for ``stock.py``: one process on one port."""
+"""gunicorn's configuration for ``stock.py`` and its kin: one process on one port."""
 
 import os
 
-wsgi_app = "benchmarks.servers.stock:app"
+wsgi_app = os.environ.get("APP", "benchmarks.servers.stock:app")
 worker_class = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 workers = 1
 bind = f"127.0.0.1:{os.environ['PORT']}"
