@@ -29,7 +29,7 @@ manager = RedisManager(os.environ["REDIS_URL"], history=Limits(100, 10_000, 3600
 sio = Server(manager, get_user=lambda sid: names.get(sid), max_connections_per_user=3)
 app = WSGIApp(sio)
 names: dict[str, str] = {}
-notes = Notes(manager.commands, manager.keys, ttl_s=60.0)
+notes = Notes(manager.shards, ttl_s=60.0)
 
 
 @sio.event
