@@ -16,6 +16,7 @@ import time
 from datetime import UTC, datetime
 
 import click
+from redis import RedisError
 
 from benchmarks.faults.crowd import Users
 from benchmarks.faults.oracle import ZEROS
@@ -82,7 +83,7 @@ def _run(scenario: Scenario, peer: str, quick: bool) -> Outcome | None:
     click.echo(f"faults: {peer} · {scenario.name} … ", nl=False, err=True)
     try:
         outcome = run(scenario, peer, quick=quick)
-    except (OSError, RuntimeError, Error) as error:
+    except (OSError, RuntimeError, Error, RedisError) as error:
         click.echo(f"broken off: {error}; see {get_folder(scenario, peer).relative_to(ROOT)}", err=True)
         return None
     click.echo(f"{'; '.join(outcome.faults) or 'as promised'}, {time.monotonic() - start:.0f} s", err=True)

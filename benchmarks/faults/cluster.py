@@ -22,7 +22,7 @@ ROOMS = tuple(
     next(name for number in range(1000) if find_shard(name := f"room{number}", SHARDS) == shard)
     for shard in range(SHARDS)
 )
-_AWAY_S = 12.0  # of a primary that nobody replaces
+_AWAY_S = 8.0  # of a primary that nobody replaces
 _MAX_PAUSE_S = 2.0  # in rooms of other shards
 _LAG = re.compile(r'^webfarm_log_position_lag_seconds\{shard="(\d+)"\} (\S+)$', re.MULTILINE)
 _LAGS_S = 4.0
@@ -82,7 +82,7 @@ def cluster_shut_down(site: ClusterSite, crowd: Crowd) -> None:
 
 
 def primary_unreachable(site: ClusterSite, crowd: Crowd) -> None:
-    """A primary stopped for 12 s whose replica may not take over."""
+    """A primary stopped for 8 s whose replica may not take over."""
     node = site.get_primary(site.get_shard("common"))
     shards = {str(shard) for shard in site.get_shards_of(node)}
     with site.without_takeover():

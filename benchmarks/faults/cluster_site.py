@@ -107,6 +107,7 @@ class ClusterSite(Site):
         """SIGTERM of all nodes; return when they have ended."""
         self.signal_redis(signal.SIGTERM)
         wait_until(lambda: not any(is_alive(process.pid) for process in self._redises), "the end of all nodes")
+        self.kill_redis()  # which is over, but not waited for
 
     def wait_for_takeover(self, old: Node) -> None:
         """Wait until a replica has what ``old`` had."""
@@ -143,7 +144,7 @@ class ClusterSite(Site):
         with contextlib.suppress(RedisError):
             own = self.ask(new, "CLUSTER", "MYID")
             if all(own in self.ask(node, "CLUSTER", "NODES") for node in self.nodes):
-                return "handshake" not in self.ask(new, "CLUSTER", "NODES")
+                return "cluster_state:ok" in self.ask(new, "CLUSTER", "INFO")
             self.ask(self.nodes[0], "CLUSTER", "MEET", HOST, new.port, new.bus_port)
         return False
 
