@@ -13,7 +13,10 @@ from benchmarks.faults.scenarios import CLUSTER_SCENARIOS
 
 pytestmark = pytest.mark.cluster
 
-SHORT = ("primary-killed", "slot-moved-by-keys", "primary-unreachable", "cluster-shut-down")
+SHORT = (
+    *("primary-killed", "slot-moved-by-keys", "cluster-shut-down"),
+    *("primary-unreachable", "worker-killed-while-unreachable"),
+)
 BY_NAME = {scenario.name: scenario for scenario in CLUSTER_SCENARIOS}
 USERS = 8
 first_users = itertools.count(0, USERS)  # others each time: what waits for a user is none of theirs

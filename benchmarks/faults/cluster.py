@@ -98,6 +98,22 @@ def primary_unreachable(site: ClusterSite, crowd: Crowd) -> None:
         site.wait_until_ready()
 
 
+def worker_killed_while_unreachable(site: ClusterSite, crowd: Crowd) -> None:
+    """A primary stopped whose replica may not take over, and `kill -9` of a worker, whose successor has to wait."""
+    node = site.get_primary(site.get_shard("common"))
+    with site.without_takeover():
+        site.signal_node(node, signal.SIGSTOP)
+        try:
+            site.signal_worker(0, signal.SIGKILL)
+            shards = {str(shard) for shard in site.get_shards_of(node)}
+            wait_until(lambda: _get_unready(site.ports[0]) == shards, f"another worker to lack the shards {shards}")
+            time.sleep(1)
+        finally:
+            site.signal_node(node, signal.SIGCONT)
+        site.wait_until_ready()
+    crowd.wait_until_connected()
+
+
 def replicas_killed(site: ClusterSite, crowd: Crowd) -> None:
     """`kill -9` of every replica; back 8 s later."""
     site.kill_replicas()
@@ -154,6 +170,8 @@ def _ask(port: int, path: str) -> str:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return error.read().decode()
+    except OSError:  # nobody is there yet
+        return ""
 
 
 def _get_unready(port: int) -> set[str]:

@@ -207,6 +207,7 @@ CLUSTER_SCENARIOS = (
         check=cluster.only_its_rooms_wait,
         figures=cluster.show_both_pauses,
     ),
+    _on_cluster(cluster.worker_killed_while_unreachable, "all"),
     _on_cluster(cluster.replicas_killed),
     _on_cluster(cluster.primary_and_worker_killed, "all"),
     _on_cluster(cluster.workers_replaced_in_failover, "all"),

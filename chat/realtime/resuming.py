@@ -152,12 +152,13 @@ class Resuming(NoRecovery):
     def _replay(self, session: Session, offset: Any) -> Replay:
         """Return what a client that comes back has missed. It is in its rooms already, and its messages are held."""
         shards, namespace = self._manager.shards, session.namespace
+        groups = shards.group(namespace, session.floors)
+        for shard in groups:
+            self._check_epoch(session, shard)  # by then it is known what epoch the offset may be of
         shown = decode_offset(offset, shards.epochs)
         received = get_latest(shown, session.received)
-        groups = shards.group(namespace, session.floors)
         readings: dict[Shard, Reading] = {}
         for shard, rooms in groups.items():
-            self._check_epoch(session, shard)
             start = received[shard.number]
             starts = {shard.keys.stream(namespace, room): max(session.floors[room], start) for room in rooms}
             shard.follower.wait_until_following(*starts)
