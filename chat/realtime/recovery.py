@@ -63,6 +63,8 @@ class Recovery(Resuming):
                 found += self._read_inboxes(shard, session, names)
         if any(session.epochs[shard.number] != shard.log.epoch for shard in groups):
             raise Unavailable("the log of messages began anew")
+        if not all(session.began[shard.number] for shard in groups):  # those would be floors below all there is
+            raise Unavailable("this node had not caught up when the client came")
         max_of_user = self._manager.server.max_connections_per_user
         newest, entries = own.sessions.write(session, inboxes.get(own, []), max_of_user)
         found += self._take_note(own, newest, entries)
