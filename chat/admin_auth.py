@@ -7,6 +7,7 @@ with a key that only the password gives, so that another password ends it.
 import hashlib
 import hmac
 import ipaddress
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,10 @@ import jwt
 
 from chat.errors import RateLimited, Unauthorized
 from chat.limits import Buckets
+from chat.proxies import parse_address
+from chat.realtime import Throttled
+
+log = Throttled(logging.getLogger(__name__))
 
 USER = "admin"
 
@@ -58,6 +63,7 @@ class AdminAuth:
             raise RateLimited("Too many wrong passwords have come from your address; wait a minute.")
         if not hmac.compare_digest(_hash(user, password), self._digest):
             self._guesses.take(network, 0)
+            log.warning("admin: wrong password", extra={"address": address})
             raise Unauthorized(_REFUSAL)
 
     def create_session(self) -> str:
@@ -79,8 +85,7 @@ def _hash(user: str, password: str) -> bytes:
 
 
 def _get_network(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False)) if parsed.version == 6 else address
+    parsed = parse_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False))
+    return str(parsed or address)

@@ -1,6 +1,7 @@
 """The HTTP API: for programs that have the key, to emit without a connection of their own."""
 
 import hmac
+import logging
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -8,7 +9,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from chat import outside
 from chat.errors import BadRequest, ClientError, TooLarge, Unauthorized, Unavailable
-from chat.realtime import RedisManager
+from chat.realtime import RedisManager, Throttled
+
+log = Throttled(logging.getLogger(__name__))
 
 _FIELDS = frozenset(("event", "data", "room", "user", "all"))
 _STATUS: dict[type[ClientError], int] = {Unauthorized: 401, TooLarge: 413}  # of all others: 400
@@ -54,6 +57,7 @@ def _check_key(key: str) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     is_key = hmac.compare_digest(given.strip().encode("latin-1", "replace"), key.strip().encode())
     if scheme.lower() != "bearer" or not is_key:
+        log.warning("api: wrong key", extra={"address": request.remote_addr})
         raise Unauthorized("The API's key is needed: Authorization: Bearer KEY.")
 
 

@@ -220,6 +220,8 @@ def doctor(servers: tuple[str, ...], url: str, no_haproxy: bool, as_json: bool) 
     """
     from chat.doctor import examine, render, summarize  # Redis' packages are slow to import
 
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"'{url}' is no URL, like https://chat.example.org.")
     findings = []
     for finding in examine(os.environ, haproxy.parse_ranges(servers), None if no_haproxy else url):
         findings.append(finding)

@@ -19,6 +19,7 @@ import socketio
 from chat.arguments import get_page, get_recipient, get_room
 from chat.auth import Identity, authenticate, create_guest, is_name
 from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
+from chat.limits import Buckets
 from chat.namespaces import Namespace
 from chat.private import PRIVATE, PrivateRooms
 from chat.realtime import MESSAGE_ID, RedisManager, Stored
@@ -29,6 +30,7 @@ EVERYBODY = "*"
 
 _IDENTITY = "chat.identity"  # in an environment: who the client is
 _KNOWN_S = 120.0  # at least, for a message's own id
+_TYPING_S, _ROOM_TYPING_S = 1.0, 0.1  # between two words of who types: of one user, in one room
 _MAX_HISTORY, _MAX_HISTORY_BYTES, _MAX_USERS = 100, 250_000, 1_000  # of one answer
 
 
@@ -46,12 +48,13 @@ class ChatNamespace(Namespace):
         self._manager = manager
         self._private = PrivateRooms(manager, settings.history_ttl_s)
         self._known_s = max(settings.recovery_window_s, _KNOWN_S)
+        self._typing, self._room_typing = Buckets(1 / _TYPING_S, 0), Buckets(1 / _ROOM_TYPING_S, 0)
 
     def may(self, sid: str, action: str, room: str) -> bool:
         """Decide who may do what in a room; edit this for rights of your own.
 
         It is asked about whoever is to ``join`` a room, a client that comes back to it included, and about the room's
-        members for ``message``, ``history``, ``who`` and ``invite``.
+        members for ``message`` (for ``typing`` as well), ``history``, ``who`` and ``invite``.
         """
         if not room.startswith(PRIVATE) or action != "join":
             return True
@@ -168,6 +171,19 @@ class ChatNamespace(Namespace):
         users = self._manager.get_users(room, most=_MAX_USERS + 1, is_watched=data.get("watch", False))
         listed = [{"userId": user, "clients": users[user]} for user in sorted(users)[:_MAX_USERS]]
         return {"ok": True, "users": listed} | ({"more": True} if len(users) > _MAX_USERS else {})
+
+    def on_typing(self, sid: str, data: Any) -> dict[str, Any]:
+        """Tell the others of a room, or one user, that somebody is writing: best effort, no more often than helps."""
+        user = self.get_user(sid) or ""
+        if isinstance(data, dict) and "toUser" in data:
+            room, told = get_user_room(get_recipient(data)[1]), {"userId": user, "toUser": data["toUser"]}
+        else:
+            room = get_room(data)
+            self._check_member(sid, "message", room)
+            told = {"userId": user, "room": room}
+        if self._typing.take(user, 0) and self._room_typing.take(room, 0):
+            self.server.emit("typing", told, room=room, skip_sid=sid, volatile=True)
+        return {"ok": True}
 
     def tell_watchers(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
         """A user came into a room that these clients watch, or has gone."""

@@ -4,7 +4,9 @@ Both are one line for one event, whatever a client has put into a field; only a 
 are indented. gunicorn's configuration imports this before anything is patched.
 """
 
+import contextlib
 import logging
+import os
 import time
 from typing import Any
 
@@ -13,12 +15,31 @@ from pythonjsonlogger.json import JsonFormatter
 _STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:@#/+_-")
 
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}  # syslog's
+
 _process: dict[str, str] = {}  # what each line of this process tells
 
 
 def set_node(node: str) -> None:
     """Have each line of this process say that it is of ``node``."""
     _process["node"] = node
+
+
+class StderrHandler(logging.StreamHandler[Any]):
+    """To stderr; where that is systemd's journal, which then takes it off again, each line begins with its priority."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_journal = False
+        with contextlib.suppress(OSError):  # no stderr
+            stream = os.fstat(2)
+            self._is_journal = os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not self._is_journal:
+            return text
+        return "\n".join(f"<{_PRIORITIES.get(record.levelno, 6)}>{line}" for line in text.split("\n"))
 
 
 class TextFormatter(logging.Formatter):

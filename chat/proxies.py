@@ -8,6 +8,7 @@ from typing import Any
 _FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
 # HAProxy hands on what a client says in these, and the browser's own Host.
 _OTHERS = ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}  # some say so of a websocket
 _CACHED = 1024  # addresses
 
 
@@ -35,24 +36,24 @@ class TrustedProxies:
         if self._is_trusted(environ.get("REMOTE_ADDR", "")):
             environ["REMOTE_ADDR"] = self._find_client(environ["REMOTE_ADDR"], addresses)
             scheme = scheme.partition(",")[0].strip().lower()  # of the proxy that the browser talks to
-            if scheme in ("http", "https"):
-                environ["wsgi.url_scheme"] = scheme
+            environ["wsgi.url_scheme"] = _SCHEMES.get(scheme, environ["wsgi.url_scheme"])
         return self._app(environ, start_response)
 
     def _find_client(self, address: str, forwarded: str) -> str:
         """Return the last address that no trusted proxy has; who is before it may have made up the rest."""
         for one in reversed(forwarded.split(",")):
-            if not self._is_trusted(address) or not _parse(one.strip()):
+            if not self._is_trusted(address) or not parse_address(one.strip()):
                 break
             address = one.strip()
         return address
 
     def _find_trust(self, address: str) -> bool:
-        parsed = _parse(address)
+        parsed = parse_address(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 
 
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a text is, if any; one of IPv4 as such, also where IPv6 is spoken."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

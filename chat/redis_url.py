@@ -83,5 +83,6 @@ def get_node_url(url: str, host: str, port: int) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return ``url`` as it may be shown."""
-    return re.sub(r"//[^/?#]*@", "//", url, count=1)
+    """Return ``url`` as it may be shown, also if it is none: a password may be what makes it that."""
+    url = re.sub(r"(?s)^([a-z+]*://)?.*@", r"\1", url)
+    return re.sub(r"\b(password|username)=[^&]*", r"\1=...", url)

@@ -14,10 +14,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from chat.errors import SettingsError
-from chat.redis_url import URL_RULE, check_redis_url, is_cluster_url
+from chat.redis_url import URL_RULE, check_redis_url, is_cluster_url, without_password
 
 #: How long a node that is not heard of counts as living, in seconds.
 LEASE_S = 6
+
+_KEY_LENGTH = 16  # what nobody guesses, if it is random
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -99,11 +101,11 @@ def _host(text: str) -> str:
 
 def _origins(text: str) -> tuple[str, ...]:
     """a comma-separated list of origins like https://chat.example.org, or *"""
-    return tuple(_origin(part.strip()) for part in text.split(","))
+    return tuple(parse_origin(part.strip()) for part in text.split(","))
 
 
-def _origin(text: str) -> str:
-    """As browsers write it: lower case, without the scheme's own port."""
+def parse_origin(text: str) -> str:
+    """Return an origin as browsers write it: lower case, without the scheme's own port. Raises ``ValueError``."""
     parts = urlsplit(text.rstrip("/").lower())
     if text == "*":
         return text
@@ -184,6 +186,7 @@ class Settings:
         values = _get_defaults(values.get("redis_url", "")) | values
         values["warnings"] = (
             *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
+            *_warn_of_key(values.get("api_key")),
             *(
                 _unknown_warning(name, known)
                 for name in sorted(environ)
@@ -233,8 +236,14 @@ def _parse(setting: Any, env: str, text: str) -> Any:
         return setting.metadata["parse"](text)
     except (ValueError, UnicodeError):
         expected = setting.metadata["parse"].__doc__
-        shown = f"{len(text)} characters" if setting.metadata["secret"] else f"value {text!r}"
+        shown = f"{len(text)} characters" if setting.metadata["secret"] else f"value {without_password(text)!r}"
         raise SettingsError(f"{env} has {shown}: expected {expected}.") from None
+
+
+def _warn_of_key(key: str | None) -> list[str]:
+    if key is None or len(key) >= _KEY_LENGTH:
+        return []
+    return [f"CHAT_API_KEY has {len(key)} characters, and nobody who guesses is held up: use {_KEY_LENGTH} or more."]
 
 
 def _unknown_warning(name: str, known: Mapping[str, Any]) -> str:

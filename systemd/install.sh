@@ -64,7 +64,7 @@ mv -T /opt/chat.new /opt/chat
 if running=$(systemctl list-units --plain --no-legend --state=active 'chat@*.service' chat.service 2>/dev/null | cut -d' ' -f1) &&
     [ -n "$running" ]; then
     echo "install: done. The new version begins with a restart, one unit after the other:"
-    echo "    for unit in $(echo $running); do systemctl restart \$unit; done"
+    echo "    for unit in $(echo $running); do systemctl restart \$unit || break; done"
 else
     echo "install: done. Settings: /etc/chat/chat.env. One unit per port, each restarted by itself:"
     echo "    systemctl enable --now chat.target chat@3001 chat@3002"

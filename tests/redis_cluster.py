@@ -39,8 +39,14 @@ class Node:
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        self.client = redis.Redis(port=self.port, socket_timeout=5, protocol=2)
+        self.client: Any = None
+        self.connect()
         self.id = ""
+
+    def connect(self, password: str | None = None) -> None:
+        if self.client:
+            self.client.close()
+        self.client = redis.Redis(port=self.port, socket_timeout=5, protocol=2, password=password)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -60,6 +66,9 @@ class Node:
         self.process.kill(signum)
         if signum == signal.SIGKILL:
             self.process.close()
+
+    def is_replica_of(self, node: "Node") -> bool:
+        return self.client.info("replication").get("master_port") == node.port
 
     def _answers(self) -> bool:
         try:
@@ -122,6 +131,7 @@ class RedisCluster:
         node = self._start_node(name)
         node.ask("CLUSTER", "MEET", *self["a"].address, self["a"].bus_port)
         wait_until(lambda: all(node.id in _list_nodes(one) for one in self.nodes.values()), f"all to know {name}")
+        wait_until(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok", f"{name} to take part")
         return node
 
     def remove_node(self, name: str) -> None:
@@ -131,6 +141,21 @@ class RedisCluster:
         for one in self.nodes.values():
             with contextlib.suppress(redis.ResponseError):  # it has heard of it
                 one.ask("CLUSTER", "FORGET", node.id)
+
+    @contextlib.contextmanager
+    def guarded(self, password: str) -> Iterator[None]:
+        """All nodes want a password for the block's time, the replicas' included."""
+        for node in self.nodes.values():
+            node.client.config_set("masterauth", password)
+            node.client.config_set("requirepass", password)
+            node.connect(password)
+        try:
+            yield
+        finally:
+            for node in self.nodes.values():
+                node.client.config_set("requirepass", "")
+                node.client.config_set("masterauth", "")
+                node.connect()
 
     def move_slot(self, slot: int, to: Node) -> None:
         """Move a slot, key by key."""

@@ -260,6 +260,13 @@ def test_who_guesses_is_not_listened_to_any_more(guarded, admin):
     wait_until(lambda: again.config, "who has a session to be let in")
 
 
+def test_who_guesses_over_http_is_in_the_log(workers):
+    process = workers(1, CHAT_ADMIN_PASSWORD=PASSWORD)
+    assert get(process.urls[0], "/status", ("admin", "hunter2")).status_code == 401
+    line = process.wait_for_line("admin: wrong password")
+    assert "WARNING" in line and "address=127.0.0.1" in line and "hunter2" not in line
+
+
 def test_without_a_password_there_is_nothing(workers, admin):
     process = workers(1)
     assert admin(process.urls[0], **LOGIN).refusals.get(timeout=10) == {"message": "Invalid namespace"}

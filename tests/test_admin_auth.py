@@ -61,6 +61,13 @@ def test_each_address_guesses_for_itself_and_a_network_of_ipv6_is_one(auth):
     auth.check("admin", PASSWORD, "2001:db8:0:1::1")
 
 
+def test_an_address_of_ipv4_is_one_also_where_ipv6_is_spoken(auth):
+    guess(auth, 10, "::ffff:192.0.2.1")
+    auth.check("admin", PASSWORD, "::ffff:192.0.2.2")
+    with pytest.raises(RateLimited):
+        auth.check("admin", PASSWORD, "192.0.2.1")
+
+
 def test_what_is_no_text_is_no_guess(auth):
     for user, password in ((None, None), ("admin", None), ("admin", [PASSWORD]), (1, PASSWORD)):
         for _ in range(20):

@@ -122,6 +122,7 @@ def test_without_the_key_everything_is_refused(two_workers, authorization):
 
 def test_neither_the_key_nor_what_was_given_for_it_is_logged(two_workers):
     post(two_workers.urls[0], "{", key="a secret of somebody's")
+    assert "address=127.0.0.1" in two_workers.wait_for_line("api: wrong key")
     assert KEY not in two_workers.output
     assert "a secret" not in two_workers.output
 

@@ -180,7 +180,7 @@ def test_who_comes_back_with_an_expired_token_is_refused(secret_workers, client,
     assert refuse(raw_client, secret_workers.urls[1], auth)["code"] == "unauthorized"
 
 
-def test_no_log_has_a_token_or_a_pid_at_any_level(redis_server, node):
+def test_no_log_has_a_token_or_a_pid_at_any_level(redis_server, node, raw_client):
     secret = token(sub="jane")
     with starting_workers(redis_server.url) as start_workers:
         workers = start_workers(1, CHAT_SECRET=SECRET, CHAT_LOG_LEVEL="debug")
@@ -191,6 +191,9 @@ def test_no_log_has_a_token_or_a_pid_at_any_level(redis_server, node):
         client = Client(workers.urls[0], token=secret)
         client.stack.close()
         workers.wait_for_line("Received packet MESSAGE data 0<hidden>")
+        for packet in (f'40["{secret}"]', f'40/other,"{secret}"'):  # not where a token belongs
+            assert raw_client(workers.urls[0], join=False).send(packet) is None
+        workers.wait_for_line("Received packet MESSAGE data 0/other,<hidden>")
         for text in (secret, secret.rpartition(".")[2], client.pid, SECRET):
             assert text not in workers.output
 

@@ -12,7 +12,7 @@ import redis.connection
 
 from chat.realtime.connections import open_connections
 from chat.realtime.keys import Keys
-from chat.realtime.log import FORMAT, Limits
+from chat.realtime.log import Limits
 from chat.realtime.redis_client import PlainCommands, connect
 from chat.realtime.writer import Outgoing, describe_batch
 from tests.conftest import get_free_ports
@@ -30,7 +30,7 @@ def others_run_meanwhile(monkeypatch):
 
 @pytest.fixture
 def shards(request):
-    return [Keys(request.node.name[:24], number) for number in range(SHARDS)]
+    return [Keys(request.node.name[:24], number, SHARDS) for number in range(SHARDS)]
 
 
 @pytest.fixture
@@ -47,6 +47,9 @@ def opened(url, shards):
     yield connections
     for listener in connections.listeners:
         listener.stop()
+    connections._topology._asking.kill()
+    for client in connections._topology._clients.values():
+        client.close()
     for node in connections._nodes.values():
         node.close()
     gevent.sleep(0.01)
@@ -126,7 +129,7 @@ def store(commands, keys, *texts):
     """Store messages in a room of a shard, as the writer does; what is stored twice is there twice."""
     messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
     names, arguments = describe_batch(keys, Limits(), keys.batch("test"), messages)
-    _, *answers = commands.run("store", names, [FORMAT, "epoch", "", 0, next(numbers), *arguments])
+    _, *answers = commands.run("store", names, [keys.format, "epoch", "", 0, next(numbers), *arguments])
     return [int(id) for id, _ in answers]
 
 
@@ -166,6 +169,7 @@ def test_one_connection_for_each_primary_is_shared_by_its_shards(redis_cluster, 
     for name in "abc":
         kinds = [one["flags"] for one in redis_cluster[name].client.client_list() if one["name"] == ""]
         assert kinds.count("P") == 1
+    assert all(connections.get_commands(keys).list_channels(keys.tag) == [keys.requests] for keys in shards)
     lives = {connections.get_commands(keys).life for keys in shards}
     assert len(lives) == 3
     assert lives.isdisjoint({connections.get_writing(keys).life for keys in shards})
@@ -287,6 +291,29 @@ def test_a_primary_that_was_killed_is_replaced(redis_cluster, connections, shard
         wait_for(lambda keys=keys: connections.count_replicas(keys) == 1, "the replica")
 
 
+def test_a_primary_that_hands_over_is_left_at_once(redis_cluster, connections, shards):
+    listen(connections, shards)
+    keys = shards[0]
+    commands, old = connections.get_commands(keys), redis_cluster.get_owner(keys.slot)
+    replica = next(node for node in redis_cluster.nodes.values() if node.is_replica_of(old))
+    stored, is_over = [], []
+
+    def store_all():
+        while not is_over:
+            stored.append(f"t{len(stored)}")
+            store(commands, keys, stored[-1])
+            gevent.sleep(0.01)
+
+    job = gevent.spawn(store_all)
+    replica.ask("CLUSTER", "FAILOVER")
+    wait_for(lambda: keys.requests.encode() in replica.ask("PUBSUB", "SHARDCHANNELS"), "the subscription to move")
+    wait_for(lambda: replica.client.info("replication")["role"] == "master", "the replica to take over")
+    is_over.append(True)
+    job.get(timeout=5)
+    assert list_stored(replica, keys) == stored
+    insist_on_heard(connections, keys)
+
+
 def test_a_primary_that_stands_still_is_left(redis_cluster, connections, shards):
     """Nobody says that the connections are broken: only the cluster knows that a replica has taken over."""
     listen(connections, shards)
@@ -361,6 +388,14 @@ def test_addresses_that_are_dead_or_a_replicas_are_no_obstacle(redis_cluster, sh
     plain = PlainCommands(connect(url), shards[0])
     assert plain.execute("PING")
     plain.close()
+
+
+def test_a_password_is_for_every_node(redis_cluster, shards):
+    with redis_cluster.guarded("se%cret"):
+        url = redis_cluster.url.replace("//", "//default:se%25cret@")
+        with opened(url, shards) as connections:
+            assert all(connections.get_commands(keys).execute("PING") for keys in shards)
+            listen(connections, shards)
 
 
 def test_a_cluster_that_is_away_is_a_connection_error(shards):

@@ -8,12 +8,15 @@ import time
 
 import pytest
 import redis
+import requests
 
 from chat.doctor import examine, machine
+from chat.errors import Error
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy
 from tests.conftest import (
     ROOT,
+    Front,
     Process,
     RedisServer,
     get_free_ports,
@@ -63,9 +66,17 @@ def test_a_farm_that_is_well(site, redis_server):
     found = json.loads(done.stdout)
     assert [one for one in found if one["level"] != "ok"] == []
     assert done.returncode == 0
+    for url in site.workers.urls:  # of its own sessions none is left
+        assert 'webfarm_connections{transport="polling"} 0.0' in requests.get(f"{url}/metrics", timeout=5).text
     subjects = {one["subject"] for one in found}
     assert {"settings", "packages", "Redis", "persistence", "memory", "clocks", f"HAProxy at {site.url}"} <= subjects
     assert {f"worker 127.0.0.1:{port}" for port in site.workers.ports} <= subjects
+
+
+def test_a_proxy_for_the_web_is_not_asked(site, redis_server):
+    nowhere = f"http://127.0.0.1:{get_free_ports()}"
+    found = json.loads(run(site, REDIS_URL=redis_server.url, http_proxy=nowhere, no_proxy="", NO_PROXY="").stdout)
+    assert [one["level"] for one in found if one["subject"] == f"HAProxy at {site.url}"] == ["ok", "ok"]
 
 
 def test_people_read_lines(site, redis_server):
@@ -77,6 +88,24 @@ def test_people_read_lines(site, redis_server):
     assert lines[-1].startswith("1 fault, 1 warning, ")
     [number] = [i for i, line in enumerate(lines) if line.startswith("✗ worker 127.0.0.1:")]
     assert "Nothing answers there" in lines[number] and "chat run" in lines[number + 1]
+
+
+def test_a_url_without_its_scheme_is_wrong_usage(site):
+    done = run(site, "--url", "127.0.0.1:3000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "chat: '127.0.0.1:3000' is no URL, like https://chat.example.org.\n"
+
+
+def test_haproxy_is_not_missed_where_nobody_looks_at_it(redis_server, monkeypatch):
+    """Workers may have a machine of their own."""
+    monkeypatch.setattr(machine, "find_haproxy", find_none)
+    assert "HAProxy" not in find(redis_server.url)
+    url = f"http://127.0.0.1:{get_free_ports()}"
+    assert "is not on PATH" in find(redis_server.url, url=url)["HAProxy"].text
+
+
+def find_none():
+    raise Error("HAProxy is not on PATH.")
 
 
 def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
@@ -91,7 +120,7 @@ def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
         ("appendfsync", "no", "persistence", "half a minute"),
         ("maxmemory-policy", "allkeys-lru", "memory", "throws messages and sessions away"),
         ("maxmemory", "1000000000kb", "", ""),
-        ("maxmemory", "1mb", "memory", "of maxmemory is used"),
+        ("maxmemory", "1mb", "memory", "It is full"),
     ],
 )
 def test_a_redis_that_does_not_keep_everything(redis_server, redis_options, option, value, subject, text):
@@ -101,6 +130,13 @@ def test_a_redis_that_does_not_keep_everything(redis_server, redis_options, opti
         assert text in found[subject].text and found[subject].remedy
     else:
         assert "memory" not in found
+
+
+def test_a_redis_that_is_nearly_full(redis_server, redis_options):
+    with redis.Redis.from_url(redis_server.url) as client:
+        redis_options("maxmemory", int(client.info("memory")["used_memory"] / 0.9))
+    finding = find(redis_server.url)["memory"]
+    assert finding.level == "warning" and "of maxmemory is used" in finding.text
 
 
 def test_a_redis_that_wants_a_password_or_is_not_there(redis_server, redis_options):
@@ -151,7 +187,7 @@ def test_a_worker_that_is_not_ready(workers, own_redis):
     address = f"127.0.0.1:{process.ports[0]}"
     wait_until(lambda: get_status(f"http://{address}/healthz") == 200, "the worker")
     finding = find(own_redis.url, servers=[address])[f"worker {address}"]
-    assert "not ready: redis" in finding.text and "Start Redis" in finding.remedy
+    assert "not ready: redis" in finding.text and "Redis does not answer it" in finding.remedy
 
 
 SEVERAL = """
@@ -235,6 +271,21 @@ def test_a_balancer_that_keeps_no_session_is_seen(site, redis_server, tmp_path):
         assert process.popen.poll() is None
 
 
+def test_an_haproxy_that_the_workers_do_not_believe_is_seen(workers, redis_server, pem, tmp_path, monkeypatch):
+    """Its site's own pages are strangers to them: HTTPS is what the browser sees, and not what they do."""
+    monkeypatch.setenv("SSL_CERT_FILE", pem)
+    with starting_processes(Front) as start_front:
+        for trusted, subjects in (("192.0.2.1", 1), ("127.0.0.1", 0)):
+            servers = [f"127.0.0.1:{port}" for port in workers(1, CHAT_TRUSTED_PROXIES=trusted).ports]
+            front = start_front(tmp_path, servers, tls_cert=pem)
+            found = find(redis_server.url, servers=servers, url=front.url)
+            assert len(found) == subjects, found
+            assert all("CHAT_TRUSTED_PROXIES" in one.remedy for one in found.values())
+        assert not find(
+            redis_server.url, servers=servers, url=front.url, CHAT_ALLOWED_ORIGINS="https://chat.example.org"
+        )
+
+
 def test_a_port_where_something_else_answers(redis_server, tmp_path):
     port = get_free_ports()
     with starting_processes() as start:
@@ -263,7 +314,7 @@ def installed(monkeypatch, tmp_path):
 
 
 def get_faults():
-    return {finding.subject: finding for finding in machine.examine() if finding.level == "fault"}
+    return {finding.subject: finding for finding in machine.examine({}) if finding.level == "fault"}
 
 
 def test_a_whole_installation_is_well(installed):
@@ -285,11 +336,31 @@ def test_an_environment_file_that_all_may_read_or_that_sets_port(installed):
     assert "sets PORT" in get_faults()[str(env)].text
 
 
+def test_settings_of_systemd_that_the_shell_does_not_have(installed):
+    """Not read into the shell, or read in part, as of ``&`` without quotes: the doctor looks at another farm."""
+    (installed / "etc/chat/chat.env").write_text(
+        "# A=0\nCHAT_SECRET='a b'\nCHAT_API_KEY=a&b\nCHAT_WORKERS=2\nREDIS_URL=\n"
+    )
+    environ = {"CHAT_SECRET": "a b", "CHAT_API_KEY": "a"}
+    [finding] = [one for one in machine.examine(environ) if one.subject.endswith("chat.env") and one.remedy]
+    assert finding.level == "warning" and finding.text.endswith(": CHAT_API_KEY, CHAT_WORKERS.")
+
+
 @pytest.mark.parametrize(
     ("said", "code", "subjects"),
     [
         ("Failed to list units: Connection timed out", 1, {"systemd"}),
         ("chat@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"chat@3001.service"}),
+        (
+            "chat.service loaded active running chat\nchat@3001.service loaded inactive dead chat",
+            0,
+            {"chat.service"},
+        ),
+        (
+            "chat@3001.service loaded active running chat\nchat.service loaded inactive dead chat",
+            0,
+            {"chat@3001.service"},
+        ),
         ("", 0, set()),
     ],
 )
@@ -298,7 +369,9 @@ def test_what_systemctl_says_is_a_unit_or_why_there_is_none(installed, monkeypat
     (program := installed / "systemctl").write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
-    found = {one.subject for one in machine.examine() if one.subject.startswith(("chat", "systemd", "Failed", "Warn"))}
+    found = {
+        one.subject for one in machine.examine({}) if one.subject.startswith(("chat", "systemd", "Failed", "Warn"))
+    }
     assert found == subjects
 
 
@@ -307,6 +380,13 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     text = render(parse_ranges(["127.0.0.1:3001"]), bind="127.0.0.1:8443", heartbeat_s=45)
     config.write_text(text.replace("bind 127.0.0.1:8443", f"bind 127.0.0.1:8443 ssl crt {tmp_path}/none.pem"))
     monkeypatch.setattr(machine, "_HAPROXY", config)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "none.pem" in get_faults()["HAProxy"].text
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # who may not look at a certificate does not know what root sees
+    finding = next(one for one in machine.examine({}) if one.subject == "HAProxy")
+    assert (finding.level, finding.remedy) == ("warning", "Run chat doctor as root.")
     config.write_text(text)
-    assert "HAProxy" not in get_faults()
+    found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
+    assert [(one.level, one.text) for one in found] == [("warning", "Started by root, it stays root.")]
+    config.write_text("")
+    assert "is empty" in get_faults()["HAProxy"].text

@@ -111,6 +111,25 @@ def test_rooms_are_joined_posted_to_and_left(pair, node):
     assert [args[0] for args in node.get("b", "message")] == [{"room": "Räume 7", "n": 1}, "last"]
 
 
+def test_who_is_typing_is_told_to_the_others_of_a_room_or_to_one_user_and_not_stored(pair, node):
+    for name in "ab":
+        assert node.call(name, "join", {"room": "study"})["ok"]
+    assert node.call("a", "typing", {"room": "study"}) == {"ok": True}
+    assert node.wait_for("b", "typing") == [{"userId": "anna", "room": "study"}]
+    assert node.call("b", "typing", {"toUser": "anna"}) == {"ok": True}
+    assert node.wait_for("a", "typing") == [{"userId": "bob", "toUser": "anna"}]
+    assert node.call("a", "history", {"room": "study"})["messages"] == []
+    assert len(node.get("a", "typing")) == len(node.get("b", "typing")) == 1
+
+
+def test_who_types_all_the_time_is_told_no_more_often_than_helps(pair, node):
+    for _ in range(30):
+        assert node.call("a", "typing", {"room": "common"}) == {"ok": True}
+    assert node.call("a", "message", "last")["ok"]
+    node.wait_for("b", "message")
+    assert 1 <= len(node.get("b", "typing")) < 15
+
+
 def test_both_workers_see_one_order(pair, node):
     count = 200
     for number in range(count):
@@ -140,7 +159,11 @@ BAD_ROOMS = [
         *(("leave", data, "bad_request") for data in ["room", *BAD_ROOMS]),
         *(("message", data, "bad_request") for data in BAD_ROOMS[1:]),
         *(("privateMessage", data, "bad_request") for data in [None, "x", {}, {"to": "a", "toUser": "b"}, {"to": 5}, {"to": ""}]),
+        *(("typing", data, "bad_request") for data in [None, "x", {"toUser": 5}, {"toUser": "a", "to": "b"}, *BAD_ROOMS]),
         ("message", {"room": "never joined"}, "not_in_room"),
+        ("typing", {"room": "never joined"}, "not_in_room"),
+        ("typing", {"room": "user:bob"}, "forbidden"),
+        ("typing", {"room": "*"}, "forbidden"),
         ("privateMessage", {"to": "nobody"}, "no_recipient"),
         ("privateMessage", {"to": "common"}, "no_recipient"),
         ("privateMessage", {"to": "user:bob"}, "no_recipient"),
@@ -357,6 +380,15 @@ def test_a_connection_that_joins_no_namespace_is_closed(workers, raw_client):
     process = workers(1, CHAT_CONNECT_TIMEOUT_S="0.5")
     raw = raw_client(process.urls[0], join=False)
     assert raw.receive_until_closed()
+
+
+def test_who_was_closed_and_never_polls_again_holds_up_no_stop(workers):
+    process = workers(1, CHAT_CONNECT_TIMEOUT_S="0.2", CHAT_DRAIN_S="60")
+    requests.get(f"{process.urls[0]}/socket.io/?EIO=4&transport=polling", timeout=5)
+    process.wait_for_line("closed: it joined no namespace in time")
+    process.kill()
+    process.wait_for_line("drain begins clients=0")
+    process.wait_for_line("drain ends")
 
 
 def test_heartbeats_are_advertised_exactly(workers, raw_client):

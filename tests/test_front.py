@@ -206,6 +206,13 @@ def test_statistics_are_for_this_machine_but_not_for_what_a_proxy_on_it_passes_o
         assert requests.get(url, headers=headers, auth=auth, timeout=10).status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/%6Detrics", "/metrics?a"])
+def test_the_workers_figures_are_for_this_machine(front, path):
+    assert "webfarm_connections" in requests.get(front.url + path, timeout=10).text
+    elsewhere = {"X-Forwarded-For": "203.0.113.9"}
+    assert requests.get(front.url + path, headers=elsewhere, timeout=10).status_code == 403
+
+
 def test_statistics_are_for_the_admin_wherever_it_is(start_front):
     password = "p\u00e4ssword: long"
     front = start_front(admin_password=password)

@@ -202,3 +202,6 @@ def test_the_readmes_rules_hold_the_user_id_to_the_token(guarded):
     }.items():
         assert get(query, token) == 401, query
     assert get("userId=bob", sign(), "/socket%2Eio/") == 401
+    assert get("userId=anna", jwt.encode({"sub": "anna"}, SECRET)) == 401
+    for query in ("sid=", "sid=&userId=bob", "a=;sid=known", "userId=anna;a", "a=;userId=anna&userId=bob"):
+        assert get(query, sign()) in (400, 401), query  # a worker reads these as others: it knows no ; there

@@ -26,13 +26,14 @@ ALLOWED = {
     "chat.arguments": LEAVES | {"chat.auth"},
     "chat.private": {"chat.realtime"},
     "chat.namespaces": LEAVES,
-    "chat.events": LEAVES | {"chat.arguments", "chat.auth", "chat.namespaces", "chat.private", "chat.realtime"},
+    "chat.events": LEAVES
+    | {"chat.arguments", "chat.auth", "chat.limits", "chat.namespaces", "chat.private", "chat.realtime"},
     "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
     "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.figures": LEAVES
     | {"chat.realtime", "chat.realtime.metrics", "chat.realtime.redis_client", "chat.realtime.vitals"},
-    "chat.admin_auth": LEAVES | {"chat.limits"},
+    "chat.admin_auth": LEAVES | {"chat.limits", "chat.proxies", "chat.realtime"},
     "chat.admin_feed": LEAVES | {"chat.admin_auth", "chat.figures", "chat.realtime", "chat.realtime.strict_json"},
     "chat.admin": LEAVES
     | {"chat.admin_auth", "chat.admin_feed", "chat.auth", "chat.figures", "chat.namespaces", "chat.realtime"},
@@ -45,7 +46,8 @@ ALLOWED = {
     "chat.embedded_cluster": LEAVES | {"chat.realtime.redis_client"},
     "chat.farm": LEAVES | {"chat.embedded_cluster", "chat.haproxy", "chat.parts", "chat.programs"},
     "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.keys", "chat.realtime.redis_client"},
+    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.plain", "chat.realtime.redis_client"},
+    "chat.migrate": LEAVES | {"chat.realtime.keys", "chat.realtime.plain", "chat.realtime.redis_client"},
     "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
     "chat.doctor.finding": set(),
     "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
@@ -53,7 +55,8 @@ ALLOWED = {
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
-    "chat.cli": LEAVES | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.remote"},
+    "chat.cli": LEAVES
+    | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.migrate", "chat.remote"},
 }
 
 
@@ -96,5 +99,6 @@ def test_the_lock_files_record_no_download_addresses():
 
 
 def test_what_the_browser_gets_is_pinned():
-    packages = json.loads((ROOT / "package.json").read_text())["dependencies"]
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in packages.values())
+    package = json.loads((ROOT / "package.json").read_text())
+    versions = [*package["dependencies"].values(), *package["devDependencies"].values()]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 
 import pytest
@@ -81,6 +82,17 @@ def test_json_has_each_field_as_a_key():
     assert fields["node"] == "here:3001" and fields["process"] and "\n" not in line
 
 
+def test_the_journal_is_told_how_bad_a_line_is(monkeypatch):
+    """Each line, so that ``journalctl -p`` finds the whole traceback; nobody else is."""
+    stderr = os.fstat(2)
+    found = []
+    for stream in ("1:1", f"{stderr.st_dev}:{stderr.st_ino}"):
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+        record = logging.makeLogRecord({"levelno": logging.ERROR, "msg": "a", "exc_text": "  b"})
+        found.append(logs.StderrHandler().format(record))
+    assert found == ["a\n  b", "<3>a\n<3>  b"]
+
+
 def test_what_befalls_clients_is_logged_with_the_documented_fields(redis_server, node):
     """All of it from one worker: connects, refusals, a rate limit, a drain."""
     with starting_workers(redis_server.url) as start_workers:
@@ -110,3 +122,16 @@ def test_what_befalls_clients_is_logged_with_the_documented_fields(redis_server,
     assert found["connect refused"]["code"] == "bad_request"
     assert found["event refused"]["code"] == "rate_limited" and found["event refused"]["user"] == "anna"
     assert found["drain begins"]["clients"] == 1
+
+
+def test_a_log_of_all_packets_takes_what_is_none(redis_server, raw_client):
+    """Its sender is closed as without that log, and nothing is a traceback."""
+    with starting_workers(redis_server.url) as start_workers:
+        process = start_workers(1, CHAT_LOG_LEVEL="debug")
+        for packet in ("9x", "\xb2", "", "x"):
+            client = raw_client(process.urls[0])
+            client.send(packet)
+            assert client.receive_until_closed(5), packet
+            client.close()
+        process.close()
+        assert "Traceback" not in process.output

@@ -157,6 +157,15 @@ def test_redis_away_is_one_sentence_and_exits_with_1(command):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_full_redis_is_one_sentence_with_its_own_words(own_redis):
+    own_redis.start()
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", "1")
+    done = chat("emit", "message", "1", "--all", REDIS_URL=own_redis.url)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("chat: Redis refused it: ") and "maxmemory" in done.stderr
+
+
 # chat kick
 
 

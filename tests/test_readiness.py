@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import redis
 import requests
 
 from tests.conftest import get_free_ports, get_status, wait_until
@@ -84,6 +85,17 @@ def test_a_worker_whose_loop_stood_still_says_so_and_is_ready_again(workers):
     process.wait_for_line("the event loop was late late_s=2.")
     wait_until(lambda: ask(process.urls[0]) == "ready", "its recovery", 6)
     assert "Redis lost" not in process.output  # it was there all the time
+
+
+def test_a_worker_whose_redis_takes_no_writes_says_why(own_redis, workers):
+    own_redis.start()
+    process = workers(1, url=own_redis.url)
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", "1")
+        assert "maxmemory" in process.wait_for_line("Redis takes no writes: ")
+        assert ask(process.urls[0]) == "redis"
+        client.config_set("maxmemory", "0")
+        wait_until(lambda: ask(process.urls[0]) == "ready", "readyz to notice", 3)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

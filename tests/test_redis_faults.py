@@ -152,7 +152,7 @@ def test_a_node_of_a_cluster_that_is_named_as_a_single_redis_and_the_reverse(who
 def test_another_number_of_shards(whole):
     key = Keys("chat", 0).clock
     with whole.open() as client:
-        client.hset(key, "shards", 4)
+        client.hset(key, "format", "1/4")
         try:
             assert get_sentences(whole.url, shards=4) == get_sentences(whole.url, shards=None) == []
             assert find(whole.url)["shards"].text == "CHAT_SHARDS is 8, and this farm has had 4 from its beginning."

@@ -62,6 +62,7 @@ def test_a_private_room_is_for_those_whose_token_names_it(client, room):
     assert insider.call("history", {"room": room})["messages"][0]["id"] == stored["id"]
     assert get_code(outsider.call("join", {"room": room})) == "forbidden"
     assert get_code(outsider.call("message", {"room": room})) == "not_in_room"
+    assert get_code(outsider.call("typing", {"room": room})) == "not_in_room"
     assert get_code(outsider.call("history", {"room": room})) == "not_in_room"
     assert get_code(outsider.call("invite", {"room": room, "userId": "x"})) == "not_in_room"
     assert get_code(outsider.call("privateMessage", {"to": room})) == "no_recipient"

@@ -69,6 +69,34 @@ def test_a_bad_value_is_one_sentence_with_variable_value_and_what_was_expected(n
     assert "\n" not in sentence
 
 
+@pytest.mark.parametrize("url", ["redis://:hun/ter2@host:6379/0", "redis://a:hunter2#@host", "redis:/:hunter2@host"])
+def test_no_password_of_redis_is_in_an_error(url):
+    """Not even one for whose sake the URL is none: / and # must be escaped there."""
+    with pytest.raises(SettingsError, match=r"REDIS_URL has value '.*host") as caught:
+        Settings.from_env({"REDIS_URL": url})
+    assert "ter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("rediss://user:word@[::1]:6379/5", "rediss://[::1]:6379/5"),
+        ("redis+sentinel://:w@rd@a:26379,b:26379/farm/0", "redis+sentinel://a:26379,b:26379/farm/0"),
+        ("unix://:word@/run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis://localhost?password=word&db=1", "redis://localhost?password=...&db=1"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown):
+    assert without_password(url) == shown
+
+
+def test_a_key_that_can_be_guessed_is_a_warning():
+    [warning] = Settings.from_env({"CHAT_SECRET": "s" * 32, "CHAT_API_KEY": "hunter2"}).warnings
+    assert warning.startswith("CHAT_API_KEY has 7 characters") and "hunter2" not in warning
+    assert not Settings.from_env({"CHAT_SECRET": "s" * 32, "CHAT_API_KEY": "k" * 16}).warnings
+
+
 def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({"CHAT_SECRET": "hunter2"})

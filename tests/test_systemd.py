@@ -1,5 +1,6 @@
 """The systemd units and `make install`, on a machine of their own that has really been booted."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -153,6 +154,14 @@ def test_a_unit_has_started_when_it_serves(installed, ports):
         assert get_status(f"http://127.0.0.1:{ports[0]}{path}") == 200, path
 
 
+def test_the_doctor_finds_the_units_that_run_and_no_others(installed, ports):
+    command = f"set -a; . {SETTINGS}; unset PORT; exec /opt/chat/.venv/bin/chat doctor --no-haproxy --json"
+    servers = [f"--server=127.0.0.1:{port}" for port in ports]
+    found = json.loads(installed.run("sh", "-c", f"{command} {' '.join(servers)}", code=None))
+    levels = {one["subject"]: one["level"] for one in found if one["subject"].startswith("chat")}
+    assert levels == dict.fromkeys(map(name, ports), "ok")
+
+
 @pytest.fixture
 def own_unit(installed):
     """Makes a unit beside the others, with settings of its own; it isn't started."""
@@ -243,6 +252,7 @@ def test_a_redis_that_wants_a_password_is_one_sentence_and_the_unit_starts_after
         start(find_redis(), "--port", str(port), "--dir", str(tmp_path), "--save", "", "--requirepass", "secret")
         installed.run("systemctl", "start", "--no-block", unit)
         wait_until(lambda: "Authentication required" in installed.get_journal(unit), "the sentence")
+        assert "Authentication required" in installed.run("journalctl", "--priority", "err", "--unit", unit)
         assert installed.get(unit, "ActiveState") == "activating"
         assert get_status(f"{url}/healthz") == 200
         wait_until(lambda: installed.get(unit, "ActiveState") == "active", "the start")
@@ -256,7 +266,7 @@ def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_tha
     assert "the set-up failed (above); what ran before still runs." in said
     assert installed.run("readlink", "-f", "/opt/chat") == before
     said = installed.run(*INSTALL)
-    assert f"for unit in {' '.join(map(name, ports))}; do systemctl restart $unit; done" in said
+    assert f"for unit in {' '.join(map(name, ports))}; do systemctl restart $unit || break; done" in said
     after = installed.run("readlink", "-f", "/opt/chat")
     assert after != before
     assert installed.run("ls", "-d", before, after) == f"{before}\n{after}"  # and not what was left half-done

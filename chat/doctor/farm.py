@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from websockets.sync.client import connect
 
 from chat.doctor.finding import Finding, fault, ok, warning
 from chat.haproxy import Server, parse_ranges
-from chat.settings import Settings
+from chat.settings import Settings, parse_origin
 
 _TIMEOUT_S = 5
 _SESSIONS, _REQUESTS = 16, 16
@@ -25,7 +26,7 @@ _FEW_FILES = 4096
 _PONG, _CLOSE = b"3", b"1"  # packets of Engine.IO that need no answer
 _OPEN = "/socket.io/?EIO=4&transport=polling"
 _REASONS = {
-    "redis": "Start Redis, or set REDIS_URL to the right one.",
+    "redis": "Redis does not answer it, or takes no writes: see what is said of Redis here, and the worker's log.",
     "draining": "It is about to end; systemctl status, or the worker's log, says why.",
 }
 
@@ -46,6 +47,8 @@ def examine(settings: Settings, servers: Sequence[Server], url: str | None) -> I
         yield from _check_worker(f"http://{server.address}", f"worker {server.address}")
     if url is not None:
         yield from _check_balancer(url, len(servers))
+        if url.startswith("https:") and settings.allowed_origins is None:
+            yield from _check_origin(url)
 
 
 def _get_reachable(host: str) -> str:
@@ -63,7 +66,9 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         return
     except (OSError, http.client.HTTPException) as error:
         text = f"Nothing answers there: {error}."
-        yield fault(subject, text, "Start it (systemctl start chat.target, or chat run); CHAT_HOST and CHAT_BASE_PORT.")
+        yield fault(
+            subject, text, "Start it (systemctl start chat.target, or chat run), or name the right ones: --server."
+        )
         return
     if alive.text != "ok\n":
         yield fault(subject, "Something else answers there.", "Stop it, or choose other ports (CHAT_BASE_PORT).")
@@ -75,7 +80,7 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         return
     yield _check_files(metrics, subject)
     try:
-        lost = _lose_sessions(url, [_OPEN] * _SESSIONS)
+        _, lost = _try_sessions(url, [_OPEN] * _SESSIONS)
     except (OSError, http.client.HTTPException, ValueError) as error:
         yield fault(subject, f"It says that it is ready, and opens no session: {error}.", "Its log may say why.")
         return
@@ -111,14 +116,17 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
     subject = f"HAProxy at {url}"
     try:
         status = _request(url, "/healthz").status
-        paths = [f"{_OPEN}&userId={user}" for user in range(_USERS)]
-        names = {_open_session(url, path).partition(".")[0] for path in paths}
-        if lost := _lose_sessions(url, paths):
+        names, lost = _try_sessions(url, [f"{_OPEN}&userId={user}" for user in range(_USERS)])
+        if lost:
             text = f"A session's requests do not stay on its worker ({lost}): clients meet 'Invalid session'."
             yield fault(subject, text, "Use what chat haproxy-config prints; nothing else may balance in between.")
             return
     except (OSError, http.client.HTTPException, ValueError) as error:
-        yield fault(subject, f"It does not serve the farm: {error}.", "Start it, or name the right --url.")
+        yield fault(
+            subject,
+            f"It does not serve the farm: {error}.",
+            "Start it, or name --url as browsers do: https://chat.example.org.",
+        )
         return
     if status != 200 or not all(re.fullmatch(r"webserver\d+", name) for name in names):
         text = "What answers there does not tell the workers their names."
@@ -131,10 +139,22 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
     yield _check_websocket(url, subject)
 
 
+def _check_origin(url: str) -> Iterator[Finding]:
+    """Look whether a page of this very site may connect: workers that do not believe HAProxy see it come by HTTP."""
+    try:
+        origin = parse_origin(url)
+        status = _request(url, _OPEN, origin=origin).status
+    except (OSError, http.client.HTTPException, ValueError):
+        return  # which has been said
+    if status == HTTPStatus.BAD_REQUEST:
+        remedy = f"Set CHAT_TRUSTED_PROXIES to HAProxy's address, or CHAT_ALLOWED_ORIGINS to {origin}."
+        yield fault(f"HAProxy at {url}", f"The workers turn pages of {origin} away.", remedy)
+
+
 def _check_websocket(url: str, subject: str) -> Finding:
     address = f"{url.replace('http', 'ws', 1).rstrip('/')}/socket.io/?EIO=4&transport=websocket"
     try:
-        with connect(address, open_timeout=_TIMEOUT_S, close_timeout=1) as websocket:
+        with connect(address, open_timeout=_TIMEOUT_S, close_timeout=1, proxy=None) as websocket:
             websocket.recv(_TIMEOUT_S)
     except (OSError, WebSocketException) as error:
         text = f"No websocket comes through: {error}."
@@ -153,30 +173,35 @@ def _open_session(url: str, path: str) -> str:
     return str(opened["sid"])
 
 
-def _lose_sessions(url: str, paths: Sequence[str]) -> str:
-    """Return how many requests of new sessions, each over a connection of its own, are refused; nothing if none is.
+def _try_sessions(url: str, paths: Sequence[str]) -> tuple[set[str], str]:
+    """Return HAProxy's names of the workers that new sessions came to, and how many of their requests were refused.
+
+    Each is made over a connection of its own. If none was refused, that text is empty.
 
     They are made side by side: while one process is busy, another one behind the same port takes the next connection.
     """
 
-    def run(path: str) -> int:
-        session = f"{path}&sid={_open_session(url, path)}"
+    def run(path: str) -> tuple[str, int]:
+        sid = _open_session(url, path)
+        session = f"{path}&sid={sid}"
         lost = sum(_request(url, session, _PONG).status != 200 for _ in range(_REQUESTS))
         _request(url, session, _CLOSE)
-        return lost
+        return sid.partition(".")[0], lost
 
     with ThreadPoolExecutor(len(paths)) as pool:
-        lost = sum(pool.map(run, paths))
-    return f"{lost} of {len(paths) * _REQUESTS} requests were refused" if lost else ""
+        names, refused = zip(*pool.map(run, paths), strict=True)
+    lost = sum(refused)
+    return set(names), f"{lost} of {len(paths) * _REQUESTS} requests were refused" if lost else ""
 
 
-def _request(url: str, path: str, body: bytes | None = None) -> _Answer:
+def _request(url: str, path: str, body: bytes | None = None, origin: str = "") -> _Answer:
     """Ask over a connection of its own. Raises ``OSError`` or ``HTTPException``."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET" if body is None else "POST", path, body, {"Connection": "close"})
+        headers = {"Connection": "close"} | ({"Origin": origin} if origin else {})
+        connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
         return _Answer(answer.status, answer.read().decode(errors="replace"), answer.headers.get("Date", ""))
     finally:

@@ -1,12 +1,14 @@
 """What is installed on this machine."""
 
+import contextlib
 import os
 import re
 import resource
+import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -39,14 +41,18 @@ _SAFE = {
 _SAFE_PARSER = "4.2.7"  # of socket.io-parser, within the browser's client
 
 
-def examine() -> Iterator[Finding]:
-    """Yield what there is to say about this machine."""
+def examine(environ: Mapping[str, str], *, has_haproxy: bool = True) -> Iterator[Finding]:
+    """Yield what there is to say about this machine; of HAProxy only if it should have one.
+
+    ``environ`` is what the other checks take the settings from.
+    """
     yield from _check_packages()
     yield _check_browser_client()
     yield from _check_installation()
-    yield from _check_environment_file()
+    yield from _check_environment_file(environ)
     yield from _check_units()
-    yield from _check_haproxy()
+    if has_haproxy:
+        yield from _check_haproxy()
     yield _check_files()
 
 
@@ -99,7 +105,7 @@ def _exists(path: Path) -> bool:
         return True
 
 
-def _check_environment_file() -> Iterator[Finding]:
+def _check_environment_file(environ: Mapping[str, str]) -> Iterator[Finding]:
     subject = str(_ENV)
     try:
         mode, text = _ENV.stat().st_mode, _ENV.read_text()
@@ -116,6 +122,21 @@ def _check_environment_file() -> Iterator[Finding]:
         yield fault(subject, "It sets PORT, so that all units would share one port.", "Delete that line.")
     else:
         yield ok(subject, "Only root and the farm may read it.")
+    if others := [name for name, value in _parse(text) if environ.get(name, "") != value]:
+        yield warning(
+            subject,
+            f"The workers have other settings from it than this shell, which the doctor goes by: {', '.join(others)}.",
+            f"set -a; . {_ENV}; set +a; then again. A value with signs like & goes between single quotes there.",
+        )
+
+
+def _parse(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of an ``EnvironmentFile=``, as systemd reads them."""
+    for line in text.splitlines():
+        name, is_set, value = line.strip().partition("=")
+        if is_set and not name.startswith(("#", ";")):
+            with contextlib.suppress(ValueError):  # a quote that is not closed
+                yield name, "".join(shlex.split(value)[:1])
 
 
 def _check_units() -> Iterator[Finding]:
@@ -125,12 +146,16 @@ def _check_units() -> Iterator[Finding]:
     if code:
         yield warning("systemd", f"It does not list the farm's units: {listed}", "Run chat doctor as root.")
         return
-    for unit, active, state in re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE):
+    units = re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE)
+    kinds = {unit.startswith("chat@") for unit, active, _ in units if active == "active"}
+    for unit, active, state in units:
         instance = re.fullmatch(r"chat@(.*)\.service", unit)
         if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
             yield fault(
                 unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
             )
+        elif active == "inactive" and unit.startswith("chat@") not in kinds and kinds:
+            continue  # one per port, or one for all: who starts one kind stops the other
         elif active == "failed":
             yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
         elif active != "active":
@@ -152,6 +177,12 @@ def _check_haproxy() -> Iterator[Finding]:
         config = _HAPROXY.read_text()
     except (OSError, UnicodeError):
         return
+    if not config.strip():
+        text = (
+            f"{_HAPROXY} is empty: chat haproxy-config has failed, and HAProxy serves nothing from its next start on."
+        )
+        yield fault("HAProxy", text, f"chat haproxy-config ... > {_HAPROXY} && systemctl reload haproxy")
+        return
     if "frontend webfarm" not in config:
         yield warning("HAProxy", f"{_HAPROXY} is not webfarm's.", f"chat haproxy-config ... > {_HAPROXY}")
         return
@@ -159,9 +190,15 @@ def _check_haproxy() -> Iterator[Finding]:
     if code:
         reason = next((line for line in said.splitlines() if "[ALERT]" in line), said.partition("\n")[0])
         reason = re.sub(r"^\[\w+\]\s*\(\d+\)\s*:\s*", "", reason)
-        yield fault("HAProxy", f"It would not start with {_HAPROXY}: {reason}", "chat haproxy-config writes it anew.")
+        if os.geteuid():  # certificates are root's
+            yield warning("HAProxy", f"It can't check {_HAPROXY}: {reason}", "Run chat doctor as root.")
+        else:
+            text = f"It would not start with {_HAPROXY}: {reason}"
+            yield fault("HAProxy", text, "chat haproxy-config writes it anew.")
     else:
         yield ok("HAProxy", f"{_HAPROXY} is valid.")
+    if not re.search(r"^\s+user ", config, re.MULTILINE):
+        yield warning("HAProxy", "Started by root, it stays root.", "chat haproxy-config --user haproxy ...")
 
 
 def _check_files() -> Finding:

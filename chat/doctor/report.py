@@ -30,7 +30,7 @@ def examine(environ: Mapping[str, str], servers: Sequence[Server], url: str | No
     yield ok("settings", "All values are good.")
     for text in settings.warnings:
         yield warning("settings", text, "Set it or drop it, if that is not meant.")
-    yield from machine.examine()
+    yield from machine.examine(environ, has_haproxy=url is not None)
     yield from store.examine(settings)
     yield from farm.examine(settings, servers, url)
 

@@ -149,6 +149,9 @@ def _check_memory(look: _Look, subject: str) -> Finding:
     if policy and policy != "noeviction":
         text = f"maxmemory-policy is {policy}: a full Redis throws messages and sessions away."
         return fault(subject, text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf.")
+    if most and used >= most:
+        text = f"It is full, with all of maxmemory used ({used / most:.0%}): it takes no messages."
+        return fault(subject, text, "CONFIG SET maxmemory to more, and in redis.conf; or chat erase, and keep less.")
     if most and used > _NEARLY_FULL * most:
         text = f"{used / most:.0%} of maxmemory is used; a full Redis takes no messages."
         return warning(subject, text, "Raise maxmemory, or keep less (CHAT_HISTORY_LENGTH, CHAT_HISTORY_TTL_S).")

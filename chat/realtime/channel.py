@@ -39,7 +39,7 @@ class Channel(socketio.RedisManager):
             data = {**data, "host_id": None, "origin": self.host_id}  # handled when it comes back, here too
         text = self.json.dumps(data)
         with redis_errors_as_unavailable():
-            self.shards.home.commands.execute("PUBLISH", self.channel, text)
+            self.shards.home.commands.publish(self.channel, text)
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         if message.get("host_id") == self.host_id:  # it will come back

@@ -59,6 +59,11 @@ class Commands(ABC):
         heard: int = self.execute("PUBLISH", channel, data)
         return heard
 
+    def list_channels(self, start: str) -> list[str]:
+        """Return those of a shard's channels that begin with ``start`` and are listened to."""
+        what = "SHARDCHANNELS" if self.is_cluster else "CHANNELS"
+        return [channel.decode() for channel in self.execute("PUBSUB", what, f"{start}*")]
+
 
 def _get_answer(waiter: Any) -> Any:
     answer = waiter.get()

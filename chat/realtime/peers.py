@@ -129,13 +129,13 @@ class Peers(LocalPeers):
     def _find_listening(self) -> set[str]:
         """Return all who listen, also those whose lease has ended; nobody if Redis does not say so at once."""
         marks = self._keys.marks
-        channels: list[bytes] = []
+        channels: list[str] = []
         with gevent.Timeout(_LISTENING_S, False):  # type: ignore[arg-type]
             try:
-                channels = self._commands.run("listening", [self._keys.nodes], [f"{marks}*"])
+                channels = self._commands.list_channels(marks)
             except redis.RedisError as error:
                 log.debug("who listens is not known: %s", error)
-        return {channel.decode().removeprefix(marks) for channel in channels}
+        return {channel.removeprefix(marks) for channel in channels}
 
     def _publish(self, text: str) -> int:
         with redis_errors_as_unavailable():

@@ -93,6 +93,8 @@ class Position:
         arguments = [*self._log.clock_arguments, self.channel, monotonic()]
         epoch, newest, refusal = self._commands.run("mark", [self._log.keys.clock], arguments)
         self._log.see(epoch, newest)
+        if refusal and not self.refusal:
+            log.error("Redis takes no writes: %s", refusal.decode())
         self.refusal = refusal.decode()
         self._shown_at = monotonic()
         self._unheard_since = min(self._unheard_since, self._shown_at)

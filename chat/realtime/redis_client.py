@@ -10,12 +10,12 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException, TryAgainError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 from socketio.redis_manager import parse_redis_sentinel_url
 
 from chat.errors import Unavailable
 from chat.realtime.keys import Keys
 from chat.realtime.scripts import get_source
+from chat.realtime.sentinels import Sentinels
 from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
@@ -50,7 +50,7 @@ def connect(url: str) -> redis.Redis:
     parts = urlsplit(url)
     name, database = split_sentinel_path(parts.path)
     sentinels, _, credentials = parse_redis_sentinel_url(parts._replace(path="").geturl())
-    sentinel: Any = Sentinel(sentinels, sentinel_kwargs=options, db=database, **options, **credentials)  # type: ignore[no-untyped-call]
+    sentinel: Any = Sentinels(sentinels, sentinel_kwargs=options, db=database, **options, **credentials)  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinel.master_for(name)
     return client
 
@@ -139,14 +139,20 @@ class PlainCommands:
 
     def _connect(self) -> Any:
         if self._connection is None:
-            client = self._client
-            if self._is_cluster:
-                try:
-                    client = client.get_redis_connection(client.get_node_from_key(self._keys.tag))
-                except RedisClusterException as error:
-                    raise redis.ConnectionError(str(error)) from error
-            self._connection = client.client()
+            self._connection = self._connect_to_primary() if self._is_cluster else self._client.client()
         return self._connection
+
+    def _connect_to_primary(self) -> Any:
+        """Return a client with a pool of its own: those of a ``RedisCluster`` reconnect whenever it looks around."""
+        try:
+            node = self._client.get_node_from_key(self._keys.tag)
+            pool = self._client.get_redis_connection(node).connection_pool
+        except RedisClusterException as error:
+            raise redis.ConnectionError(str(error)) from error
+        own = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs)
+        connection = redis.Redis(connection_pool=own, single_connection_client=True)
+        connection.auto_close_connection_pool = True
+        return connection
 
     def _look_again(self) -> None:
         self.close()
@@ -172,5 +178,7 @@ def redis_errors_as_unavailable() -> Iterator[None]:
     """Turn any ``redis.RedisError`` into ``Unavailable``: the event is not acknowledged."""
     try:
         yield
-    except redis.RedisError as error:
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable(f"Redis does not answer: {error}") from error
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis refused it: {error}") from error

@@ -206,10 +206,7 @@ class Sessions:
         self.remove(session)
 
     def renew(self, sessions: Sequence[Session]) -> list[Session]:
-        """Keep sessions alive; write those again that expired; return those that were taken or ended.
-
-        Raises ``redis.RedisError``.
-        """
+        """Keep sessions alive, expired ones, too; return what was taken or ended. Raises ``redis.RedisError``."""
         taken: list[Session] = []
         for first in range(0, len(sessions), _AT_ONCE):
             some = sessions[first : first + _AT_ONCE]

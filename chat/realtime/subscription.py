@@ -99,7 +99,7 @@ class Subscription:
         self.life = object()
         if subscriber is not None:
             names = defaultdict(list)
-            for name in self._names:
+            for name in self._names | self._leaving.keys():
                 names[_ENDS[self._get_verb(name)]].append(name)
             subscriber.detach(self, names)
 

@@ -48,10 +48,11 @@ class Topology:
         self._moves = 0
         self._is_due = Event()
         self._callbacks: list[Callable[[], object]] = []
+        self._asking: gevent.Greenlet[..., None] | None = None
 
     def start(self, on_asked: Callable[[], object]) -> None:
         """Ask from now on; ``on_asked`` is called after each answer."""
-        gevent.spawn(self._run, on_asked)
+        self._asking = gevent.spawn(self._run, on_asked)
 
     @property
     def primaries(self) -> set[Address]:

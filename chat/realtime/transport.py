@@ -29,6 +29,7 @@ log = Throttled(logging.getLogger(__name__))
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
 _NOTICE_S = 2.0  # for load balancers to hear that new clients are to go elsewhere
+_NAMES = {str(number): name for number, name in enumerate(packet.packet_names)}
 _CONNECT = "0"  # what Socket.IO's packet begins with
 _STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
@@ -96,7 +97,8 @@ class EngineServer(EngineHTTP, Service):
         if self.is_draining:
             return
         self.is_draining = True
-        started, connections = monotonic(), list(self.sockets.values())
+        # Those that are closed, and wait for a last poll, need no sending away.
+        started, connections = monotonic(), [one for one in self.sockets.values() if not one.closed]
         log.info("drain begins", extra={"clients": len(connections), "over_s": self._drain_s})
         notice_s = min(_NOTICE_S, self._drain_s / 2)
         for count, connection in enumerate(connections):
@@ -118,10 +120,10 @@ class EngineServer(EngineHTTP, Service):
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
         """Log one packet, for ``CHAT_LOG_LEVEL=debug``; no secret: of a Socket.IO CONNECT its token or pid."""
-        name = packet.packet_names[int(data[0])] if isinstance(data, str) and data[:1].isdigit() else "MESSAGE"
+        name = _NAMES.get(data[:1], "UNKNOWN") if isinstance(data, str) else "MESSAGE"
         text = data[1:] if isinstance(data, str) else "<binary>"
         if name == "MESSAGE" and text.startswith(_CONNECT):
-            text = f"{text.partition('{')[0]}<hidden>"
+            text = f"{text.partition(',')[0]},<hidden>" if text.startswith(f"{_CONNECT}/") else f"{_CONNECT}<hidden>"
         elif name == "MESSAGE" and text.startswith(self.secrets):
             text = "<hidden>"
         self.logger.info("%s: %s packet %s data %s", sid, verb, name, text)

@@ -1,184 +1,213 @@
-import { connect, follow, getWorker, make, makeId, request } from "./connection.js";
-import { Log } from "./log.js";
-import { People } from "./people.js";
+// The chat page: where its parts meet.
 
-const COMMON_ROOM = "common";
+import { Account } from "./account.js";
+import { Announcer } from "./announcer.js";
+import { Composer } from "./composer.js";
+import { COMMON_ROOM, Conversations } from "./conversations.js";
+import { $, perFrame, setText } from "./dom.js";
+import { Drawer } from "./drawer.js";
+import { History } from "./history.js";
+import { Line } from "./line.js";
+import { Log } from "./log.js";
+import { Memory, recallName, storeName } from "./memory.js";
+import { Outgoing } from "./outgoing.js";
+import { People } from "./people.js";
+import { Presence } from "./presence.js";
+import { Session } from "./session.js";
+import { Side } from "./side.js";
+import { Typing } from "./typing.js";
+
 const PRIVATE = "private:"; // what the names of rooms begin with that need an invitation
-const STATE_WORDS = {
-  connecting: "Connecting …",
-  connected: "Connected",
-  reconnecting: "Reconnecting …",
-  refused: "Refused.",
+const GUEST = "guest-"; // what a name begins with that nobody has chosen
+const STATE_WORDS = { connecting: "Connecting …", connected: "Connected", reconnecting: "Reconnecting …", refused: "Not connected" };
+const OUTCOMES = {
+  recovered: ["good", "Connected again; nothing was missed."],
+  read: ["good", "Connected again. What was said meanwhile was read; announcements may be missing."],
+  gap: ["bad", "Connected again, but not all that was said meanwhile could be read."],
 };
 
-const $ = (id) => document.getElementById(id);
-const rooms = new Map([[COMMON_ROOM, 0]]); // each with its number of unread messages
-const log = new Log($("log"), writeTo);
+const drawer = new Drawer($("side"), $("main"), $("open-side"), $("close-side"), $("shade"));
+const account = new Account(open);
+const announcer = new Announcer($("announcer"));
+const line = new Line($("line"));
 const people = new People($("people"), writeTo);
-let current = COMMON_ROOM;
-let socket = null;
-let user = "";
-let wasConnected = false;
-let newest = 0; // the id of the newest message that came
+const side = new Side($("rooms"), $("privates"), { isOnline, onPick: choose });
+const composer = new Composer($("message-form"), { onSend: send, onWrite: () => typing.tell(session.socket, conversations.current) });
+const log = new Log($("scroller"), $("log"), {
+  onPick: writeTo,
+  onRetry: (item) => outgoing.try(conversations.current, item),
+  onTop: () => session.isConnected && history.loadOlder(conversations.current),
+  onEnd: () => update(),
+});
+const update = perFrame(render);
 
-function open() {
-  const name = $("user-id").value.trim();
-  if (!name) return;
-  user = name;
-  wasConnected = false;
-  store(name);
-  socket?.off().close();
-  socket = connect(name, $("token").value.trim());
-  follow(socket, showState);
-  people.follow(socket, name);
-  for (const event of ["message", "privateMessage", "broadcast"]) {
-    socket.on(event, (data, meta) => receive(event, data, meta));
-  }
+let conversations, history, outgoing, session, typing; // of the user
+let here = null; // who is in the room that is open, or in the common one
+let common = null; // who is in the common room
+
+/** Connect as `user`, who may be another one than before. */
+function open(user, token = "") {
+  session?.close();
+  if (conversations?.user !== user) become(user);
+  else outgoing.giveUp();
+  const onConnect = () => [...new Set([common, here])].forEach((one) => one.ask());
+  session = new Session(user, token, conversations, history, { onState: showState, onConnect, onReady: welcome, onLostRoom: loseRoom });
+  session.listen(receive);
+  session.socket.on("typing", (told) => typing.hear(told));
+  common = here = new Presence(session, COMMON_ROOM, showPeople);
+  show(conversations.current);
+}
+
+function become(user) {
+  storeName(user);
+  account.setName(user, user.startsWith(GUEST));
+  conversations = new Conversations(user, new Memory(user), update);
+  const request = (event, data) => session.request(event, data);
+  history = new History(conversations, request);
+  outgoing = new Outgoing(conversations, request);
+  typing = new Typing($("typing"), user);
+  side.show(conversations);
 }
 
 function showState(state, reason, code) {
-  if (code === "unauthorized" && !$("token").value) reason = "This server wants a token.";
-  $("state").dataset.state = state;
-  $("state").textContent = [STATE_WORDS[state], reason].join(" ").trim();
   const isConnected = state === "connected";
-  $("worker").textContent = isConnected ? getWorker(socket) : "–";
-  $("sid").textContent = isConnected ? socket.id : "–";
-  $("copy-sid").disabled = !isConnected;
-  $("connect").textContent = isConnected ? "Change name" : "Connect";
-  if (isConnected) welcome();
-  if (code === "unauthorized") askForToken();
+  $("state").dataset.state = state;
+  setText($("state"), STATE_WORDS[state]);
+  account.showConnection(session?.socket, isConnected);
+  $("reconnect").hidden = state !== "refused";
+  if (!isConnected) typing.clear();
+  if (isConnected) line.keep("", "");
+  else if (state === "reconnecting") line.keep("wait", `${reason} Trying again …`);
+  else if (state === "refused") refuse(reason, code);
 }
 
-function welcome() {
-  if (!wasConnected) log.addNotice(`Connected as ${user}.`);
-  else if (socket.recovered) log.addNotice("Connected again; nothing was missed.");
-  else log.addNotice("Connected again. What was said in your rooms meanwhile follows, private messages too.");
-  wasConnected = true;
-  if (document.activeElement.form === $("connect-form")) $("message-input").focus();
-  $("token-field").hidden = !$("token").value;
-  if (!socket.recovered) for (const room of rooms.keys()) rejoin(room, newest);
-  people.ask();
+function refuse(reason, code) {
+  line.keep("bad", reason);
+  if (code === "unauthorized" && !account.token) reason = "This server wants a token.";
+  if (code) account.ask(code === "unauthorized", reason);
 }
 
-/** Join `room` again on a new connection, and read what was said since the message `since`. */
-async function rejoin(room, since) {
-  const { ok, error } = room === COMMON_ROOM ? { ok: true } : await request(socket, "join", { room });
-  if (!ok) {
-    log.addNotice(`Room ${room} could not be joined again: ${error.message}`);
-    return forget(room);
-  }
-  if (!since) return;
-  const { messages = [] } = await request(socket, "history", { room });
-  for (const { id, event, data, meta } of messages) if (Number(id) > since) receive(event, data, meta);
+function welcome(outcome) {
+  if (outcome in OUTCOMES) line.say(...OUTCOMES[outcome]);
+  else if (document.activeElement === document.body && !isTouch()) composer.focus();
 }
 
-function askForToken() {
-  $("token-field").hidden = false;
-  $("token").focus();
+function loseRoom(room, reason) {
+  conversations.remove(conversations.get("room", room));
+  show(conversations.current);
+  line.say("bad", `You are no longer in ${room}: ${reason}`);
 }
 
 function receive(event, data, meta) {
-  // A process that emits over Redis sends no meta; the argument may then be missing, or the message's offset.
-  const known = typeof meta === "object" && meta !== null ? meta : {};
-  if (known.room !== undefined && !rooms.has(known.room)) return; // left a moment ago
-  if (log.has(known.id)) return; // a private message may come twice
-  newest = Math.max(newest, Number(known.id) || 0);
-  log.addIncoming(event, data, known, known.sid === socket.id);
-  if (known.room !== undefined && known.room !== current) {
-    rooms.set(known.room, rooms.get(known.room) + 1);
-    showRooms();
+  const news = conversations.receive(event, data, meta);
+  if (!news) return;
+  const { conversation, item } = news;
+  if (typeof item.from === "string") typing.forget(conversation.key, item.from);
+  conversations.count(conversation, item);
+  const isOpen = conversation === conversations.current;
+  conversation.trim(isOpen && !log.isAtEnd);
+  if (!item.isOwn && (isOpen || conversation.kind !== "room")) announcer.say(item, isOpen ? "" : conversation.kind === "user" ? "in private" : "to everybody");
+}
+
+function send(text) {
+  typing.reset();
+  outgoing.send(conversations.current, text);
+  log.showEnd();
+}
+
+/** Open a conversation that was chosen. */
+function choose(conversation) {
+  drawer.close();
+  show(conversation);
+  if (!isTouch()) composer.focus(); // which would bring up a keyboard over what is to be read
+}
+
+function writeTo(user) {
+  choose(conversations.get("user", user));
+}
+
+function show(conversation) {
+  conversations.current = conversation;
+  log.show(conversation);
+  composer.show(conversation);
+  typing.show(conversation);
+  watch(conversation.kind === "room" ? conversation.name : COMMON_ROOM);
+  update();
+}
+
+/** List the people of `room`; those of the common room are always known. */
+function watch(room) {
+  if (here.room !== room) {
+    if (here !== common) here.stop(!conversations.hasRoom(here.room));
+    here = room === COMMON_ROOM ? common : new Presence(session, room, showPeople);
   }
+  people.show(here);
 }
 
-function send(event, content) {
-  const data = { ...content, id: makeId() };
-  log.addOutgoing(event, data, user, deliver(event, data));
+function showPeople() {
+  people.update();
+  update();
 }
 
-async function deliver(event, data) {
-  const answer = await request(socket, event, data);
-  if (answer.error?.code !== "not_in_room" || !rooms.has(data.room)) return answer;
-  // It was written without a connection, and went out before the room was joined again.
-  await request(socket, "join", { room: data.room });
-  return request(socket, event, data);
+function isOnline(user) {
+  if (!common.isKnown || !session.isConnected) return null;
+  return common.users.has(user) || (common.isMore ? null : false);
+}
+
+function render() {
+  const { current } = conversations;
+  const isSeen = log.isAtEnd && !document.hidden && current.lastRead !== null;
+  if (isSeen && (current.unread || current.newest > current.lastRead)) conversations.markRead(current);
+  side.update();
+  log.update();
+  showBar(current);
+  const elsewhere = conversations.unread - current.unread;
+  $("elsewhere").hidden = elsewhere === 0;
+  setText($("elsewhere-count"), String(elsewhere));
+  const isEmpty = current.items.length === 0 && current.isComplete;
+  $("empty").hidden = !isEmpty;
+  setText($("earlier"), current.isLoading ? "Reading earlier messages …" : current.isComplete && !isEmpty && current.source ? "This is the beginning." : "");
+  $("jump").hidden = log.isAtEnd;
+  setText($("jump-count"), current.unread ? `${current.unread} new` : "Newest");
+}
+
+function showBar({ kind, name }) {
+  setText($("title"), name);
+  setText($("subtitle"), getSubtitle(kind, name));
+  $("leave").hidden = kind !== "room" || name === COMMON_ROOM;
+  $("invite-form").hidden = kind !== "room" || !name.startsWith(PRIVATE);
+}
+
+function getSubtitle(kind, name) {
+  if (kind === "everybody") return "Everybody who is connected reads this";
+  if (kind === "user") return { true: "Private · online", false: "Private · offline; gets it later", null: "Private" }[isOnline(name)];
+  const { size } = here.users;
+  return here.isKnown ? `${size.toLocaleString()}${here.isMore ? "+" : ""} ${size === 1 ? "person" : "people"} here` : "";
 }
 
 async function join(room) {
-  if (!rooms.has(room)) {
-    const { ok, error } = await request(socket, "join", { room });
-    if (!ok) return log.addNotice(`Room ${room} was not joined: ${error.message}`);
-    rooms.set(room, 0);
+  if (!conversations.hasRoom(room)) {
+    const { ok, error } = await session.request("join", { room });
+    if (!ok) return line.say("bad", `Room ${room} was not joined: ${error.message}`);
+    const conversation = conversations.get("room", room);
+    conversations.saveRooms();
+    history.catchUp(conversation.source);
   }
-  enter(room);
+  choose(conversations.get("room", room));
 }
 
-async function leave(room) {
-  const { ok, error } = await request(socket, "leave", { room });
-  if (!ok) return log.addNotice(`Room ${room} was not left: ${error.message}`);
-  forget(room);
-  $("rooms").querySelector("[aria-current]").focus();
+async function leave() {
+  const { current } = conversations;
+  const { ok, error } = await session.request("leave", { room: current.name });
+  if (!ok) return line.say("bad", `Room ${current.name} was not left: ${error.message}`);
+  conversations.remove(current);
+  choose(conversations.current);
 }
 
 async function invite(userId) {
-  const room = current;
-  const { ok, error } = await request(socket, "invite", { room, userId });
-  log.addNotice(ok ? `${userId} may join ${room} now.` : `${userId} was not invited: ${error.message}`);
-}
-
-function forget(room) {
-  rooms.delete(room);
-  if (room === current) enter(COMMON_ROOM);
-  else showRooms();
-}
-
-function enter(room) {
-  current = room;
-  rooms.set(room, 0);
-  showRooms();
-  log.showRoom(room);
-  people.enter(room);
-  $("invite-form").hidden = !room.startsWith(PRIVATE);
-  $("message-label").textContent = `Message to ${room}`;
-}
-
-function showRooms() {
-  const getButtons = () => [...$("rooms").querySelectorAll("button")];
-  // The buttons are new ones: whoever stood on one with the keyboard must not be thrown out.
-  const index = getButtons().indexOf(document.activeElement);
-  $("rooms").replaceChildren(...[...rooms].map(makeRoom));
-  getButtons()[index]?.focus();
-}
-
-function makeRoom([room, unread]) {
-  const tab = make("button", { type: "button", textContent: room, dataset: { room } });
-  if (room === current) tab.setAttribute("aria-current", "true");
-  if (unread) tab.append(" ", make("span", { className: "unread", textContent: unread, title: `${unread} unread` }));
-  tab.addEventListener("click", () => enter(room));
-  const item = make("li", {}, tab);
-  if (room !== COMMON_ROOM) {
-    const close = make("button", { type: "button", className: "leave", textContent: "×", ariaLabel: `Leave room ${room}` });
-    close.addEventListener("click", () => leave(room));
-    item.append(close);
-  }
-  return item;
-}
-
-function writeTo(name) {
-  $("private-kind").value = "user";
-  $("private-to").value = name;
-  $("private-input").focus();
-}
-
-async function copySid() {
-  try {
-    await navigator.clipboard.writeText($("sid").textContent);
-    $("copy-sid").textContent = "Copied";
-  } catch {
-    // Browsers give a page without TLS no clipboard.
-    getSelection().selectAllChildren($("sid"));
-    $("copy-sid").textContent = "Press Ctrl+C";
-  }
-  setTimeout(() => ($("copy-sid").textContent = "Copy"), 2000);
+  const room = conversations.current.name;
+  const { ok, error } = await session.request("invite", { room, userId });
+  line.say(ok ? "good" : "bad", ok ? `${userId} may join ${room} now.` : `${userId} was not invited: ${error.message}`);
 }
 
 /** Call `handle` with the text of `input` when `form` is sent, unless there is none; then empty the input. */
@@ -186,49 +215,25 @@ function onSubmit(form, input, handle) {
   $(form).addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $(input).value.trim();
-    if (!text) return;
-    handle(text);
+    if (text) handle(text);
     $(input).value = "";
   });
 }
 
-function store(name) {
-  try {
-    localStorage.setItem("userId", name);
-  } catch {
-    // Storage may be forbidden; then the name is asked for again.
-  }
+function isTouch() {
+  return matchMedia("(pointer: coarse)").matches;
 }
 
-function recall() {
-  try {
-    return localStorage.getItem("userId") ?? "";
-  } catch {
-    return "";
-  }
+/** A name for somebody who has chosen none. */
+function makeGuestName() {
+  return `${GUEST}${crypto.getRandomValues(new Uint32Array(1))[0].toString(36).padStart(7, "0")}`;
 }
 
-onSubmit("message-form", "message-input", (text) => send("message", { room: current, text }));
-onSubmit("broadcast-form", "broadcast-input", (text) => send("broadcast", { text }));
-onSubmit("private-form", "private-input", (text) => {
-  const key = $("private-kind").value === "user" ? "toUser" : "to";
-  send("privateMessage", { [key]: $("private-to").value.trim(), text });
-});
 onSubmit("room-form", "room-input", join);
 onSubmit("invite-form", "invite-input", invite);
-$("copy-sid").addEventListener("click", copySid);
-$("connect-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  open();
-});
-
-enter(COMMON_ROOM);
-$("user-id").value = new URLSearchParams(location.search).get("userId") ?? recall();
-if (!window.io) {
-  $("state").textContent = "The Socket.IO client could not be loaded. Is the browser bundle installed (make setup)?";
-} else if ($("user-id").value) {
-  open();
-} else {
-  log.addNotice("Choose a name and connect.");
-  $("user-id").focus();
-}
+$("reconnect").addEventListener("click", () => open(conversations.user, account.token));
+$("leave").addEventListener("click", leave);
+$("jump").addEventListener("click", () => log.showEnd());
+document.addEventListener("visibilitychange", update);
+if (window.io) open(new URLSearchParams(location.search).get("userId")?.trim() || recallName() || makeGuestName());
+else setText($("state"), "The Socket.IO client could not be loaded. Is the browser bundle installed (make setup)?");

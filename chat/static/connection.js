@@ -1,4 +1,4 @@
-// What both pages need of a Socket.IO connection.
+// What the chat and the demo need of a Socket.IO connection.
 
 // What is not acknowledged in time is sent again; the server knows it by its id. Tries end after about a minute.
 const DELIVERY = { ackTimeout: 5000, retries: 11 };
@@ -34,10 +34,11 @@ export function getWorker(socket) {
 }
 
 /**
- * Emit and wait for the answer; what went wrong is an answer too: `{ok: false, error: {code, message}}`. Without a
- * connection it waits for the next one.
+ * Emit and wait for the answer; what went wrong is an answer too: `{ok: false, error: {code, message}}`. While the
+ * connection is lost it waits for the next one.
  */
 export function request(socket, event, data) {
+  if (!socket.active) return Promise.resolve(failure("offline", "There is no connection."));
   return new Promise((resolve) => {
     const giveUp = () => socket.active || resolve(failure("offline", "The server ended this connection."));
     socket.on("disconnect", giveUp).on("connect_error", giveUp);
@@ -61,12 +62,4 @@ function failure(code = "unknown", message = "The server refused it and did not 
 /** What to show of a message's data, which may be any JSON value. */
 export function toText(data) {
   return typeof data?.text === "string" ? data.text : JSON.stringify(data) ?? "";
-}
-
-/** Make an element with properties (`className`, `textContent`, …), `dataset` and children. Text stays text. */
-export function make(tag, { dataset = {}, ...properties } = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  Object.assign(element.dataset, dataset);
-  element.append(...children);
-  return element;
 }

@@ -1,10 +1,10 @@
-import { connect, follow, getWorker, make, makeId, request, toText } from "./connection.js";
+import { connect, follow, getWorker, makeId, request, toText } from "./connection.js";
+import { $, make } from "./dom.js";
 
 const LAST_USER = 50;
 const MAX_RECEIVED = 50;
 const STATE_WORDS = { connecting: "Connecting …", connected: "Connected", reconnecting: "Reconnecting …", refused: "Refused." };
 
-const $ = (id) => document.getElementById(id);
 const ends = [0, 1].map((number) => ({ panel: $(`socket-${number}`), socket: null, user: number }));
 let count = 0;
 let crossing = null; // the message on its way, until all that wait for it have it

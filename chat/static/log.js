@@ -1,116 +1,94 @@
-// The chat page's log: one entry per message or notice, those of other rooms hidden.
+// The messages of the open conversation. Of very many only those around the reader are in the page.
 
-import { make, toText } from "./connection.js";
-import { makeName } from "./people.js";
+import { perFrame, setChildren } from "./dom.js";
+import { makeEntry, refresh } from "./entry.js";
 
-const MAX_ENTRIES = 500;
+const MOST = 150; // in the page
+const STEP = 50; // more, when one comes near the end of what is there
+const NEAR = 600; // pixels
+const AT_END = 40;
 
 export class Log {
-  /** `onPickUser(user)` is called when the name of a sender is chosen. */
-  constructor(list, onPickUser) {
-    this.list = list;
-    this.onPickUser = onPickUser;
-    this.room = "";
-    this.own = []; // sent from here and not yet seen coming back
-    this.ids = new Set(); // of messages that came in
+  /**
+   * `actions`: those of an entry, `onTop()` when the oldest known message is near, and `onEnd(isAtEnd)` when the reader
+   * comes to the end or leaves it.
+   */
+  constructor(scroller, list, actions) {
+    Object.assign(this, { scroller, list, actions });
+    this.entries = new WeakMap(); // by message
+    this.shown = []; // messages in the page
+    this.isAtEnd = true;
+    this.update = perFrame(() => this.render());
+    scroller.addEventListener("scroll", () => this.onScroll(), { passive: true });
+    new ResizeObserver(() => this.isAtEnd && this.goToEnd()).observe(scroller);
   }
 
-  /** Show what belongs to `room`, and what belongs to none. */
-  showRoom(room) {
-    this.room = room;
-    for (const entry of this.list.children) entry.hidden = this.isElsewhere(entry);
-    this.list.scrollTop = this.list.scrollHeight;
+  /** Show another conversation, from its end. */
+  show(conversation) {
+    this.conversation = conversation;
+    this.shown = [];
+    this.setAtEnd(true);
+    this.update();
   }
 
-  addNotice(text) {
-    this.append(make("li", { className: "notice" }, make("p", { textContent: text })));
+  /** Go to the newest message. */
+  showEnd() {
+    this.setAtEnd(true);
+    this.update();
   }
 
-  has(id) {
-    return this.ids.has(id);
+  render(shift = 0) {
+    const { items } = this.conversation;
+    const first = this.findStart(items, shift);
+    const anchor = this.isAtEnd ? null : this.findAnchor();
+    this.shown = items.slice(first, first + MOST);
+    setChildren(this.list, this.shown.map((item, index) => this.getEntry(item, items[first + index - 1] ?? null, items[first + index + 1] ?? null)));
+    this.start = first;
+    this.isLast = first + this.shown.length === items.length; // of what there was by then; more may have come
+    if (this.isAtEnd) this.goToEnd();
+    else if (anchor?.entry.isConnected) this.scroller.scrollTop += anchor.entry.offsetTop - anchor.top;
+    if (first === 0 && this.scroller.scrollTop < NEAR) this.actions.onTop();
   }
 
-  /** What came in. Our own, coming back, takes the place in the order that the server gave it. */
-  addIncoming(event, data, meta, isOwn) {
-    const kind = event === "privateMessage" ? "private" : event;
-    const key = getKey(event, data);
-    if (meta.id) this.ids.add(meta.id);
-    if (this.ids.size > 2 * MAX_ENTRIES) this.ids = new Set([...this.ids].slice(-MAX_ENTRIES));
-    const index = isOwn ? this.own.findIndex((one) => one.key === key) : -1;
-    if (index >= 0) {
-      const [{ entry }] = this.own.splice(index, 1);
-      this.finish(entry, meta.at);
-      // Moved only if need be: a screen reader reads it again.
-      if (entry !== this.list.lastElementChild) this.append(entry);
-    } else {
-      this.append(this.makeEntry(kind, toText(data), { from: meta.from, room: meta.room, at: meta.at, label: kind }));
-    }
+  findStart(items, shift) {
+    const last = Math.max(0, items.length - MOST);
+    if (this.isAtEnd) return last;
+    // The first one may be gone, or no longer stand where it stood.
+    const index = this.shown.map((item) => items.indexOf(item)).find((one) => one >= 0) ?? 0;
+    const grown = index > 0 && this.start === 0 && !shift ? index - STEP : index; // older ones were read just now
+    return Math.min(last, Math.max(0, grown + shift));
   }
 
-  /** What is being sent; `answer`, a promise, decides what becomes of it. */
-  addOutgoing(event, data, from, answer) {
-    const kind = event === "privateMessage" ? "private" : event;
-    const label = kind === "private" ? `private to ${data.toUser ?? `socket ${data.to}`}` : kind;
-    const entry = this.makeEntry(kind, data.text, { from, room: data.room, label });
-    entry.classList.add("own");
-    entry.dataset.state = "sending";
-    entry.append(make("p", { className: "status", textContent: "sending" }));
-    if (kind !== "private") this.own.push({ entry, key: getKey(event, data) });
-    this.append(entry, true);
-    answer.then(({ ok, error }) => {
-      if (ok) this.finish(entry);
-      else if (entry.dataset.state === "sending") setState(entry, "failed", `failed: ${error.message}`);
-    });
+  /** The first entry that the reader sees; it must stay where it is. */
+  findAnchor() {
+    const { scrollTop } = this.scroller;
+    const entry = [...this.list.children].find((one) => one.offsetTop + one.offsetHeight > scrollTop);
+    return entry && { entry, top: entry.offsetTop };
   }
 
-  finish(entry, at) {
-    setState(entry, "sent", "sent");
-    if (at) setTime(entry.querySelector("time"), at);
+  getEntry(item, before, after) {
+    if (!this.entries.has(item)) this.entries.set(item, makeEntry(item, this.actions));
+    const entry = this.entries.get(item);
+    refresh(entry, item, before, after);
+    return entry;
   }
 
-  makeEntry(kind, text, { from, room, at = Date.now(), label }) {
-    const time = make("time");
-    setTime(time, at);
-    const head = make("p", { className: "head" }, this.makeSender(from), time);
-    if (kind !== "message") head.insertBefore(make("span", { className: "tag", textContent: label }), time);
-    const body = make("p", { className: "text", textContent: text });
-    return make("li", { className: kind, dataset: room ? { room } : {} }, head, body);
+  onScroll() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    const below = scrollHeight - scrollTop - clientHeight;
+    this.setAtEnd(this.isLast && below < AT_END);
+    if (scrollTop < NEAR && this.start > 0) this.render(-STEP);
+    else if (scrollTop < NEAR) this.actions.onTop();
+    else if (below < NEAR && !this.isLast) this.render(STEP);
   }
 
-  makeSender(from) {
-    // What another process emitted has no user.
-    if (typeof from !== "string") return make("span", { className: "name", textContent: "the server" });
-    return makeName(from, this.onPickUser);
+  setAtEnd(isAtEnd) {
+    if (isAtEnd === this.isAtEnd) return;
+    this.isAtEnd = isAtEnd;
+    this.actions.onEnd(isAtEnd);
   }
 
-  append(entry, follow = false) {
-    const { list } = this;
-    const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-    entry.hidden = this.isElsewhere(entry);
-    list.append(entry);
-    while (list.children.length > MAX_ENTRIES) list.firstElementChild.remove();
-    this.own = this.own.filter((one) => one.entry.isConnected);
-    // Whoever reads further up is left in peace.
-    if (isAtEnd || follow) list.scrollTop = list.scrollHeight;
+  goToEnd() {
+    this.scroller.scrollTop = this.scroller.scrollHeight;
   }
-
-  isElsewhere(entry) {
-    return "room" in entry.dataset && entry.dataset.room !== this.room;
-  }
-}
-
-// An echo may come before its acknowledgement, so it is known by what it says; the server returns data as sent.
-function getKey(event, data) {
-  return JSON.stringify([event, data]);
-}
-
-function setState(entry, state, text) {
-  entry.dataset.state = state;
-  entry.querySelector(".status").textContent = text;
-}
-
-function setTime(element, at) {
-  const date = new Date(at);
-  element.dateTime = date.toISOString();
-  element.textContent = date.toLocaleTimeString();
 }

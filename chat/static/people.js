@@ -1,8 +1,8 @@
-// The people of the room that is open, kept up to date by the server's word on who comes and goes.
+// The people of the room that is open: oneself first, then by name.
 
-import { make, request } from "./connection.js";
+import { make, perFrame, setChildren, setText } from "./dom.js";
 
-const MAX_SHOWN = 1000;
+const MOST = 300; // shown at once
 const { compare } = new Intl.Collator();
 
 export class People {
@@ -10,120 +10,43 @@ export class People {
   constructor(section, onPick) {
     this.onPick = onPick;
     this.list = section.querySelector("ul");
+    this.title = section.querySelector(".of");
     this.count = section.querySelector(".count");
     this.note = section.querySelector(".note");
     this.entries = new Map(); // by user
-    this.isMore = false; // people than are shown
-    this.socket = null;
-    this.user = "";
-    this.room = "";
-    this.question = null; // the newest one; answers to others are out of date
-    this.problem = ""; // why there is no answer
+    this.update = perFrame(() => this.render());
   }
 
-  /** From now on list what this connection of `user` is told; `ask` once it is there. */
-  follow(socket, user) {
-    this.socket = socket;
-    this.user = user;
-    this.clear();
-    socket.on("presence", (change) => {
-      this.question?.early?.push(change);
-      this.apply(change);
-    });
+  /** Show who is there by `presence`, which may change at any time; then call `update`. */
+  show(presence) {
+    this.presence = presence;
+    this.entries.clear();
+    this.update();
   }
 
-  /** List the people of `room` instead. */
-  enter(room) {
-    const before = this.room;
-    this.room = room;
-    if (room !== before) {
-      this.clear();
-      if (before && this.socket) request(this.socket, "who", { room: before, watch: false });
-    }
-    if (this.socket?.connected) this.ask();
+  render() {
+    const { users, isMore, isKnown, problem, session, room } = this.presence;
+    const others = [...users].filter((user) => user !== session.user).sort(compare);
+    const shown = isKnown ? [session.user, ...others].slice(0, MOST) : [];
+    const entries = new Map(shown.map((user) => [user, this.entries.get(user) ?? this.makeEntry(user, session.user)]));
+    this.entries = entries;
+    setChildren(this.list, [...entries.values()]);
+    setText(this.title, room);
+    setText(this.count, isKnown ? users.size.toLocaleString() + (isMore ? "+" : "") : "");
+    setText(this.note, problem || (isMore || users.size > shown.length && isKnown ? "and more" : ""));
   }
 
-  /** Read anew who is there. Every connection needs it: what changed while there was none is not told later. */
-  async ask() {
-    const question = (this.question = { early: [] }); // what changes before the answer is there
-    const { ok, users, more, error } = await request(this.socket, "who", { room: this.room, watch: true });
-    if (question !== this.question) return;
-    this.problem = ok ? "" : `Who is here could not be read: ${error.message}`;
-    // Of very many users not all are told, and oneself may be missing.
-    if (ok) this.replace([{ userId: this.user }, ...users], more);
-    else this.show();
-    for (const change of question.early) this.apply(change);
-    question.early = null;
-  }
-
-  apply({ userId, online, room }) {
-    if (room !== this.room) return;
-    if (online) this.add(userId);
-    else this.remove(userId);
-    this.show();
-  }
-
-  replace(users, isMore = false) {
-    const names = new Set(users.map(({ userId }) => userId));
-    for (const user of this.entries.keys()) if (!names.has(user)) this.remove(user);
-    this.isMore = isMore;
-    for (const user of names) this.add(user);
-    this.show();
-  }
-
-  add(user) {
-    if (this.entries.has(user)) return;
-    if (this.entries.size >= MAX_SHOWN) {
-      this.isMore = true;
-      return;
-    }
-    const isSelf = user === this.user;
-    const name = isSelf ? make("span", { textContent: `${user} (you)` }) : makeName(user, this.onPick);
-    const entry = make("li", { dataset: { user } }, name);
-    this.entries.set(user, entry);
-    this.list.insertBefore(entry, this.list.children[this.findPlace(user)] ?? null);
-  }
-
-  remove(user) {
-    const entry = this.entries.get(user);
-    if (!entry) return;
-    // Whoever stands on the name with the keyboard must not be thrown out.
-    const next = entry.contains(document.activeElement) && (entry.nextElementSibling ?? entry.previousElementSibling);
-    this.entries.delete(user);
-    entry.remove();
-    if (next) (next.querySelector("button") ?? this.list).focus();
-  }
-
-  clear() {
-    this.question = null;
-    this.problem = "";
-    this.replace([]);
-  }
-
-  show() {
-    const { size } = this.entries;
-    this.count.textContent = size ? size.toLocaleString() + (this.isMore ? "+" : "") : "";
-    this.note.textContent = this.problem || (this.isMore ? "and more" : "");
-  }
-
-  /** Where `user` belongs: oneself first, then by name. */
-  findPlace(user) {
-    const { children } = this.list;
-    const isBefore = (other) => user !== this.user && (other === this.user || compare(other, user) < 0);
-    let [low, high] = [0, children.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (isBefore(children[middle].dataset.user)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  makeEntry(user, self) {
+    const isSelf = user === self;
+    const name = isSelf ? make("span", { className: "name" }, make("bdi", { textContent: user }), " (you)") : makeName(user, this.onPick);
+    return make("li", { dataset: { user } }, name);
   }
 }
 
 /** Make a button with the name of `user`, which calls `onPick(user)`. */
 export function makeName(user, onPick) {
   const title = `Write to ${user} in private`;
-  const button = make("button", { type: "button", className: "name", textContent: user, title });
+  const button = make("button", { type: "button", className: "name", dir: "auto", textContent: user, title });
   button.addEventListener("click", () => onPick(user));
   return button;
 }

@@ -2,7 +2,7 @@
 
 import uPlot from "/status/uPlot.esm.js";
 
-import { make } from "./connection.js";
+import { make } from "./dom.js";
 
 const WINDOW_S = 300;
 const HEIGHT = 160;

@@ -1,6 +1,6 @@
 // The farm at a glance: asks one of the workers every two seconds, as long as somebody looks.
 
-import { make } from "./connection.js";
+import { $, make } from "./dom.js";
 import { History, Plot } from "./plots.js";
 
 const EVERY_MS = 2000;
@@ -30,7 +30,6 @@ const FIGURES = {
   lag: { title: "Loop lag", format: time, combine: most, get: ({ loop_lag_s }) => scale(loop_lag_s) },
 };
 
-const $ = (id) => document.getElementById(id);
 const history = new History(Object.keys(FIGURES));
 const plots = Object.entries(FIGURES).map(([name, { title, format }]) => new Plot(history, name, title, format));
 const before = new Map(); // by node: its figures as they were last

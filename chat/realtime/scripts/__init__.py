@@ -8,7 +8,7 @@ NAMES = (
     *("store", "mark", "read", "inbox", "history", "confirm", "erase"),
     *("connect", "change", "renew", "restore", "take", "end"),
     *("enlist", "register", "release", "bury", "announce", "nodes", "clients", "rooms", "users"),
-    *("ask", "listening", "note"),
+    *("ask", "note"),
 )
 
 

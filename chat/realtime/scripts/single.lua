@@ -1,5 +1,5 @@
 -- How a single Redis publishes, in front of every script.
-local publish, numsub, channels = 'PUBLISH', 'NUMSUB', 'CHANNELS'
+local publish, numsub = 'PUBLISH', 'NUMSUB'
 
 local function at_source(epoch)
   return epoch
