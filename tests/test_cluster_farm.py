@@ -6,17 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.faults.cluster_site import ClusterSite
+from benchmarks.faults.cluster_site import ClusterSite, move_by_keys
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import judge
 from benchmarks.faults.scenarios import CLUSTER_SCENARIOS
 
 pytestmark = pytest.mark.cluster
 
-SHORT = (
-    *("primary-killed", "slot-moved-by-keys", "cluster-shut-down"),
-    *("primary-unreachable", "worker-killed-while-unreachable"),
-)
+SHORT = ("primary-killed", "cluster-shut-down", "primary-unreachable", "worker-killed-while-unreachable")
 BY_NAME = {scenario.name: scenario for scenario in CLUSTER_SCENARIOS}
 USERS = 8
 first_users = itertools.count(0, USERS)  # others each time: what waits for a user is none of theirs
@@ -57,6 +54,16 @@ def find_faults(site, tmp_path):
 @pytest.mark.parametrize("name", SHORT)
 def test_what_is_promised_holds_when_a_cluster_changes(find_faults, name):
     assert find_faults(BY_NAME[name], BY_NAME[name].happen) == []
+
+
+def test_a_shard_moves_to_another_primary_while_its_rooms_talk(find_faults):
+    def happen(site, crowd):
+        shard = site.get_shard("common")
+        target = next(node for node in site.get_primaries() if node is not site.get_primary(shard))
+        move_by_keys(site, shard, target)
+        site.wait_until_ready()
+
+    assert find_faults(BY_NAME["slot-moved-by-keys"], happen) == []
 
 
 def test_what_a_primary_stores_that_was_replaced_is_delivered_to_nobody(find_faults):
