@@ -124,12 +124,15 @@ class ClusterSite(Site):
 
     @contextlib.contextmanager
     def without_takeover(self) -> Iterator[None]:
-        """No replica takes over for the block's time."""
-        for value in ("yes", "no"):
-            for node in self.nodes:
-                self.ask(node, "CONFIG", "SET", "cluster-replica-no-failover", value)
-            if value == "yes":
-                yield
+        """No replica takes over for the block's time, at whose end all nodes are to run."""
+        self._allow_takeover(False)
+        yield
+        create(self.nodes, _FAILOVER_S)  # while one is taken for dead, its replica would take over at once
+        self._allow_takeover(True)
+
+    def _allow_takeover(self, is_allowed: bool) -> None:
+        for node in self.nodes:
+            self.ask(node, "CONFIG", "SET", "cluster-replica-no-failover", "no" if is_allowed else "yes")
 
     def add_pair(self, shard: int, move: Callable[["ClusterSite", int, Node], None]) -> None:
         """Add a primary, which is given a shard, and then its replica."""
