@@ -126,9 +126,11 @@ class ClusterSite(Site):
     def without_takeover(self) -> Iterator[None]:
         """No replica takes over for the block's time, at whose end all nodes are to run."""
         self._allow_takeover(False)
-        yield
-        create(self.nodes, _FAILOVER_S)  # while one is taken for dead, its replica would take over at once
-        self._allow_takeover(True)
+        try:
+            yield
+            create(self.nodes, _FAILOVER_S)  # while one is taken for dead, its replica would take over at once
+        finally:
+            self._allow_takeover(True)
 
     def _allow_takeover(self, is_allowed: bool) -> None:
         for node in self.nodes:
