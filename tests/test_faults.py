@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.faults.cluster import get_pauses
 from benchmarks.faults.oracle import judge
 from benchmarks.faults.run import run
 from benchmarks.faults.scenarios import SCENARIOS
@@ -202,6 +203,13 @@ def test_each_table_has_its_place_in_results_md(tmp_path):
         for peer, text in (("webfarm", "one"), ("node", "two"))
     ]
     assert path.read_text() == "\n\n".join(["# Results\n\nnew", *tables]) + "\n"
+
+
+def test_a_pause_is_what_a_room_waited_while_there_was_talk():
+    rooms = {"red": (1.0, 2.0, 5.5), "blue": (1.0, 4.0, 9.0), "user 1": (1.0,)}
+    events = [{"event": "got", "room": room, "at": at} for room, times in rooms.items() for at in times]
+    events += [{"event": "sent", "at": at, "last": last} for at, last in ((0.0, False), (6.0, False), (9.0, True))]
+    assert get_pauses(events) == {"red": 3.5, "blue": 3.0}
 
 
 class SiteWithoutLog:

@@ -4,6 +4,7 @@
     make faults ARGS="--only kill-worker"   one; may be given several times
     make faults ARGS="--quick"              fewer users
     make faults ARGS="--peer node"          Node with its Redis Streams adapter, or stock python-socketio (stock)
+    make faults ARGS="--cluster"            on a Redis Cluster, with what happens to clusters alone
     make faults ARGS="--write"              puts the table into RESULTS.md
 
 Logs and events of each scenario's last run are in ``.run/faults``. Exit codes: 0 all as promised, 1 not, 2 wrong usage.
@@ -15,20 +16,27 @@ import time
 from datetime import UTC, datetime
 
 import click
+from redis import RedisError
 
 from benchmarks.faults.crowd import Users
 from benchmarks.faults.oracle import ZEROS
 from benchmarks.faults.run import Outcome, format_table, get_folder, run
-from benchmarks.faults.scenarios import SCENARIOS, Scenario
+from benchmarks.faults.scenarios import CLUSTER_SCENARIOS, SCENARIOS, Scenario
 from benchmarks.faults.site import WORKERS, Site
-from benchmarks.harness import PEERS
 from benchmarks.processes import ROOT
 from benchmarks.report import describe_machine, get_commit, write_block
+from chat.errors import Error
 
 _NAMES = {
     "webfarm": "webfarm",
     "node": "Node with the Redis Streams adapter and connection state recovery",
     "stock": "stock python-socketio",
+    "cluster": "webfarm on a Redis Cluster",
+}
+_REDIS = {
+    "": "Redis with its append-only file",
+    "cluster": "a Redis Cluster of three primaries and three replicas with their append-only files, 8 shards, `WAIT 1`;"
+    " what\nbefalls Redis befalls all nodes at once, unless a row says which",
 }
 _NO_HUP = "hup"  # gunicorn's own; Node has nothing like it
 _TEXT = """## Faults: {name}
@@ -37,20 +45,24 @@ _TEXT = """## Faults: {name}
 
 {date}, commit `{commit}`: what becomes of the messages of {users} stock JavaScript clients (a third each on websocket,
 on polling, on polling with upgrade) that talk while something breaks under them: {workers} workers behind HAProxy,
-Redis with its append-only file. All columns from *{first}* to *{last}* must be zero.
+{redis}. All columns from *{first}* to *{last}* must be zero.
 
 {table}
 """
 
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
-@click.option("--only", multiple=True, type=click.Choice([scenario.name for scenario in SCENARIOS]))
-@click.option("--peer", default="webfarm", type=click.Choice(PEERS), help="Whose servers (default webfarm).")
+@click.option("--only", multiple=True, type=click.Choice(sorted({one.name for one in SCENARIOS + CLUSTER_SCENARIOS})))
+@click.option("--peer", default="webfarm", type=click.Choice(("webfarm", "node", "stock")), help="Whose servers (default webfarm).")
+@click.option("--cluster", is_flag=True, help="On a Redis Cluster (webfarm alone).")
 @click.option("--quick", is_flag=True, help="Fewer users.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
-def main(only: tuple[str, ...], peer: str, quick: bool, write: bool) -> None:
+def main(only: tuple[str, ...], peer: str, cluster: bool, quick: bool, write: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
-    chosen = [scenario for scenario in SCENARIOS if scenario.name in only or not only]
+    if cluster and peer != "webfarm":
+        raise click.UsageError("--cluster is webfarm's alone.")
+    scenarios = CLUSTER_SCENARIOS if cluster else SCENARIOS
+    chosen = [scenario for scenario in scenarios if scenario.name in only or not only]
     if peer == "node":
         chosen = [scenario for scenario in chosen if scenario.name != _NO_HUP]
     if peer != "webfarm":
@@ -59,7 +71,8 @@ def main(only: tuple[str, ...], peer: str, quick: bool, write: bool) -> None:
     click.echo(format_table(outcomes))
     if write:
         path = ROOT / "benchmarks/RESULTS.md"
-        write_block(path, f"faults: {peer}", _format(peer, outcomes))
+        name = "cluster" if cluster else peer
+        write_block(path, f"faults: {name}", _format(name, outcomes))
         click.echo(f"written: {path.relative_to(ROOT)}", err=True)
     sys.exit(len(outcomes) < len(chosen) or any(outcome.faults for outcome in outcomes))
 
@@ -70,7 +83,7 @@ def _run(scenario: Scenario, peer: str, quick: bool) -> Outcome | None:
     click.echo(f"faults: {peer} · {scenario.name} … ", nl=False, err=True)
     try:
         outcome = run(scenario, peer, quick=quick)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, Error, RedisError) as error:
         click.echo(f"broken off: {error}; see {get_folder(scenario, peer).relative_to(ROOT)}", err=True)
         return None
     click.echo(f"{'; '.join(outcome.faults) or 'as promised'}, {time.monotonic() - start:.0f} s", err=True)
@@ -79,10 +92,11 @@ def _run(scenario: Scenario, peer: str, quick: bool) -> Outcome | None:
     return outcome
 
 
-def _format(peer: str, outcomes: list[Outcome]) -> str:
+def _format(name: str, outcomes: list[Outcome]) -> str:
     labels = list(ZEROS.values())
     return _TEXT.format(
-        name=_NAMES[peer],
+        name=_NAMES[name],
+        redis=_REDIS.get(name, _REDIS[""]),
         machine=describe_machine(),
         date=datetime.now(UTC).date(),
         commit=get_commit(),

@@ -90,7 +90,8 @@ class User {
   /** The next message, as its number decides: to the common room, to one that was joined, or to another user. */
   talk() {
     if (this.isSilent || this.waiting >= MAX_QUEUED) return;
-    const rooms = [COMMON, ...this.rooms];
+    const rooms = config.is_loyal ? this.listOwnRoom() : [COMMON, ...this.rooms];
+    if (!rooms.length) return;
     if (config.fresh) {
       const fresh = `fresh-${this.id}-${this.number}`;
       this.socket.emit("join", { room: fresh }, () => {});
@@ -101,6 +102,11 @@ class User {
     } else {
       this.send("message", { room: rooms[this.number % rooms.length] });
     }
+  }
+
+  listOwnRoom() {
+    const own = config.rooms[Number(this.id) % config.rooms.length];
+    return this.rooms.has(own) ? [own] : [];
   }
 
   send(event, target, last = false) {

@@ -38,6 +38,7 @@ class Users:
     pad: int = 0  # bytes
     privates: bool = True  # each fifth message goes to another user
     visitors: int = 3  # of each process, at a time, once they are told to come
+    is_loyal: bool = False  # each says everything in one of the rooms
     fresh: bool = False  # each message goes to a room that was joined just before
 
 

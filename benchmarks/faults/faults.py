@@ -202,24 +202,24 @@ def cut_aof(site: Site, crowd: Crowd) -> None:
 
 def flush(site: Site, crowd: Crowd) -> None:
     """FLUSHALL."""
-    site.redis.flushall()
+    site.flush_redis()
     time.sleep(2)
     crowd.wait_until_connected()
 
 
 def fill_redis(site: Site, crowd: Crowd) -> None:
     """Redis full for 5 s."""
-    site.redis.config_set("maxmemory", 1)
+    site.set_redis_full(True)
     time.sleep(5)
-    site.redis.config_set("maxmemory", 0)
+    site.set_redis_full(False)
     site.wait_until_ready()
 
 
 def redis_read_only(site: Site, crowd: Crowd) -> None:
     """Redis read-only for 5 s."""
-    site.redis.replicaof("127.0.0.1", "1")
+    site.set_redis_read_only(True)
     time.sleep(5)
-    site.redis.replicaof("NO", "ONE")
+    site.set_redis_read_only(False)
     site.wait_until_ready()
 
 

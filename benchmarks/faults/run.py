@@ -27,7 +27,7 @@ class Outcome:
 
 def get_folder(scenario: Scenario, peer: str) -> Path:
     """Return where the logs and the events of its last run are."""
-    return ROOT / ".run/faults" / peer / scenario.name
+    return ROOT / ".run/faults" / (scenario.site.kind or peer) / scenario.name
 
 
 def run(scenario: Scenario, peer: str = "webfarm", *, quick: bool = False) -> Outcome:

@@ -3,16 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from benchmarks.faults import faults, sentinel
+from benchmarks.faults import cluster, faults, sentinel
+from benchmarks.faults.cluster_site import ClusterSite
 from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import ZEROS, Event, Verdict
 from benchmarks.faults.sentinel import SentinelSite
 from benchmarks.faults.site import Site
 
-Check = Callable[[Site, list[Event], Verdict], str]
+Check = Callable[[Any, list[Event], Verdict], str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Scenario:
     #: In how many milliseconds everybody is back.
     back_within_ms: float = math.inf
     #: What else was counted.
-    figures: Callable[[Site, list[Event]], str] = lambda *_: ""
+    figures: Callable[[Any, list[Event]], str] = lambda *_: ""
 
     @property
     def name(self) -> str:
@@ -178,4 +179,37 @@ SCENARIOS = (
     Scenario(faults.storm, "all", Users(pad=1000)),
     Scenario(faults.send_twice, "stay", users=Users(times=2)),
     Scenario(faults.join_and_send, "stay", users=Users(fresh=True, retries=0, ackTimeout=10_000)),
+)
+
+
+def _on_cluster(
+    happen: Callable[[ClusterSite, Crowd], None], recovered: Literal["all", "stay"] = "stay", **options: Any
+) -> Scenario:
+    """Return a row of a Redis Cluster."""
+    users = Users(rate=5.0, retries=40)
+    return Scenario(happen, recovered, site=ClusterSite, **{"users": users, "figures": cluster.show_pause} | options)
+
+
+#: What a single Redis has to bear, borne by a cluster, and what happens to clusters alone.
+CLUSTER_SCENARIOS = (
+    *(replace(scenario, site=ClusterSite) for scenario in SCENARIOS if scenario.site is Site),
+    _on_cluster(cluster.primary_killed),
+    _on_cluster(cluster.each_primary_killed),
+    _on_cluster(cluster.primary_stopped),
+    _on_cluster(cluster.primary_hands_over),
+    _on_cluster(cluster.slot_moved_by_keys),
+    _on_cluster(cluster.slot_moved_at_once),
+    _on_cluster(cluster.node_added),
+    _on_cluster(cluster.cluster_shut_down),
+    _on_cluster(
+        cluster.primary_unreachable,
+        users=Users(rate=5.0, retries=40, rooms=cluster.ROOMS, is_loyal=True, privates=False),
+        check=cluster.only_its_rooms_wait,
+        figures=cluster.show_both_pauses,
+    ),
+    _on_cluster(cluster.worker_killed_while_unreachable, "all"),
+    _on_cluster(cluster.replicas_killed),
+    _on_cluster(cluster.primary_and_worker_killed, "all"),
+    _on_cluster(cluster.workers_replaced_in_failover, "all"),
+    _on_cluster(cluster.workers_reloaded_in_failover, "all"),
 )

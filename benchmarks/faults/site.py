@@ -14,13 +14,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-import redis
+from redis import Redis, RedisError, ResponseError
 
+from benchmarks.faults.processes import get_children, get_listening_ports, get_ports_to, is_alive
 from benchmarks.harness import find_node
 from benchmarks.processes import Process, get_free_ports, wait_until
 from chat.haproxy import parse_ranges, render
@@ -42,6 +43,8 @@ class Site:
         has_masters: each worker has a gunicorn of its own, as systemd's units have.
         env: settings of the workers.
     """
+
+    kind = ""  #: of Redis, if it is not a single one
 
     def __init__(
         self, peer: str, folder: Path, *, app: str = "wsgi:app", has_masters: bool = False, **env: str
@@ -87,7 +90,7 @@ class Site:
         own, node = [*gunicorn, self._app], [find_node(), "benchmarks/faults/node.mjs"]
         argv = {"webfarm": own, "node": node, "stock": stock}[self.peer]
         for number, port in enumerate(self.ports if self._has_masters else [0]):
-            if (name := f"workers-{number}") not in self._masters or not _is_alive(self._masters[name].pid):
+            if (name := f"workers-{number}") not in self._masters or not is_alive(self._masters[name].pid):
                 self._start(name, *argv, **self._env, **({"PORT": str(port)} if port else {}))
 
     @property
@@ -97,7 +100,7 @@ class Site:
 
     def _get_workers(self) -> list[int]:
         masters = self._masters.values()
-        return [pid for master in masters for pid in (_get_children(master.pid) or [master.pid])]
+        return [pid for master in masters for pid in (get_children(master.pid) or [master.pid])]
 
     def _start(self, name: str, *argv: str, **env: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
@@ -127,7 +130,7 @@ class Site:
     def get_worker(self, number: int) -> int:
         """Return the process id of a worker."""
         port = self.ports[number]
-        found = [pid for pid in self._get_workers() if port in _get_listening_ports(pid)]
+        found = [pid for pid in self._get_workers() if port in get_listening_ports(pid)]
         if not found:
             raise RuntimeError(f"no worker on port {port}")
         return found[-1]
@@ -143,7 +146,7 @@ class Site:
         """End a worker, and wait until another one is ready in its place."""
         pid = self.get_worker(number)
         os.kill(pid, signum)
-        wait_until(lambda: not _is_alive(pid), f"the end of worker {number}", timeout_s=READY_S)
+        wait_until(lambda: not is_alive(pid), f"the end of worker {number}", timeout_s=READY_S)
         self._start_workers()
         self.wait_until_ready()
 
@@ -151,7 +154,7 @@ class Site:
         """End a worker that has a master of its own, and start it again once it has ended, as systemd does."""
         master = self._masters[f"workers-{number}"].pid
         os.kill(master, signal.SIGTERM)
-        wait_until(lambda: not _is_alive(master), f"the end of worker {number}", timeout_s=READY_S)
+        wait_until(lambda: not is_alive(master), f"the end of worker {number}", timeout_s=READY_S)
         self._start_workers()
         self.wait_until_ready()
 
@@ -160,7 +163,7 @@ class Site:
         old = self._get_workers()
         for pid in old:
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(_is_alive, old)), "the end of all workers")
+        wait_until(lambda: not any(map(is_alive, old)), "the end of all workers")
         self._start_workers()
         self.wait_until_ready()
 
@@ -169,7 +172,7 @@ class Site:
         old = self._get_workers()
         for master in self._masters.values():
             os.kill(master.pid, signal.SIGHUP)
-        wait_until(lambda: not any(map(_is_alive, old)), "the end of the old workers", timeout_s=READY_S)
+        wait_until(lambda: not any(map(is_alive, old)), "the end of the old workers", timeout_s=READY_S)
         self.wait_until_ready()
 
     @contextlib.contextmanager
@@ -185,9 +188,18 @@ class Site:
     # Redis
 
     @property
-    def redis(self) -> redis.Redis:
+    def redis(self) -> Redis:
         """A client, for one command."""
-        return redis.Redis(port=self._redis_port, socket_timeout=5, decode_responses=True)
+        return Redis(port=self._redis_port, socket_timeout=5, decode_responses=True)
+
+    @property
+    def primaries(self) -> Sequence[Redis]:
+        """A client of each Redis that takes writes."""
+        return [self.redis]
+
+    @property
+    def _redises(self) -> list[Process]:
+        return [process for name, process in self._processes.items() if name.startswith("redis")]
 
     def start_redis(self) -> None:
         options = ["--port", str(self._redis_port), "--bind", "127.0.0.1", "--dir", str(self._folder / "redis")]
@@ -198,34 +210,53 @@ class Site:
     def _redis_answers(self) -> bool:
         try:
             return bool(self.redis.ping())
-        except redis.RedisError:
+        except RedisError:
             return False
 
     def get_stored(self) -> set[str]:
         """Return the ids of all messages in webfarm's log."""
-        with contextlib.closing(self.redis) as client:
-            streams = [key for key in client.scan_iter("*:log:*", _type="stream")]
-            return {str(entry[0]).partition("-")[0] for key in streams for entry in client.xrange(key) or ()}
+        stored = set()
+        for primary in self.primaries:
+            with contextlib.closing(primary) as client:
+                for key in client.scan_iter("*:log:*", _type="stream"):
+                    stored |= {str(entry[0]).partition("-")[0] for entry in client.xrange(key) or ()}
+        return stored
 
     def kill_redis(self) -> None:
-        self._processes["redis"].kill()
+        for process in self._redises:
+            process.kill()
 
     def signal_redis(self, signum: int) -> None:
-        os.kill(self._processes["redis"].pid, signum)
+        for process in self._redises:
+            os.kill(process.pid, signum)
 
     def cut_aof_tail(self, size: int) -> None:
         """Take the last ``size`` bytes off the append-only file of a Redis that was killed."""
-        path = max((self._folder / "redis/appendonlydir").glob("*.incr.aof"), key=os.path.getmtime)
-        os.truncate(path, path.stat().st_size - size)
+        for folder in (self._folder / "redis").rglob("appendonlydir"):
+            path = max(folder.glob("*.incr.aof"), key=os.path.getmtime)
+            os.truncate(path, max(path.stat().st_size - size, 0))
+
+    def flush_redis(self) -> None:
+        for primary in self.primaries:
+            primary.flushall()
+
+    def set_redis_full(self, is_full: bool) -> None:
+        for primary in self.primaries:
+            primary.config_set("maxmemory", int(is_full))
+
+    def set_redis_read_only(self, is_read_only: bool) -> None:
+        self.redis.replicaof(*(("127.0.0.1", "1") if is_read_only else ("NO", "ONE")))
 
     def cut_redis_connections(self, worker: int | None = None) -> None:
         """Close the connections of one worker, or of all, at Redis' end."""
-        ports = _get_ports_to(self._redis_port, self.get_worker(worker)) if worker is not None else set()
-        with contextlib.closing(self.redis) as client:
-            for row in client.client_list():
-                if row["cmd"] != "client|list" and (not ports or int(row["addr"].rpartition(":")[2]) in ports):
-                    with contextlib.suppress(redis.ResponseError):  # it has gone by itself
-                        client.client_kill(row["addr"])
+        pid = self.get_worker(worker) if worker is not None else 0
+        for primary in self.primaries:
+            with contextlib.closing(primary) as client:
+                ports = get_ports_to(client.get_connection_kwargs()["port"], pid) if pid else set()
+                for row in client.client_list():
+                    if row["cmd"] != "client|list" and (not pid or int(row["addr"].rpartition(":")[2]) in ports):
+                        with contextlib.suppress(ResponseError):  # it has gone by itself
+                            client.client_kill(row["addr"])
 
     # HAProxy
 
@@ -239,11 +270,11 @@ class Site:
     def reload_haproxy(self) -> None:
         """USR2: wait until a new process listens, and none of the old ones does."""
         master, port = self._processes["haproxy"].pid, int(self.url.rpartition(":")[2])
-        old = _get_children(master)
+        old = get_children(master)
         os.kill(master, signal.SIGUSR2)
 
         def is_done() -> bool:
-            listening = [pid for pid in _get_children(master) if port in _get_listening_ports(pid)]
+            listening = [pid for pid in get_children(master) if port in get_listening_ports(pid)]
             return bool(listening) and not set(listening) & set(old)
 
         wait_until(is_done, "the reload of HAProxy", self._processes["haproxy"])
@@ -258,38 +289,3 @@ def _is_ready(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def _get_children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _get_listening_ports(pid: int) -> set[int]:
-    return {local for local, _, state in _get_sockets(pid) if state == "0A"}
-
-
-def _get_ports_to(port: int, pid: int) -> set[int]:
-    """Return the local ports of a process's connections to ``port``."""
-    return {local for local, remote, _ in _get_sockets(pid) if remote == port}
-
-
-def _get_sockets(pid: int) -> Iterator[tuple[int, int, str]]:
-    """Yield local port, remote port and state of a process's TCP sockets, by Linux' /proc."""
-    inodes = set()
-    with contextlib.suppress(FileNotFoundError):  # it has ended
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                inodes.add(os.readlink(entry))
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        row = line.split()
-        if f"socket:[{row[9]}]" in inodes:
-            yield int(row[1].split(":")[1], 16), int(row[2].split(":")[1], 16), row[3]

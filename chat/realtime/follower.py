@@ -182,7 +182,9 @@ class Follower:
             tell = self._receiver.on_taken if kind == b"taken" else self._receiver.on_probe
             tell(rest[0].decode(), int(rest[1]))
             return
-        self._marked = self._log.see(rest[1], rest[0])
+        if (epoch := self.subscription.get_epoch(rest[1])) is None:
+            return
+        self._marked = self._log.see(epoch, rest[0])
         self.position.on_heard(float(rest[2]))
         self._has_heard.set()
         if self._held is None:
@@ -190,13 +192,14 @@ class Follower:
 
     def _on_message(self, stream: str, data: bytes) -> None:
         try:
-            id, prev, epoch, body = data.split(b" ", 3)
+            id, prev, name, body = data.split(b" ", 3)
             entry = Entry(int(id), int(prev), stream, body)
         except ValueError:
             log.warning("a message that is none was dropped from the channel %s", stream)
             return
-        if epoch.decode() != self._log.epoch:
-            self._log.see(epoch, id)
+        if (epoch := self.subscription.get_epoch(name)) is None:
+            return
+        self._log.see(epoch, id)
         if self._held is None:
             self._deliver(entry)
         else:
@@ -210,7 +213,6 @@ class Follower:
         if room.last is not None and entry.prev > room.last:
             raise redis.ConnectionError(f"messages are missing in {entry.room}")
         room.last = entry.id
-        self._log.newest = max(self._log.newest, entry.id)
         try:
             self._receiver.on_entry(entry)
         except (ValueError, TypeError, LookupError) as error:

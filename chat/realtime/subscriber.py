@@ -24,15 +24,27 @@ class Subscriber:
     Args:
         pool: gives the connection. Raises ``redis.RedisError``.
         on_moved: told where a slot is that is elsewhere.
+        is_cluster: whether it is one of several primaries.
     """
 
-    def __init__(self, pool: Any, on_moved: OnMoved) -> None:
+    def __init__(self, pool: Any, on_moved: OnMoved, *, is_cluster: bool) -> None:
         self._pool, self._on_moved = pool, on_moved
         self._connection = pool.get_connection()
+        self.source = self._ask_id() if is_cluster else b""  #: what the messages of its log name
         self._shards: dict[bytes, Subscription] = {}  # by tag, and by a channel without one
         self._known: set[Subscription] = set()  # also those that have left
         self._full: set[Subscription] = set()
         self._wire = Wire(self._connection, self._on_reply, self._on_lost)
+
+    def _ask_id(self) -> bytes:
+        try:
+            self._connection.send_command("CLUSTER", "MYID", check_health=False)
+            id: bytes = self._connection.read_response()
+        except BaseException:
+            self._connection.disconnect()
+            self._pool.release(self._connection)
+            raise
+        return id
 
     @property
     def address(self) -> tuple[str, int]:
@@ -110,12 +122,13 @@ class Subscribers:
 
     Args:
         client: says which Redis; its pool gives the connections.
-        on_moved: told where a slot is that is elsewhere.
+        on_moved: told where a slot is that is elsewhere; ``None`` if it is the only primary.
     """
 
-    def __init__(self, client: redis.Redis, on_moved: OnMoved = lambda slot, address: None) -> None:
+    def __init__(self, client: redis.Redis, on_moved: OnMoved | None = None) -> None:
         self._pool = client.connection_pool
-        self._on_moved = on_moved
+        self._is_cluster = on_moved is not None
+        self._on_moved = on_moved or (lambda slot, address: None)
         self._newest: Subscriber | None = None
         self._making: gevent.Greenlet[[], Exception | None] | None = None
 
@@ -132,7 +145,7 @@ class Subscribers:
 
     def _make(self) -> Exception | None:
         try:
-            self._newest = Subscriber(self._pool, self._on_moved)
+            self._newest = Subscriber(self._pool, self._on_moved, is_cluster=self._is_cluster)
         except (redis.RedisError, OSError) as error:
             return error
         finally:

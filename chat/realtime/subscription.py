@@ -51,6 +51,7 @@ class Subscription:
         self._reply_bytes = 0
         self._waiter: Any = None  # of who reads, while nothing has come
         self._error: redis.RedisError | None = None  # which broke the connection
+        self._source = b""  # which primary the connection is to, as messages name it
         self.life = object()  #: another one whenever the connection was lost or made
 
     def add(self, name: str) -> None:
@@ -79,6 +80,7 @@ class Subscription:
     def open(self) -> None:
         """Connect, and subscribe to everything. Raises ``redis.RedisError``."""
         self._subscriber, self.life = self._attach(self), object()
+        self._source = self._subscriber.source
         self._error = None
         self._replies.clear()
         self._reply_bytes = 0
@@ -110,6 +112,14 @@ class Subscription:
         """Have ``read`` fail, unless the connection is to ``address``."""
         if self._subscriber is not None and self._subscriber.address != address:
             self.on_lost(redis.ConnectionError(f"the shard is at {address[0]}:{address[1]} now"))
+
+    def get_epoch(self, name: bytes) -> bytes | None:
+        """Return the epoch that a message names, ``None`` if another primary than that of the connection has sent it.
+
+        One that stood still and was replaced meanwhile does so until it knows: what it has stored is in no log.
+        """
+        epoch, _, source = name.partition(b"@")
+        return epoch if source == self._source else None
 
     def has_tag(self, name: str) -> bool:
         """Whether a channel is this shard's."""

@@ -3,3 +3,9 @@
 local publish, numsub = 'SPUBLISH', 'SHARDNUMSUB'
 table.remove(KEYS)
 
+-- What a message of the log names beside its epoch: a primary that stood still and was replaced meanwhile still executes
+-- what it had been sent, and publishes it to all nodes of its shard, the one that replaced it among them.
+local function at_source(epoch)
+  return epoch .. '@' .. redis.call('CLUSTER', 'MYID')
+end
+

@@ -6,5 +6,5 @@
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local written = redis.pcall('HSET', KEYS[1], 'marked', text(now()))
 local refusal = type(written) == 'table' and written.err or ''
-redis.call(publish, ARGV[5], 'clock ' .. text(newest) .. ' ' .. epoch .. ' ' .. ARGV[6])
+redis.call(publish, ARGV[5], 'clock ' .. text(newest) .. ' ' .. at_source(epoch) .. ' ' .. ARGV[6])
 return {epoch, text(newest), refusal}

@@ -32,7 +32,7 @@ if last == tonumber(number) then
 elseif last and last > tonumber(number) then
   error('STALE') -- it was given up, or repeated, long ago
 end
-local time = now()
+local time, source = now(), at_source(epoch)
 
 local function store(stream, room, once, recipient, known_for, needs_recipient, head, tail)
   if known_for ~= '0' then
@@ -80,7 +80,7 @@ local function store(stream, room, once, recipient, known_for, needs_recipient, 
       redis.call('PEXPIRE', sids, text(lifetime * 1.1))
     end
   end
-  local nodes = redis.call(publish, stream, text(id) .. ' ' .. prev .. ' ' .. epoch .. ' ' .. body)
+  local nodes = redis.call(publish, stream, text(id) .. ' ' .. prev .. ' ' .. source .. ' ' .. body)
   if known_for ~= '0' then
     redis.call('SET', once, text(id) .. ' ' .. nodes, 'PX', known_for)
   end

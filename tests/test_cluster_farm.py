@@ -1,0 +1,80 @@
+"""Workers, HAProxy and stock clients on a Redis Cluster whose primaries die, stop, move and come back."""
+
+import itertools
+import signal
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.faults.cluster_site import ClusterSite, move_by_keys
+from benchmarks.faults.crowd import Crowd
+from benchmarks.faults.oracle import judge
+from benchmarks.faults.scenarios import CLUSTER_SCENARIOS
+
+pytestmark = pytest.mark.cluster
+
+SHORT = ("primary-killed", "cluster-shut-down", "primary-unreachable", "worker-killed-while-unreachable")
+BY_NAME = {scenario.name: scenario for scenario in CLUSTER_SCENARIOS}
+USERS = 8
+first_users = itertools.count(0, USERS)  # others each time: what waits for a user is none of theirs
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory):
+    with ClusterSite("webfarm", tmp_path_factory.mktemp("farm")) as site:
+        yield site
+
+
+@pytest.fixture
+def site(farm):
+    """The farm, all of whose nodes run."""
+    yield farm
+    farm.start_redis()
+    farm.wait_until_ready()
+
+
+@pytest.fixture
+def find_faults(site, tmp_path):
+    """Has something happen while users talk, and returns what does not hold of a scenario then."""
+
+    def find(scenario, happen):
+        users = replace(scenario.users, count=USERS, first=next(first_users))
+        with Crowd(users, [site.url], tmp_path / "events.jsonl") as crowd:
+            crowd.tell("start")
+            crowd.wait_for("acknowledged", 3 * USERS)
+            happen(site, crowd)
+            crowd.wait_for("acknowledged", 3 * USERS)
+            events = crowd.finish()
+        verdict = judge(events)
+        return [*scenario.find_faults(site, events, verdict, is_timed=False), *verdict.examples]
+
+    return find
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_what_is_promised_holds_when_a_cluster_changes(find_faults, name):
+    assert find_faults(BY_NAME[name], BY_NAME[name].happen) == []
+
+
+def test_a_shard_moves_to_another_primary_while_its_rooms_talk(find_faults):
+    def happen(site, crowd):
+        shard = site.get_shard("common")
+        target = next(node for node in site.get_primaries() if node is not site.get_primary(shard))
+        move_by_keys(site, shard, target)
+        site.wait_until_ready()
+
+    assert find_faults(BY_NAME["slot-moved-by-keys"], happen) == []
+
+
+def test_what_a_primary_stores_that_was_replaced_is_delivered_to_nobody(find_faults):
+    """It stood still, wakes, and still executes what it had been sent, before it knows."""
+
+    def happen(site, crowd):
+        node = site.get_primary(site.get_shard("common"))
+        site.signal_node(node, signal.SIGSTOP)
+        site.wait_for_takeover(node)
+        crowd.wait_for("acknowledged", USERS)
+        site.signal_node(node, signal.SIGCONT)
+        site.wait_until_ready()
+
+    assert find_faults(BY_NAME["primary-stopped"], happen) == []
