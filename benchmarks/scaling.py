@@ -269,9 +269,9 @@ def _format(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
 def fill(page: str, tables: dict[str, str]) -> str:
     """Return the page with ``tables`` between their markers."""
     for name, table in tables.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
-        page = f"{before}{begin}{table}{end}{rest.partition(end)[2]}"
+        page = f"{before}{begin}{table}\n{end}{rest.partition(end)[2]}"
     return page
 
 
