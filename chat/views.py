@@ -1,4 +1,4 @@
-"""The pages, the browser's client, health, readiness and metrics."""
+"""The chat's page, the browser's client, health, readiness and metrics."""
 
 from pathlib import Path
 
@@ -38,10 +38,6 @@ def create_blueprint(server: Server) -> Blueprint:
     @views.get("/index.html")
     def index() -> str:
         return render_template("index.html")
-
-    @views.get("/demo")
-    def demo() -> str:
-        return render_template("demo.html")
 
     @views.get("/socket.io/<name>")
     def client(name: str) -> Response:
