@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-#: In an environment: all addresses that a request is said to have come by, with commas between; nobody vouches for them.
+#: In an environment: all addresses that a request is said to have come by, comma-separated; nobody vouches for them.
 ADDRESSES = "chat.addresses"
 
 _FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
@@ -34,7 +34,7 @@ class TrustedProxies:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         addresses, scheme = environ.pop(_FOR, ""), environ.pop(_PROTO, "")
-        environ[ADDRESSES] = ",".join(filter(None, (addresses, environ.get("REMOTE_ADDR", ""))))
+        environ[ADDRESSES] = ",".join([*filter(None, [addresses]), environ.get("REMOTE_ADDR", "")])
         for name in _OTHERS:
             environ.pop(name, None)
         if self._is_trusted(environ.get("REMOTE_ADDR", "")):
