@@ -30,7 +30,8 @@ def check(page):
     page.evaluate(AXE)
     found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
     bad = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in bad] == []
+    described = [(one["id"], [node["html"] for node in one["nodes"]]) for one in bad]
+    assert described == [], described
 
 
 def chat(open_page, user, **options):

@@ -65,7 +65,7 @@ export class End {
     const before = this.worker;
     this.worker = getWorker(socket);
     if (this.#lostAt !== null) {
-      this.loss = { ms: Math.round(readClock() - this.#lostAt), isRecovered: socket.recovered, before, worker: this.worker };
+      this.loss = { ms: Math.round(readClock() - this.#lostAt), isRecovered: Boolean(socket.recovered), before, worker: this.worker };
       this.#lostAt = null;
     }
     socket.io.engine.on("upgrade", (transport) => this.write("transport", transport.name));

@@ -59,7 +59,7 @@ function makeRow(worker) {
   const chip = make("span", { className: "chip", textContent: worker, dataset: { color: getColor(worker) } });
   const row = make("li", { dataset: { worker } }, chip, make("span", { className: "users" }));
   if (runKey) {
-    const button = make("button", { className: "small", textContent: "kill -9", ariaLabel: `Kill ${worker} (kill -9)` });
+    const button = make("button", { className: "small", textContent: "kill -9", ariaLabel: `kill -9 ${worker}` });
     button.addEventListener("click", () => kill(worker));
     row.append(button);
   }
@@ -137,7 +137,7 @@ async function finish(id) {
   const origin = { ...(await sender.end.trace(id)), at: sender.at };
   const targets = [];
   for (const end of receivers) targets.push({ ...(await end.trace(id)), at: arrived.get(end) });
-  if (crossing) return; // another one is on its way
+  if (crossing || ![sender.end, ...receivers].every((end) => ends.includes(end))) return; // there is another to be shown
   const hops = measure(Number(id), origin, targets);
   showHops(hops, targets.length === 1 ? targets[0].at - sender.at : null);
   const redis = describeRedis(origin.notes);
