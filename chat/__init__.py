@@ -6,6 +6,7 @@
 - ``auth``, ``haproxy``: who a client is; what HAProxy is told.
 - ``events``, ``views``: the chat's own handlers, and its pages. ``events`` is the file to edit; ``arguments`` and
   ``private`` are its parts.
+- ``demo``: what the demo's page needs beside that.
 - ``outside``, ``api``, ``remote``: the way in from outside, over HTTP and by commands.
 - ``app``: where the parts meet, as a WSGI application.
 - ``cli``, ``farm``: the ``chat`` command, and ``chat run``.

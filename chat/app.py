@@ -6,6 +6,7 @@ from chat.admin import SECRET, AdminNamespace
 from chat.admin_auth import AdminAuth
 from chat.admin_views import create_admin
 from chat.api import create_api
+from chat.demo import DemoNamespace, create_demo
 from chat.events import ChatNamespace
 from chat.figures import Figures
 from chat.limits import RateLimits
@@ -29,7 +30,8 @@ def create_app(settings: Settings) -> Flask:
         shards=settings.shards,
         history=Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s),
     )
-    namespace = ChatNamespace(settings, manager)
+    # The demo has no tokens.
+    namespace = ChatNamespace(settings, manager) if settings.secret else DemoNamespace(settings, manager)
     rates = settings.rate_limit, settings.rate_limit_bytes
     server = Server(
         manager,
@@ -45,6 +47,7 @@ def create_app(settings: Settings) -> Flask:
     server.register_namespace(namespace)
     app = Flask(__name__, static_folder=None)
     app.register_blueprint(create_blueprint())
+    app.register_blueprint(create_demo(settings.run_key, server.eio.sockets.__contains__))
     if settings.admin_password is not None:
         auth, figures = AdminAuth(settings.admin_password, settings.prefix), Figures(server)
         max_bytes = settings.max_outbox_bytes

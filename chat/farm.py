@@ -8,6 +8,7 @@ import contextlib
 import errno
 import http.client
 import queue
+import secrets
 import signal
 import socket
 import sys
@@ -136,7 +137,8 @@ class _Farm:
         authority = _in_url(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
         numbers = {"CHAT_WORKERS": str(settings.workers), "CHAT_BASE_PORT": str(settings.base_port)}
-        environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url}
+        key = secrets.token_urlsafe()  # with it the demo's page may kill a worker
+        environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url, "CHAT_RUN_KEY": key}
         self._start("workers", argv, environ_of_workers, stop_signal=signal.SIGQUIT)  # nobody waits to go elsewhere
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:

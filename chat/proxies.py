@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+#: In an environment: all addresses that a request is said to have come by, comma-separated; nobody vouches for them.
+ADDRESSES = "chat.addresses"
+
 _FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
 # HAProxy hands on what a client says in these, and the browser's own Host.
 _OTHERS = ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
@@ -31,6 +34,7 @@ class TrustedProxies:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         addresses, scheme = environ.pop(_FOR, ""), environ.pop(_PROTO, "")
+        environ[ADDRESSES] = ",".join([*filter(None, [addresses]), environ.get("REMOTE_ADDR", "")])
         for name in _OTHERS:
             environ.pop(name, None)
         if self._is_trusted(environ.get("REMOTE_ADDR", "")):
@@ -50,6 +54,12 @@ class TrustedProxies:
     def _find_trust(self, address: str) -> bool:
         parsed = parse_address(address)
         return parsed is not None and any(parsed in network for network in self._networks)
+
+
+def is_loopback(text: str) -> bool:
+    """Return whether a text is an address of this machine's to itself."""
+    address = parse_address(text.strip())
+    return address is not None and address.is_loopback
 
 
 def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -166,6 +166,7 @@ class Settings:
     prefix: str = _setting("CHAT_PREFIX", _prefix, "chat")
     admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True)
     api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True)
+    run_key: str | None = _setting("CHAT_RUN_KEY", _non_empty, None, secret=True)
     log_level: str = _setting("CHAT_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
     log_format: str = _setting("CHAT_LOG_FORMAT", _choice("text", "json"), "text")
 

@@ -1,4 +1,4 @@
-"""The pages, the browser's client, health and metrics."""
+"""The chat's page, the browser's client, health and metrics."""
 
 from pathlib import Path
 
@@ -36,10 +36,6 @@ def create_blueprint() -> Blueprint:
     @views.get("/index.html")
     def index() -> str:
         return render_template("index.html")
-
-    @views.get("/demo")
-    def demo() -> str:
-        return render_template("demo.html")
 
     @views.get("/socket.io/<name>")
     def client(name: str) -> Response:

@@ -1,6 +1,8 @@
-"""The chat page, as those use it who test it in Chromium."""
+"""The pages, as those use them who test them in Chromium."""
 
 from playwright.sync_api import expect
+
+from tests.conftest import ROOT
 
 # What the page's sockets hear of presence, and the sockets themselves.
 HOOK = """
@@ -19,7 +21,17 @@ Object.defineProperty(window, "io", {
   },
 });
 """
+AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text()
 PHONE = {"viewport": {"width": 375, "height": 720}}
+
+
+def check(page):
+    """Fail if axe-core finds anything that it calls serious or critical."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    bad = [one for one in found if one["impact"] in ("serious", "critical")]
+    described = [(one["id"], [node["html"] for node in one["nodes"]]) for one in bad]
+    assert described == [], described
 
 
 def chat(open_page, user, **options):

@@ -7,14 +7,13 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.conftest import ROOT, starting_farm
-from tests.page import HOOK, PHONE, chat, choose, fill, get_text, join, lose_connection, send
+from tests.conftest import starting_farm
+from tests.page import HOOK, PHONE, chat, check, choose, fill, get_text, join, lose_connection, send
 
 pytestmark = pytest.mark.browser
 
 PASSWORD = "a password"
 LOGIN = {"http_credentials": {"username": "admin", "password": PASSWORD}}
-AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text()
 SIZES = {"desktop": {"viewport": {"width": 1280, "height": 800}}, "phone": PHONE}
 LOOKS = pytest.mark.parametrize("look", ["light", "dark"])
 ON = pytest.mark.parametrize("size", [*SIZES])
@@ -29,14 +28,6 @@ def site(redis_server, tmp_path_factory):
 @pytest.fixture
 def open_page(open_page):
     return partial(open_page, script=HOOK)
-
-
-def check(page):
-    """Fail if axe-core finds anything that it calls serious or critical."""
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
-    bad = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in bad] == []
 
 
 @LOOKS

@@ -29,6 +29,7 @@ ALLOWED = {
     "chat.namespaces": LEAVES,
     "chat.events": LEAVES
     | {"chat.arguments", "chat.auth", "chat.limits", "chat.namespaces", "chat.private", "chat.realtime"},
+    "chat.demo": LEAVES | {"chat.events", "chat.proxies", "chat.realtime"},
     "chat.views": set(),
     "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
@@ -41,7 +42,16 @@ ALLOWED = {
     "chat.admin_views": LEAVES | {"chat.admin_auth", "chat.figures"},
     "chat.app": LEAVES
     | {"chat.admin", "chat.admin_auth", "chat.admin_views", "chat.figures"}
-    | {"chat.api", "chat.auth", "chat.events", "chat.limits", "chat.proxies", "chat.views", "chat.realtime"},
+    | {
+        "chat.api",
+        "chat.auth",
+        "chat.demo",
+        "chat.events",
+        "chat.limits",
+        "chat.proxies",
+        "chat.views",
+        "chat.realtime",
+    },
     "chat.programs": LEAVES | {"chat.realtime.redis_faults"},
     "chat.parts": set(),
     "chat.embedded_cluster": LEAVES | {"chat.realtime.redis_client"},

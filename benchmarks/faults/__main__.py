@@ -33,6 +33,7 @@ _NAMES = {
     "stock": "stock python-socketio",
     "cluster": "webfarm on a Redis Cluster",
 }
+_PEERS = click.Choice(("webfarm", "node", "stock"))
 _REDIS = {
     "": "Redis with its append-only file",
     "cluster": "a Redis Cluster of three primaries and three replicas with their append-only files, 8 shards, `WAIT 1`;"
@@ -53,7 +54,7 @@ on polling, on polling with upgrade) that talk while something breaks under them
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
 @click.option("--only", multiple=True, type=click.Choice(sorted({one.name for one in SCENARIOS + CLUSTER_SCENARIOS})))
-@click.option("--peer", default="webfarm", type=click.Choice(("webfarm", "node", "stock")), help="Whose servers (default webfarm).")
+@click.option("--peer", default="webfarm", type=_PEERS, help="Whose servers (default webfarm).")
 @click.option("--cluster", is_flag=True, help="On a Redis Cluster (webfarm alone).")
 @click.option("--quick", is_flag=True, help="Fewer users.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")

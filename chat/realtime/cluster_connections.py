@@ -62,6 +62,11 @@ class ClusterConnections:
         """Return how many replicas of a shard's primary work."""
         return self._topology.count_replicas(keys.slot)
 
+    def get_address(self, keys: Keys) -> str:
+        """Return which primary has a shard, as ``host:port``; an empty text while nobody knows."""
+        primary = self._topology.get_primary(keys.slot)
+        return f"{primary[0]}:{primary[1]}" if primary else ""
+
     def _get_node(self, address: Address) -> _Node:
         node = self._nodes.get(address)
         if node is None:

@@ -52,6 +52,10 @@ class SingleConnections:
         """Return how many replicas of a shard's primary work; ``None``: only Redis knows."""
         return None
 
+    def get_address(self, keys: Keys) -> str:
+        """Return which primary of a cluster has a shard, as ``host:port``; here there is no choice."""
+        return ""
+
 
 #: Of either kind; both have the same methods.
 Connections = SingleConnections | ClusterConnections

@@ -12,6 +12,7 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 """
 
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         super().__init__(url, channel=channel)
         self.address = self.node = ""
         self.has_recovery = recovery_window_s > 0
+        #: If set, it is called in the hub with the id of each message of the log that is delivered here.
+        self.on_delivery: Callable[[int], None] | None = None
         self._connections = open_connections(url, has_writing=wait_replicas > 0)
         self._log_faults = partial(log_faults, url, prefix, shards=shards, wait_replicas=wait_replicas)
         self.recovery = Recovery(self)
@@ -150,6 +153,11 @@ class RedisManager(Registering, Reading, Readiness, Channel):
             copies = [*copies, *((one, message.id) for one, message in zip(rooms, found, strict=True))]
             stored += found
         return stored[0]
+
+    def locate(self, room: str) -> tuple[int, str]:
+        """Return the number of a room's shard, and its primary's ``host:port``, an empty text without a cluster."""
+        shard = self.shards.get_of_room("/", room)
+        return shard.number, self._connections.get_address(shard.keys)
 
     # Rooms
 
@@ -243,6 +251,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         """Deliver a message of the log to those of its room that this process has; return whether there are any."""
         recipients = self._get_members(namespace, room)
         if recipients:
+            if self.on_delivery is not None:
+                self.on_delivery(entry.id)
             offset = self.shards.encode_offset(shard, entry.id) if self.has_recovery else None
             self._send_body(entry.body, namespace, recipients, shard.number, entry.id, offset)
         return bool(recipients)

@@ -1,127 +1,220 @@
-import { connect, follow, getWorker, makeId, request, toText } from "./connection.js";
-import { $, make } from "./dom.js";
+// The demo: sockets of one page on several workers, the path of a message between them, and a worker that is killed.
 
+import { connect, getWorker, makeId, request, toText } from "./connection.js";
+import { readClock } from "./demo-clock.js";
+import { Diagram } from "./demo-diagram.js";
+import { End, getColor } from "./demo-end.js";
+import { measure } from "./demo-hops.js";
+import { Steady } from "./demo-steady.js";
+import { $, make, perFrame, setChildren, setText } from "./dom.js";
+
+const COUNTS = [2, 3, 4, 6];
 const LAST_USER = 50;
-const MAX_RECEIVED = 50;
-const STATE_WORDS = { connecting: "Connecting …", connected: "Connected", reconnecting: "Reconnecting …", refused: "Refused." };
+const FIRST = 5; // numbers, before a worker is killed
+const BUTTONS = ["send", "send-user", "send-back", "broadcast", "steady"];
+const runKey = document.querySelector("meta[name=run-key]")?.content;
 
-const ends = [0, 1].map((number) => ({ panel: $(`socket-${number}`), socket: null, user: number }));
+const diagram = new Diagram($("diagram"));
+const steady = new Steady({ onProgress: () => update(), onVerdict: showVerdict });
+const rows = new Map(); // by worker
+let ends = [];
 let count = 0;
 let crossing = null; // the message on its way, until all that wait for it have it
 
-/** Connect `end` as `user`, in place of what it had; resolves once connected, or with false if refused. */
-function open(end, user) {
-  end.socket?.off().close();
-  end.user = user;
-  const socket = (end.socket = connect(String(user)));
-  for (const event of ["privateMessage", "broadcast"]) {
-    socket.on(event, (data, meta) => receive(end, event, data, meta));
+const update = perFrame(() => {
+  diagram.draw(ends);
+  const areConnected = ends.length > 1 && ends.every(({ isConnected }) => isConnected);
+  for (const id of BUTTONS) $(id).disabled = !areConnected && id !== "steady";
+  $("steady").disabled = !areConnected && !steady.isRunning;
+  setText($("steady"), steady.isRunning ? "Stop" : "Start sending");
+  setText($("progress"), steady.room ? `Sent ${steady.sent}, acknowledged ${steady.acknowledged}.` : "");
+  if (areConnected) showNote();
+  showWorkers();
+});
+
+function showNote() {
+  const workers = new Set(ends.map(({ worker }) => worker));
+  const note = workers.has("direct")
+    ? "There is no HAProxy in front: all sockets talk to one worker directly. Messages are sent all the same."
+    : `All sockets are on ${ends[0].worker}, so no message crosses from one worker to another; it is sent all the same.`;
+  setText($("note"), workers.size === 1 ? note : "");
+  $("note").hidden = workers.size > 1;
+}
+
+function showWorkers() {
+  for (const worker of new Set(ends.map((end) => end.worker).filter(Boolean))) {
+    if (!rows.has(worker)) rows.set(worker, makeRow(worker));
   }
-  return new Promise((resolve) => {
-    follow(socket, (state, reason) => {
-      show(end, state, reason);
-      if (state === "connected") {
-        socket.io.engine.on("upgrade", (transport) => write(end, "transport", transport.name));
-        resolve(true);
-      }
-      if (state === "refused") resolve(false);
-    });
-  });
-}
-
-function show(end, state, reason) {
-  const { panel, socket, user } = end;
-  const isConnected = state === "connected";
-  panel.dataset.state = isConnected || state === "connecting" ? state : "disconnected";
-  panel.dataset.user = user;
-  write(end, "user", user);
-  write(end, "state", [STATE_WORDS[state], reason ?? ""].join(" ").trim());
-  panel.querySelector(".state").dataset.state = state;
-  if (isConnected) {
-    panel.dataset.worker = getWorker(socket);
-    panel.dataset.sid = socket.id;
-    write(end, "worker", panel.dataset.worker);
-    write(end, "sid", socket.id);
-    write(end, "transport", socket.io.engine.transport.name);
+  for (const [worker, row] of rows) {
+    const here = ends.filter((end) => end.worker === worker);
+    if (!here.length) rows.delete(worker);
+    setText(row.querySelector(".users"), here.map(({ name, isConnected }) => (isConnected ? name : `${name} (lost)`)).join(", "));
+    const button = row.querySelector("button");
+    if (button) button.disabled = !here.some(({ isConnected }) => isConnected);
   }
-  showTogether();
+  setChildren($("workers"), [...rows.keys()].sort().map((worker) => rows.get(worker)));
 }
 
-function write(end, name, text) {
-  end.panel.querySelector(`.${name}`).textContent = text;
+function makeRow(worker) {
+  const chip = make("span", { className: "chip", textContent: worker, dataset: { color: getColor(worker) } });
+  const row = make("li", { dataset: { worker } }, chip, make("span", { className: "users" }));
+  if (runKey) {
+    const button = make("button", { className: "small", textContent: "kill -9", ariaLabel: `kill -9 ${worker}` });
+    button.addEventListener("click", () => kill(worker));
+    row.append(button);
+  }
+  return row;
 }
 
-function showTogether() {
-  const areConnected = ends.every(({ socket }) => socket?.connected);
-  for (const id of ["send", "send-back", "broadcast"]) $(id).disabled = !areConnected;
-  const [worker, other] = ends.map(({ panel }) => panel.dataset.worker);
-  const note =
-    worker === "direct"
-      ? "There is no HAProxy in front: both sockets talk to one worker directly. The message is sent all the same."
-      : `Both sockets are on ${worker}, so no message crosses from one worker to another; it is sent all the same.`;
-  $("note").textContent = areConnected && worker === other ? note : "";
-  $("note").hidden = !$("note").textContent;
+/** Kill a worker; numbers are sent meanwhile. */
+async function kill(worker) {
+  const losses = ends.filter((end) => end.worker === worker).map((end) => ({ end, before: end.loss }));
+  const one = losses.find(({ end }) => end.isConnected);
+  if (!steady.isRunning) {
+    await startSteady();
+    await steady.until(() => steady.acknowledged >= FIRST);
+  }
+  $("verdict").scrollIntoView({ block: "nearest" });
+  const query = new URLSearchParams({ sid: one.end.socket.io.engine.id });
+  const answer = await fetch(`/demo/kill?${query}`, { method: "POST", headers: { "X-Run-Key": runKey } }).catch(() => null);
+  if (answer?.ok) await steady.judgeAfter(worker, losses);
+  else showVerdict(false, `${worker} could not be killed: ${answer ? `the answer was ${answer.status}` : "there was no answer"}.`);
 }
 
-function showPath(from, receivers) {
-  const first = from.panel.dataset.worker;
-  const last = [...new Set(receivers.map(({ panel }) => panel.dataset.worker))].join(" + ");
-  const users = receivers.map(({ user }) => `user ${user}`).join(" + ");
-  const steps =
-    first === "direct" ? ["the worker", "Redis", "the worker"] : ["HAProxy", first, "Redis", last, "HAProxy"];
-  const texts = [`user ${from.user}`, ...steps, users];
-  $("path").replaceChildren(...texts.map((textContent) => make("li", { textContent })));
-  $("path").dataset.done = "false";
+async function startSteady() {
+  showVerdict(null, "");
+  await steady.start(ends);
+  update();
 }
 
-function send(from, to) {
-  const text = `Message ${++count} from user ${from.user} to user ${to.user}`;
-  emit(from, "privateMessage", { to: to.socket.id, text }, [to]);
+function showVerdict(isGood, text) {
+  $("verdict").dataset.good = isGood ?? "";
+  setText($("verdict"), text);
+  update();
 }
 
-function broadcast() {
-  const text = `Broadcast ${++count} from user ${ends[0].user}`;
-  emit(ends[0], "broadcast", { text }, ends);
-}
-
-async function emit(from, event, data, receivers) {
-  const mine = { sid: from.socket.id, event, text: data.text, start: performance.now(), waiting: new Set(receivers) };
-  crossing = mine;
-  showPath(from, receivers);
-  $("result").textContent = `${data.text}: on its way …`;
-  const { ok, error } = await request(from.socket, event, { ...data, id: makeId() });
-  if (!ok && crossing === mine) $("result").textContent = `${data.text}: failed. ${error.message}`;
-}
-
-function receive(end, event, data, meta) {
-  const list = end.panel.querySelector(".received");
-  const text = toText(data);
-  const at = new Date(meta?.at ?? Date.now()).toLocaleTimeString();
-  list.prepend(make("li", { className: event }, make("span", { textContent: text }), make("time", { textContent: at })));
-  while (list.children.length > MAX_RECEIVED) list.lastElementChild.remove();
+function onEvent(end, event, data, meta, at) {
+  if (event === "message") return steady.receive(end, data, meta);
+  end.showReceived(event, data, meta);
   // Other pages may run the same demo with the same words, so the sender's socket counts too.
-  if (crossing?.event !== event || crossing.text !== text || crossing.sid !== meta?.sid) return;
-  crossing.waiting.delete(end);
-  if (crossing.waiting.size === 0) finish();
+  if (crossing?.event !== event || crossing.text !== toText(data) || crossing.sender.sid !== meta?.sid) return;
+  crossing.arrived.set(end, at);
+  if (crossing.arrived.size === crossing.receivers.length) finish(meta.id);
 }
 
-function finish() {
-  const ms = (performance.now() - crossing.start).toFixed(1);
-  const outcome = crossing.event === "broadcast" ? "both received it" : "arrived";
-  $("result").textContent = `${crossing.text}: ${outcome} after ${ms} ms.`;
-  $("path").dataset.done = "true";
+/** Emit an event of `sender`, and follow it to `receivers`. */
+async function emit(sender, event, target, receivers, to) {
+  const words = event === "broadcast" ? `Broadcast ${++count}` : `Message ${++count}`;
+  const text = `${words} from ${sender.name}${to ? ` to ${to}` : ""}`;
+  const mine = { event, text, receivers, arrived: new Map(), sender: { end: sender, sid: sender.socket.id, at: readClock() } };
+  crossing = mine;
+  showHops(getNames(sender, receivers));
+  $("path").dataset.done = "false";
+  $("result").textContent = `${text}: on its way …`;
+  const { ok, error } = await request(sender.socket, event, { ...target, text, id: makeId() });
+  if (!ok && crossing === mine) $("result").textContent = `${text}: failed. ${error.message}`;
+}
+
+/** The places that a message passes, before anything is known of times. */
+function getNames(sender, receivers) {
+  const workers = [...new Set(receivers.map(({ worker }) => worker))];
+  return [
+    { from: sender.name, to: sender.worker },
+    { from: sender.worker, to: "Redis" },
+    ...workers.map((to) => ({ from: "Redis", to })),
+    ...receivers.map(({ worker, name }) => ({ from: worker, to: name })),
+  ];
+}
+
+async function finish(id) {
+  const { text, event, sender, receivers, arrived } = crossing;
   crossing = null;
+  const ms = (Math.max(...arrived.values()) - sender.at).toFixed(1);
+  const outcome = event === "broadcast" ? `all ${receivers.length} received it` : "arrived";
+  $("result").textContent = `${text}: ${outcome} after ${ms} ms.`;
+  $("path").dataset.done = "true";
+  await Promise.all([sender.end, ...receivers].map(({ ready }) => ready));
+  const origin = { ...(await sender.end.trace(id)), at: sender.at };
+  const targets = [];
+  for (const end of receivers) targets.push({ ...(await end.trace(id)), at: arrived.get(end) });
+  if (crossing || ![sender.end, ...receivers].every((end) => ends.includes(end))) return; // there is another to be shown
+  const hops = measure(Number(id), origin, targets);
+  showHops(hops, targets.length === 1 ? targets[0].at - sender.at : null);
+  const redis = describeRedis(origin.notes);
+  $("path").caption.textContent = redis === "Redis" ? "" : `Stored in ${redis}.`;
+  diagram.label(hops, redis);
+  diagram.travel(sender.end, receivers, getShares(hops));
 }
 
-/** Connect the second as user 1, or as the next user whom HAProxy gives to another worker. */
-async function openSecond() {
-  const [first, second] = ends;
-  if (!(await open(second, 1))) return false;
-  const { worker } = first.panel.dataset;
-  if (worker === "direct" || worker !== second.panel.dataset.worker) return true;
+function describeRedis({ shard, shards, primary }) {
+  if (!(shards > 1)) return "Redis";
+  return `Redis: shard ${shard + 1} of ${shards}${primary ? `, on ${primary}` : ""}`;
+}
+
+/** The shares of the four hops: up, to Redis, back, down. */
+function getShares(hops) {
+  const get = (test) => Math.max(0, ...hops.filter(test).map(({ ms }) => ms));
+  const times = [
+    get(({ from }) => from.startsWith("user ")),
+    get(({ to }) => to === "Redis"),
+    get(({ from }) => from === "Redis"),
+    get(({ to }) => to.startsWith("user ")),
+  ];
+  const total = times.reduce((sum, one) => sum + one, 0) || 1;
+  return times.map((one) => one / total);
+}
+
+function showHops(hops, total = null) {
+  const write = (value) => (value === undefined ? "…" : value.toFixed(2));
+  const rows = hops.map(({ from, to, ms, error }) => makeHop(addProxy(from, to).join(" → "), write(ms), error ? write(error) : ""));
+  if (total !== null) rows.push(makeHop("in all, by the browser's clock alone", write(total), "", "total"));
+  $("path").tBodies[0].replaceChildren(...rows);
+}
+
+function makeHop(name, ms, error, className = "") {
+  const cells = [ms, error].map((textContent) => make("td", { textContent }));
+  return make("tr", { className }, make("th", { scope: "row", textContent: name }), ...cells);
+}
+
+/** A browser and a worker talk through HAProxy, if there is one. */
+function addProxy(from, to) {
+  const isOfUser = [from, to].some((name) => name.startsWith("user "));
+  return isOfUser && ![from, to].includes("direct") ? [from, "HAProxy", to] : [from, to];
+}
+
+/** Have so many sockets. */
+async function resize(number) {
+  steady.pause();
+  steady.room = "";
+  showVerdict(null, "");
+  for (const end of ends.splice(number)) {
+    end.close();
+    end.panel.remove();
+  }
+  while (ends.length < number) {
+    const end = new End(ends.length, { onChange: () => onChange(end), onEvent });
+    $("panels").append(end.panel);
+    ends = [...ends, end];
+    if (!(await openEnd(end))) return false;
+  }
+  fillSelects();
+  return true;
+}
+
+function onChange(end) {
+  if (end.isConnected && end.loss?.isRecovered === false) steady.rejoin(end);
+  update();
+}
+
+/** Connect as the user of its number; the second as the next user whom HAProxy gives to another worker. */
+async function openEnd(end) {
+  const [first] = ends;
+  // One after the other, so that HAProxy's choice for the second is not made in a rush with the first.
+  if (!(await end.open(end.number < 2 ? end.number : ends.at(-2).user + 1))) return false;
+  if (end.number !== 1 || end.worker === "direct" || end.worker !== first.worker) return true;
   for (let user = 2; user <= LAST_USER; user += 1) {
-    $("result").textContent = `User ${user - 1} is on ${worker} too; trying the next one …`;
-    if ((await findWorker(user)) !== worker) return open(second, user);
+    $("result").textContent = `User ${user - 1} is on ${first.worker} too; trying the next one …`;
+    if ((await findWorker(user)) !== first.worker) return end.open(user);
   }
   return true;
 }
@@ -140,20 +233,43 @@ function findWorker(user) {
   });
 }
 
+function fillSelects() {
+  for (const [id, index] of [["from", 0], ["to", 1]]) {
+    $(id).replaceChildren(...ends.map(({ name, number }) => make("option", { value: number, textContent: name })));
+    $(id).selectedIndex = index;
+  }
+}
+
+const getChosen = () => [ends[$("from").value], ends[$("to").value]];
+
+function send(from, to) {
+  return emit(from, "privateMessage", { to: to.socket.id }, [to], to.name);
+}
+
+function sendToUser(from, to) {
+  return emit(from, "privateMessage", { toUser: String(to.user) }, [to], to.name);
+}
+
 async function start() {
+  for (const number of COUNTS) $("count").append(make("option", { value: number, textContent: number }));
+  $("kill-note").hidden = Boolean(runKey);
   if (!window.io) {
     $("result").textContent = "The Socket.IO client could not be loaded. Is the browser bundle installed (make setup)?";
-    return;
-  }
-  // One after the other, so that HAProxy's choice for the second is not made in a rush with the first.
-  if ((await open(ends[0], 0)) && (await openSecond())) send(...ends);
+  } else if (await resize(COUNTS[0])) send(...ends);
   else {
-    for (const end of ends) if (!end.socket?.connected) show(end, "refused");
+    for (const end of ends) if (!end.isConnected) end.show("refused");
     $("result").textContent = "The server refused a connection. The demo has no tokens: it needs a server in open mode.";
   }
 }
 
-$("send").addEventListener("click", () => send(ends[0], ends[1]));
-$("send-back").addEventListener("click", () => send(ends[1], ends[0]));
-$("broadcast").addEventListener("click", broadcast);
+$("send").addEventListener("click", () => send(...getChosen()));
+$("send-user").addEventListener("click", () => sendToUser(...getChosen()));
+$("send-back").addEventListener("click", () => send(...getChosen().reverse()));
+$("broadcast").addEventListener("click", () => emit(getChosen()[0], "broadcast", {}, ends));
+$("steady").addEventListener("click", () => (steady.isRunning ? steady.stop() : startSteady()));
+$("count").addEventListener("change", async () => {
+  $("count").disabled = true; // one after the other
+  await resize(Number($("count").value));
+  $("count").disabled = false;
+});
 start();
