@@ -102,11 +102,11 @@ def worker_killed_while_unreachable(site: ClusterSite, crowd: Crowd) -> None:
     """A primary stopped whose replica may not take over, and `kill -9` of a worker, whose successor has to wait."""
     needed = {site.get_primary(shard) for shard in (0, site.get_shard("/"))}  # whoever starts, and joins, needs these
     node = next(node for node in site.get_primaries() if node not in needed)
+    shards = {str(shard) for shard in site.get_shards_of(node)}
     with site.without_takeover():
         site.signal_node(node, signal.SIGSTOP)
         try:
             site.signal_worker(0, signal.SIGKILL)
-            shards = {str(shard) for shard in site.get_shards_of(node)}
             wait_until(lambda: _get_unready(site.ports[0]) == shards, f"another worker to lack the shards {shards}")
             time.sleep(1)
         finally:

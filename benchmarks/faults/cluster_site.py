@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from benchmarks.faults.processes import is_alive
 from benchmarks.faults.site import Site
@@ -48,7 +50,8 @@ class ClusterSite(Site):
     # What the cluster says
 
     def ask(self, node: Node, *command: Any) -> Any:
-        with Redis(port=node.port, socket_timeout=5, decode_responses=True) as client:
+        once = Retry(NoBackoff(), 0)
+        with Redis(port=node.port, socket_timeout=5, decode_responses=True, retry=once) as client:
             return client.execute_command(*command)
 
     def _ask_others(self, node: Node | None, *command: Any) -> Any:
@@ -78,7 +81,10 @@ class ClusterSite(Site):
 
     def get_shards_of(self, node: Node) -> list[int]:
         """Return the shards that a primary has."""
-        return [shard for shard in range(SHARDS) if self.get_primary(shard) is node]
+        ranges = [(first, last) for first, last, primary in self._get_ranges() if primary is node]
+        return [
+            shard for shard in range(SHARDS) if any(first <= self.get_slot(shard) <= last for first, last in ranges)
+        ]
 
     @property
     def primaries(self) -> list[Redis]:
