@@ -164,10 +164,10 @@ SECRET = "ab12" * 8
 
 @pytest.fixture
 def guarded(start, tmp_path):
-    """HAProxy with what the README adds for tokens, which answers what it lets through itself; returns its URL."""
+    """HAProxy with what docs/tokens.md adds, which answers what it lets through itself; returns its URL."""
     port = get_free_ports()
     text = render(parse_ranges(["127.0.0.1:1"]), bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0)
-    [rules] = re.findall("```haproxy\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [rules] = re.findall("```haproxy\n(.*?)```", (ROOT / "docs" / "tokens.md").read_text(), re.DOTALL)
     before, first, after = text.partition("    http-request")
     config = tmp_path / "haproxy.cfg"
     config.write_text(before + rules + "    http-request return status 204\n" + first + after)
