@@ -238,7 +238,7 @@ def _list_ends(figures: Figures, costs: Costs) -> Iterator[Sequence[str]]:
     yield (
         f"a room with {CLIENTS:,} members on each worker",
         f"{_round(least)} to {_round(most)} messages a second",
-        f"a delivery takes {_round(costs.delivery)} µs of its worker, {_round(together)} µs where many are sent together",
+        f"a delivery takes {_round(costs.delivery)} µs, {_round(together)} µs where many are sent together",
     )
     yield (
         f"a room with members on {workers} workers",

@@ -1,7 +1,5 @@
 """Where the parts meet: settings in, a WSGI application out."""
 
-from pathlib import Path
-
 from flask import Flask
 
 from chat.admin import SECRET, AdminNamespace
@@ -15,8 +13,6 @@ from chat.proxies import TrustedProxies
 from chat.realtime import Limits, RedisManager, Server, WSGIApp
 from chat.settings import Settings
 from chat.views import create_blueprint
-
-_TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 def create_app(settings: Settings) -> Flask:
@@ -47,8 +43,8 @@ def create_app(settings: Settings) -> Flask:
         **settings.engine_options,
     )
     server.register_namespace(namespace)
-    app = Flask(__name__, template_folder=str(_TEMPLATES), static_folder=None)
-    app.register_blueprint(create_blueprint(server))
+    app = Flask(__name__, static_folder=None)
+    app.register_blueprint(create_blueprint())
     if settings.admin_password is not None:
         auth, figures = AdminAuth(settings.admin_password, settings.prefix), Figures(server)
         max_bytes = settings.max_outbox_bytes

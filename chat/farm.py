@@ -50,6 +50,10 @@ def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False, c
     Raises:
         Error: a setting is bad, a port is taken, a program is missing, or a part does not start.
     """
+    if not (ROOT / "wsgi.py").exists():
+        raise Error(
+            "chat run is for the project's folder; an app of your own: gunicorn -c python:chat.gunicorn MODULE:app"
+        )
     nodes = _prepare_cluster(environ, cluster) if cluster else []
     if nodes:
         environ = {**environ, "REDIS_URL": embedded_cluster.get_url(nodes)}

@@ -26,7 +26,7 @@ _CIPHERS = (
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
-_TEMPLATES = Path(__file__).parent.parent / "haproxy"
+_TEMPLATES = Path(__file__).parent
 _RANGE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/]+):(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _BIND = re.compile(r"(?P<host>\*|\[[0-9A-Fa-f:.]+\]|[^\s:/]*):(?P<port>\d{1,5})")

@@ -88,7 +88,9 @@ def _show(column: str, value: Any) -> str:
 def _open_directory(settings: Settings) -> Iterator[Directory]:
     client = connect(settings.redis_url)
     try:
-        yield Directory(list_parts(client, settings.prefix, settings.shards))
+        parts = list_parts(client, settings.prefix, settings.shards)
+        parts.check()
+        yield Directory(parts)
     except redis.RedisError as error:
         reason = str(error).rstrip(".")
         raise Error(f"the Redis at {without_password(settings.redis_url)} does not answer: {reason}.") from None

@@ -1,11 +1,9 @@
-"""The pages, the browser's client, health, readiness and metrics."""
+"""The pages, the browser's client, health and metrics."""
 
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, render_template, send_from_directory
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-from chat.realtime import Server
 
 _ROOT = Path(__file__).parent.parent
 _CLIENT = _ROOT / "node_modules" / "socket.io-client" / "dist"
@@ -30,8 +28,8 @@ _SECURITY_HEADERS = {
 }
 
 
-def create_blueprint(server: Server) -> Blueprint:
-    """Return the HTTP side of the chat; readiness is that of ``server``."""
+def create_blueprint() -> Blueprint:
+    """Return the HTTP side of the chat."""
     views = Blueprint("views", __name__, static_folder="static", static_url_path="/static")
 
     @views.get("/")
@@ -53,12 +51,7 @@ def create_blueprint(server: Server) -> Blueprint:
 
     @views.get("/healthz")
     def healthz() -> Response:
-        return _text("ok\n")
-
-    @views.get("/readyz")
-    def readyz() -> Response:
-        reason = server.get_unready_reason()
-        return _text("ready\n") if reason is None else _text(f"not ready: {reason}\n", 503)
+        return Response("ok\n", mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
     @views.get("/metrics")
     def metrics() -> Response:
@@ -71,7 +64,3 @@ def create_blueprint(server: Server) -> Blueprint:
         return response
 
     return views
-
-
-def _text(text: str, status: int = 200) -> Response:
-    return Response(text, status, mimetype="text/plain", headers={"Cache-Control": "no-store"})

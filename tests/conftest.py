@@ -1,10 +1,9 @@
-"""Fixtures: a real Redis for the session, real workers, HAProxy and clients for whoever asks.
+"""Fixtures: those of the test kit (``chat.testing``), and what only this project's own tests need.
 
 Everything that a test starts ends with it; a process that is left over fails the test.
 """
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -13,194 +12,44 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy, find_redis
+from chat.programs import find_haproxy
+from chat.realtime.keys import Keys, find_shard
+from chat.realtime.offset import Ids, decode_offset
+from chat.testing import (  # noqa: F401 - what tests import from here
+    LOCAL,
+    SHARDS,
+    Farm,
+    Host,
+    Process,
+    RedisServer,
+    Workers,
+    get_children,
+    get_free_ports,
+    get_listening_ports,
+    get_status,
+    is_alive,
+    starting_farm,
+    starting_processes,
+    starting_workers,
+    wait_until,
+)
+
+pytest_plugins = ["chat.testing"]
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
 NODE = shutil.which("node") or str(ROOT / ".venv/bin/node")
-
-
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
-    """Return the condition's first true value; fail, saying ``what`` was waited for, after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout_s:g} s in vain for {what}")
-        time.sleep(0.02)
-
-
-_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
-_prefixes = itertools.count()
-# 12,000 ports below those that the kernel gives to clients, some for each of the processes that the tests run in.
-_PORTS = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-_last_port = 20_000 + _PORTS * (1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
-_next_port = _last_port - _PORTS + os.getpid() % 10 * (_PORTS // 20)
-
-
-def get_free_ports(count: int = 1) -> int:
-    """Return the first of ``count`` consecutive free ports.
-
-    No port is given twice: whoever asked for it may not have opened it yet.
-    """
-    global _next_port
-    while _next_port + count <= _last_port:
-        first, _next_port = _next_port, _next_port + count
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
-    pytest.fail("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def get_children(pid: int) -> list[int]:
-    """Return the processes that ``pid`` started and that still live."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
-    return [int(line) for line in found.split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@dataclass(frozen=True)
-class Host:
-    """A machine: its address, and what a command begins with to run there."""
-
-    address: str = "127.0.0.1"
-    command: tuple[str, ...] = ()
-
-
-LOCAL = Host()
-
-
-class Process:
-    """A child process whose output is kept in ``lines``; ended, with all of its children, on ``close``."""
-
-    def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-        self.popen = subprocess.Popen(
-            argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        self.pid = self.popen.pid
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout
-        for line in self.popen.stdout:
-            self.lines.append(line.rstrip("\n"))
-
-    @property
-    def output(self) -> str:
-        return "\n".join(self.lines)
-
-    def wait_for_line(self, text: str, timeout_s: float = 20.0) -> str:
-        def find() -> str | None:
-            return next((line for line in self.lines if text in line), None)
-
-        try:
-            return wait_until(find, f"the line {text!r}", timeout_s)
-        except pytest.fail.Exception:
-            print(self.output)
-            raise
-
-    def wait(self, timeout_s: float = 20.0) -> int:
-        """Wait for its end and all of its output; return the exit code."""
-        code = self.popen.wait(timeout_s)
-        self._reader.join(5)
-        return code
-
-    def kill(self, signum: int = signal.SIGTERM) -> None:
-        self.popen.send_signal(signum)
-
-    def close(self) -> None:
-        if self.popen.poll() is None:
-            self.kill()
-            try:
-                self.popen.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.pid, signal.SIGKILL)
-                self.popen.wait(5)
-                pytest.fail(f"did not stop within 20 s: {self.popen.args}\n{self.output}")
-        self._reader.join(5)
-        for stream in (self.popen.stdin, self.popen.stdout):
-            if stream:
-                stream.close()
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RedisServer"]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.close()
-
-
-class RedisServer:
-    """A Redis of the tests' own, that can be stopped and started again."""
-
-    def __init__(self, data: Path, host: Host = LOCAL) -> None:
-        self.port = get_free_ports()
-        self.url = f"redis://{host.address}:{self.port}/0"
-        self._data, self._host = data, host
-        self.process: Process | None = None
-
-    def start(self) -> None:
-        options = [
-            "--port",
-            str(self.port),
-            "--bind",
-            self._host.address,
-            "--protected-mode",
-            "no",
-            "--dir",
-            str(self._data),
-            "--appendonly",
-            "yes",
-        ]
-        self.process = Process(*self._host.command, find_redis(), *options, "--save", "", "--loglevel", "warning")
-        wait_until(self._answers, "Redis")
-
-    def _answers(self) -> bool:
-        with redis.Redis.from_url(self.url) as client:
-            try:
-                return bool(client.ping())
-            except redis.RedisError:
-                return False
-
-    def close(self) -> None:
-        assert self.process
-        self.process.close()
 
 
 @pytest.fixture(scope="session")
@@ -218,155 +67,20 @@ def redis_cluster(whole_cluster: Any) -> Iterator[Any]:
     whole_cluster.heal()
 
 
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the test may stop; it isn't started yet."""
-    server = RedisServer(tmp_path)
-    yield server
-    if server.process:
-        server.close()
+def get_keys(prefix: str, name: str | None = None, shards: int = SHARDS) -> Keys:
+    """Return the keys of the shard that a room, a socket's own included, or a user is in; ``None``: of the first one."""
+    return Keys(prefix, 0 if name is None else find_shard(name, shards), shards)
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
-    """Starts processes that end with the test, and fails it if one of them leaves a child behind."""
-    with starting_processes() as start_process:
-        yield start_process
+def read_offset(server: redis.Redis, prefix: str, offset: str, shards: int = SHARDS) -> Ids:
+    """Return the ids that an offset shows, by shard."""
+    return decode_offset(offset, get_epochs(server, prefix, shards))
 
 
-@contextlib.contextmanager
-def starting_processes(kind: type[Process] = Process) -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
-    with contextlib.ExitStack() as stack:
-
-        def start_process(*args: Any, **kwargs: Any) -> Process:
-            started.append(process := kind(*args, **kwargs))
-            stack.callback(wait_until, lambda: not _group_lives(process.pid), f"the end of what {process.pid} started")
-            stack.callback(process.close)
-            return process
-
-        yield start_process
-        for process in started:  # none waits for another one's end
-            if process.popen.poll() is None:
-                process.kill()
-
-
-def _group_lives(group: int) -> bool:
-    return bool(subprocess.run(["pgrep", "-g", str(group), "-r", "R,S,D"], capture_output=True, check=False).stdout)
-
-
-class Workers(Process):
-    """gunicorn's master and its workers, ready."""
-
-    def __init__(
-        self, redis_url: str, count: int = 2, *flags: str, ready: bool = True, host: Host = LOCAL, **env: str
-    ) -> None:
-        self.ports = list(range(first := get_free_ports(count), first + count))
-        self.urls = [f"http://{host.address}:{port}" for port in self.ports]
-        env = {
-            "CHAT_DRAIN_S": "0",
-            "CHAT_RATE_LIMIT": "0",
-            "CHAT_RATE_LIMIT_BYTES": "0",
-            "CHAT_HOST": host.address,
-            "CHAT_SHARDS": os.environ.get("WEBFARM_TEST_SHARDS", "1"),
-            "REDIS_URL": redis_url,
-            "CHAT_BASE_PORT": str(first),
-            "CHAT_WORKERS": str(count),
-        } | env
-        super().__init__(*host.command, sys.executable, "-m", "gunicorn", *flags, env=env)
-        if ready:
-            try:
-                self.wait_until_ready()
-            except BaseException:
-                self.close()
-                print(self.output)
-                raise
-
-    def close(self) -> None:
-        """End it; fail if something was left to a traceback."""
-        super().close()
-        tracebacks = [i for i, line in enumerate(self.lines) if line.lstrip().startswith("Traceback")]
-        if tracebacks:
-            pytest.fail("\n".join(["a worker's log has a traceback:", *self.lines[tracebacks[0] - 1 :][:40]]))
-
-    def wait_until_ready(self) -> None:
-        for url in self.urls:
-            wait_until(lambda url=url: get_status(f"{url}/readyz") == 200, f"{url}/readyz")
-
-    def get_worker(self, port: int) -> int:
-        """Return the process that serves ``port``: the worker that holds its listener, not the master."""
-        found = [pid for pid in get_children(self.pid) if port in get_listening_ports(pid)]
-        assert len(found) == 1, f"workers on port {port}: {found}"
-        return found[0]
-
-
-def get_listening_ports(pid: int) -> set[int]:
-    """Return the ports that ``pid`` listens on, by Linux' /proc."""
-    inodes, rows = set(), []
-    with contextlib.suppress(FileNotFoundError):  # it has ended
-        rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                inodes.add(os.readlink(entry))
-    return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
-
-
-def get_status(url: str) -> int | None:
-    """Return the status of a GET, ``None`` where nobody answers."""
-    try:
-        return requests.get(url, timeout=3).status_code
-    except requests.RequestException:
-        return None
-
-
-@pytest.fixture
-def workers(redis_server: RedisServer) -> Iterator[Callable[..., Workers]]:
-    """Starts workers (``count``, gunicorn's flags, settings as keywords) on the session's Redis, with a prefix of
-    their own."""
-    with starting_workers(redis_server.url) as start_workers:
-        yield start_workers
-
-
-@contextlib.contextmanager
-def starting_workers(redis_url: str) -> Iterator[Callable[..., Workers]]:
-    with starting_processes(Workers) as start:
-
-        def start_workers(count: int = 2, *flags: str, url: str = redis_url, **env: Any) -> Any:
-            return start(url, count, *flags, **{"CHAT_PREFIX": f"test{next(_prefixes)}"} | env)
-
-        yield start_workers
-
-
-class Farm:
-    """Workers behind HAProxy."""
-
-    def __init__(self, workers: Workers, url: str, haproxy: Process) -> None:
-        self.workers, self.url, self.haproxy = workers, url, haproxy
-
-
-@pytest.fixture
-def farm(redis_server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., Farm]]:
-    """Starts workers and an HAProxy with our configuration in front of them."""
-    with starting_farm(redis_server.url, tmp_path) as start_farm:
-        yield start_farm
-
-
-@contextlib.contextmanager
-def starting_farm(redis_url: str, folder: Path) -> Iterator[Callable[..., Farm]]:
-    with starting_workers(redis_url) as start_workers, starting_processes() as start:
-
-        def start_farm(count: int = 2, **env: Any) -> Farm:
-            process = start_workers(count, **env)
-            port = get_free_ports()
-            config = folder / f"haproxy-{port}.cfg"
-            servers = parse_ranges([f"127.0.0.1:{process.ports[0]}-{process.ports[-1]}"])
-            config.write_text(render(servers, bind=f"127.0.0.1:{port}", heartbeat_s=45, source_rate=0))
-            haproxy = start(find_haproxy(), "-db", "-f", str(config))
-            url = f"http://127.0.0.1:{port}"
-            wait_until(lambda: get_status(f"{url}/readyz") == 200, "HAProxy")
-            return Farm(process, url, haproxy)
-
-        yield start_farm
+def get_epochs(server: redis.Redis, prefix: str, shards: int = SHARDS) -> list[str]:
+    """Return the epoch of each shard."""
+    clocks: Any = [server.hget(Keys(prefix, number, shards).clock, "epoch") for number in range(shards)]
+    return [epoch.decode() for epoch in clocks]
 
 
 @pytest.fixture(scope="module")
@@ -497,7 +211,7 @@ class NodeClient:
         number = self._send(do="call", name=name, event=event, args=list(args), binary=binary, timeout=timeout_s * 1000)
 
         def find() -> list[Any] | None:
-            return next(([m["answer"]] for m in self._messages() if m.get("number") == number), None)
+            return next(([m.get("answer")] for m in self._messages() if m.get("number") == number), None)
 
         return wait_until(find, f"the acknowledgement of {event}", timeout_s + 5)[0]
 
@@ -624,7 +338,7 @@ class Example(Workers):
 
     @staticmethod
     def get_argv(name: str) -> list[str]:
-        return [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.conf.py", f"examples.{name}:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:chat.gunicorn", f"examples.{name}:app"]
 
     @property
     def url(self) -> str:

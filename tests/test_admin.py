@@ -14,8 +14,7 @@ import socketio
 from websockets.sync.client import connect
 
 from chat.admin_feed import MAX_CLIENTS, Page
-from chat.realtime.keys import Keys
-from tests.conftest import opening, starting_workers, wait_until
+from tests.conftest import get_keys, opening, starting_workers, wait_until
 from tests.test_auth import SECRET
 from tests.test_recovery import Client
 
@@ -94,7 +93,7 @@ def admin():
 
 
 def name():
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:11]
 
 
 def test_an_admin_sees_the_nodes_the_clients_and_the_rooms_of_the_farm(two_workers, client, admin):
@@ -297,7 +296,7 @@ class RawAdmin(Client):
 
 def test_once_no_admin_is_there_nothing_is_asked_of_the_nodes(two_workers, redis_server):
     with redis.Redis.from_url(redis_server.url) as store, store.pubsub() as asked, opening(RawAdmin) as open_admin:
-        asked.subscribe(Keys("admin").requests)
+        asked.subscribe(get_keys("admin").requests)
         first = open_admin(two_workers.urls[0], **LOGIN)
         again = open_admin(two_workers.urls[1], pid=first.answer["pid"], **LOGIN)
         assert again.answer["sid"] == first.answer["sid"], "it is back on the other worker, without having left"

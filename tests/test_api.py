@@ -28,7 +28,7 @@ def client():
 
 
 def name():
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:11]
 
 
 def post(url, body, key=KEY, **headers):

@@ -12,7 +12,7 @@ import redis
 
 from chat.auth import Identity, authenticate, create_guest, create_token
 from chat.errors import BadRequest, Unauthorized
-from tests.conftest import opening, starting_workers, wait_until
+from tests.conftest import get_keys, opening, starting_workers, wait_until
 from tests.test_recovery import Client, get_refusals
 
 SECRET = "s" * 64
@@ -123,7 +123,7 @@ def refuse(raw_client, url, auth, query=""):
 def test_who_is_refused_is_told_why_and_leaves_nothing_behind(secret_workers, redis_server, raw_client):
     url = secret_workers.urls[0]
     with redis.Redis.from_url(redis_server.url) as server:
-        before = sorted(server.scan_iter("{auth:0}:session*"))
+        before = sorted(server.scan_iter("{auth:*}:session*"))
         started = time.monotonic()
         for auth in REFUSED.values():
             if not isinstance(auth, str):  # which is no packet at all
@@ -132,7 +132,7 @@ def test_who_is_refused_is_told_why_and_leaves_nothing_behind(secret_workers, re
             assert refuse(raw_client, url, {"token": token()}, f"&userId={user_id[:7000]}")["code"] == "bad_request"
         assert refuse(raw_client, url, {"token": token()}, "&userId=bob")["code"] == "unauthorized"
         assert time.monotonic() - started < 10
-        assert sorted(server.scan_iter("{auth:0}:session*")) == before
+        assert sorted(server.scan_iter("{auth:*}:session*")) == before
     assert "connect sid=" not in secret_workers.output
     for part in (SECRET, token().partition(".")[0], "x" * 100):
         assert part not in secret_workers.output
@@ -157,7 +157,7 @@ def test_a_session_expires_also_while_its_client_is_away(secret_workers, redis_s
     away.cut()
     secret_workers.wait_for_line(f"disconnect sid={away.sid}")
     with redis.Redis.from_url(redis_server.url) as server:
-        wait_until(lambda: not server.exists(f"{{auth:0}}:session:{away.sid}"), "the session's end")
+        wait_until(lambda: not server.exists(get_keys("auth", away.sid).session(away.sid)), "the session's end")
     assert exp <= time.time() < exp + 2
     again = client(1, token=token(sub="erin"), pid=away.pid)
     assert again.sid != away.sid
@@ -211,7 +211,7 @@ def test_of_21_connections_at_once_20_are_let_in(secret_workers, redis_server, c
         joined = list(pool.map(join, range(21)))
     assert sorted(code for _, code in joined) == ["in"] * 20 + ["too_many_connections"]
     with redis.Redis.from_url(redis_server.url) as server:
-        assert server.zcard("{auth:0}:sessions:/,hugo") == 20
+        assert server.zcard(get_keys("auth", "hugo").user_sessions("/", "hugo")) == 20
     next(raw for raw, code in joined if code == "in").close()
 
     def is_let_in():
@@ -238,8 +238,9 @@ def test_who_went_away_to_connect_again_can_not_come_back_as_well(secret_workers
     assert refuse(raw_client, secret_workers.urls[1], auth | {"pid": first.pid})["code"] == "too_many_connections"
     assert get_refusals(secret_workers.urls[1])["full"] == 1
     others[0].socket.send("41")  # goodbye
+    key = get_keys("auth", others[0].sid).session(others[0].sid)
     with redis.Redis.from_url(redis_server.url) as server:
-        wait_until(lambda: not server.hexists(f"{{auth:0}}:session:{others[0].sid}", "pid"), "the session's end")
+        wait_until(lambda: not server.hexists(key, "pid"), "the session's end")
     assert client(1, pid=first.pid, **auth).sid == first.sid
 
 

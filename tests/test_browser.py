@@ -10,10 +10,10 @@ from playwright.sync_api import expect
 
 from chat.auth import create_token
 from chat.realtime.directory import Directory
-from chat.realtime.keys import Keys, name_room
+from chat.realtime.keys import name_room
 from chat.realtime.lease import GRACE_S
 from chat.realtime.plain import list_parts
-from tests.conftest import Front, starting_farm, starting_processes, wait_until
+from tests.conftest import SHARDS, Front, get_keys, starting_farm, starting_processes, wait_until
 from tests.page import HOOK, chat, choose, come_back, emit, get_text, join, lose_connection, send
 
 pytestmark = pytest.mark.browser
@@ -37,7 +37,7 @@ def open_page(open_page):
 @pytest.fixture
 def directory(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        yield Directory(list_parts(client, PREFIX))
+        yield Directory(list_parts(client, PREFIX, SHARDS))
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_of_a_large_room_a_part_is_listed(open_page, redis_server, directory):
     expect_people(anna, "anna-l (you)")
     [client] = directory.iterate_clients(user="anna-l")
     with redis.Redis.from_url(redis_server.url) as connection:
-        members = Keys(PREFIX).members_of(client["node"]) + name_room("/", "large")
+        members = get_keys(PREFIX, "large").members_of(client["node"]) + name_room("/", "large")
         assert connection.hlen(members) == 1
         connection.hset(members, mapping={f"user-{number}": 1 for number in range(1200)})
     choose(anna, "common")

@@ -6,14 +6,13 @@ import sys
 import jwt
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARDS
 
 
 def chat(*args, stdin="", **env):
     command = [sys.executable, "-m", "chat", *args]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"} | env, check=False
-    )
+    environ = {"PATH": "/usr/bin:/bin", "CHAT_SHARDS": str(SHARDS)} | env
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
 
 
 COMMANDS = ("run", "haproxy-config", "token", "emit", "kick", "erase", "clients", "rooms", "nodes")

@@ -170,7 +170,7 @@ def test_the_python_client_takes_what_the_page_says(workers, capsys):
 
 def get_texts():
     """Return all texts in the project's source, each piece of an f-string by itself."""
-    for path in [*(ROOT / "chat").rglob("*.py"), ROOT / "gunicorn.conf.py"]:
+    for path in (ROOT / "chat").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
                 yield node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
@@ -194,7 +194,7 @@ def test_the_kubernetes_manifest_is_yaml_and_gives_a_drain_its_time():
     environ = {one["name"]: one["value"] for one in container["env"]}
     assert Settings.from_env(environ | {"CHAT_SECRET": "x" * 32}).warnings == ()
     pre_stop_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > pre_stop_s + Settings().drain_s + 8  # gunicorn.conf.py's
+    assert pod["terminationGracePeriodSeconds"] > pre_stop_s + Settings().drain_s + 8  # chat/gunicorn.py's
     assert objects["Service", "chat"]["spec"]["ports"][0]["port"] == int(environ["PORT"])
 
 

@@ -113,6 +113,43 @@ def test_a_source_file_that_changes_restarts_the_workers(run, copy):
     wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 500, "the broken file to be met")
     events.write_text(good)
     wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "the mended file to be met")
+    saved = copy / "saved"
+    saves_itself = f"from pathlib import Path\nif not Path({str(saved)!r}).exists():\n    "
+    saves_itself += f"Path({str(saved)!r}).touch()\n    Path(__file__).touch()\n"
+    events.write_text(f"{good}\n\n{saves_itself}")
+    process.wait_for_line("events.py modified while it was loaded")
+    wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "what was saved last to be met")
+
+
+def test_clients_come_back_recovered_to_handlers_that_were_edited_also_after_a_syntax_error(run, copy, node):
+    process, port, _ = run("--reload", cwd=copy)
+    events = copy / "chat" / "events.py"
+    good = events.read_text()
+    for name, transport in (("anna", "websocket"), ("ben", "polling")):
+        node.connect(name, f"http://127.0.0.1:{port}", transports=[transport], query={"userId": name})
+        assert node.call(name, "join", {"room": "lobby"})["ok"]
+
+    def edit(answer, imported="ClientError"):
+        handler = f"def on_shout(self, sid: str, text: str) -> str:\n        return {answer}\n\n    def on_leave("
+        changed = good.replace("def on_leave(", handler).replace(
+            "import BadRequest,", f"import BadRequest, {imported},"
+        )
+        events.write_text(changed)
+
+    edit("text.upper(")
+    process.wait_for_line("'(' was never closed")
+    errors = copy / "chat" / "errors.py"
+    errors.write_text(errors.read_text() + '\n\nclass TooLoud(ClientError):\n    code = "too_loud"\n')
+    edit("text.upper() if TooLoud.code else None", "TooLoud")
+    for name in ("anna", "ben"):
+        wait_until(lambda name=name: node.call(name, "shout", "hey", timeout_s=2) == "HEY", "the new handler", 40)
+    assert "graceful timeout" not in process.output
+    assert node.call("ben", "message", {"room": "lobby", "text": "hello"})["ok"]
+    for name in ("anna", "ben"):
+        first, *others = node.get(name, "connect")
+        assert others
+        assert [(one["recovered"], one["sid"]) for [one] in others] == [(True, first[0]["sid"])] * len(others)
+        assert node.wait_for(name, "message")[0][0]["text"] == "hello"
 
 
 @pytest.mark.parametrize(("which", "option"), [(0, "--bind"), (1, "--base-port")])
@@ -199,7 +236,7 @@ def test_a_cluster_of_its_own_and_a_redis_that_was_named_are_one_too_many(run):
 def test_a_farm_that_has_had_another_number_of_shards_is_refused(run, redis_server):
     prefix = "other-shards"
     with redis.Redis.from_url(redis_server.url) as client:
-        client.hset(Keys(prefix, 0).clock, "shards", 3)
+        client.hset(Keys(prefix, 0).clock, "format", "1/3")
         process, _, _ = run(ready=False, CHAT_PREFIX=prefix, CHAT_SHARDS="2")
         assert process.wait() == 1
         client.delete(Keys(prefix, 0).clock)

@@ -8,6 +8,7 @@ from benchmarks.faults.oracle import judge
 from benchmarks.faults.run import run
 from benchmarks.faults.scenarios import SCENARIOS
 from benchmarks.report import write_block, write_results
+from tests.conftest import SHARDS
 
 SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush", "sentinel-kill")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -16,7 +17,8 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 @pytest.mark.cluster
 @pytest.mark.parametrize("name", SHORT)
 def test_what_is_promised_holds_under_faults(name):
-    outcome = run(BY_NAME[name], quick=True)
+    scenario = BY_NAME[name]
+    outcome = run(replace(scenario, env={**scenario.env, "CHAT_SHARDS": str(SHARDS)}), quick=True)
     assert outcome.faults == [], "\n".join(outcome.verdict.examples)
 
 

@@ -16,7 +16,6 @@ from benchmarks.faults.oracle import judge
 from chat.haproxy import parse_ranges, render
 from chat.programs import find_haproxy
 from tests.conftest import (
-    ROOT,
     RedisServer,
     get_free_ports,
     get_status,
@@ -27,6 +26,7 @@ from tests.conftest import (
     wait_until,
 )
 from tests.hosts import Hosts
+from tests.test_cli import chat
 from tests.test_cluster import TRANSPORTS, get_server
 
 pytestmark = pytest.mark.cluster
@@ -150,9 +150,7 @@ def find_served(site, crowd, since):
 
 def list_users(site, *users):
     """Return who of these is in ``chat clients``, sorted, as often as there."""
-    environ = {"PATH": "/usr/bin:/bin", "REDIS_URL": site.redis_url, "CHAT_PREFIX": PREFIX}
-    command = [sys.executable, "-m", "chat", "clients", "--json"]
-    listed = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=ROOT, env=environ).stdout)
+    listed = json.loads(chat("clients", "--json", REDIS_URL=site.redis_url, CHAT_PREFIX=PREFIX).stdout)
     return sorted(client["userId"] for client in listed if client["userId"] in users)
 
 

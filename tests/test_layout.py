@@ -19,6 +19,7 @@ ALLOWED = {
     "chat.redis_url": set(),
     "chat.errors": set(),
     "chat.logs": set(),
+    "chat.gunicorn": LEAVES | {"chat.logs"},
     "chat.auth": LEAVES,
     "chat.haproxy": LEAVES,
     "chat.limits": LEAVES,
@@ -28,7 +29,7 @@ ALLOWED = {
     "chat.namespaces": LEAVES,
     "chat.events": LEAVES
     | {"chat.arguments", "chat.auth", "chat.limits", "chat.namespaces", "chat.private", "chat.realtime"},
-    "chat.views": LEAVES | {"chat.auth", "chat.realtime"},
+    "chat.views": set(),
     "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
     "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
     "chat.figures": LEAVES
@@ -55,6 +56,10 @@ ALLOWED = {
     "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
     "chat.doctor.report": LEAVES
     | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
+    "chat.testing": {"chat.testing.clients", "chat.testing.processes", "chat.testing.servers"},
+    "chat.testing.processes": set(),
+    "chat.testing.clients": {"chat.testing.processes"},
+    "chat.testing.servers": {"chat.haproxy", "chat.programs", "chat.testing.processes"},
     "chat.cli": LEAVES
     | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.migrate", "chat.remote"},
 }

@@ -10,8 +10,7 @@ import uuid
 import pytest
 import redis
 
-from chat.realtime.keys import Keys
-from tests.conftest import opening, starting_workers, wait_until
+from tests.conftest import get_keys, opening, starting_workers, wait_until
 from tests.test_recovery import Client as _Client
 
 PREFIX = "operations"
@@ -67,7 +66,7 @@ def three(site, client):
 
 
 def name():
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:11]
 
 
 def ask(one, event, *args):
@@ -237,7 +236,8 @@ def test_a_polling_client_is_fetched_asked_and_disconnected(site, three, node):
 def test_what_is_no_request_and_no_answer_does_no_harm(site, three, redis_server):
     a, b, _, room = three
     with redis.Redis.from_url(redis_server.url) as server:
-        channels = [f"{{{PREFIX}:0}}:requests", f"{{{PREFIX}:0}}:mark:{a.call('get_node')}"]
+        keys = get_keys(PREFIX)
+        channels = [keys.requests, keys.marks + a.call("get_node")]
         for text in ("", "{", "[]", "null", "1", "{}", "[" * 100_000, '{"number": 1, "node": 5}'):
             server.publish(channels[0], text)
             server.publish(channels[1], f"answer {text}")
@@ -272,7 +272,7 @@ def test_a_stopped_worker_is_named_and_a_killed_one_is_not_waited_for(redis_serv
             os.kill(pid, signal.SIGCONT)
         wait_until(lambda: len(a.call("fetch", "room", 1)["clients"]) == 2, "the worker that stood still")
         with redis.Redis.from_url(redis_server.url) as server:
-            wait_until(lambda: server.exists(Keys("stopped").leases + node), "its new lease")
+            wait_until(lambda: server.exists(get_keys("stopped").leases + node), "its new lease")
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: a.call("fetch", "room", 0.2)["missing"].get(node) == DEAF, "the end of the killed worker")
         began = time.monotonic()
@@ -282,7 +282,7 @@ def test_a_stopped_worker_is_named_and_a_killed_one_is_not_waited_for(redis_serv
 
 def test_a_node_that_lives_and_is_just_not_connected_to_redis_is_missing_and_not_waited_for(site, three, redis_server):
     a, _, _, room = three
-    keys, node = Keys(PREFIX), f"deaf#{name()}"
+    keys, node = get_keys(PREFIX), f"deaf#{name()}"
     with redis.Redis.from_url(redis_server.url) as server:
         server.set(keys.leases + node, "{}", px=20_000)
         server.sadd(keys.nodes, node)

@@ -9,10 +9,9 @@ import uuid
 import pytest
 import redis
 
-from chat.realtime.keys import Keys
 from chat.realtime.redis_client import run_script
 from chat.realtime.scripts import get_source
-from tests.conftest import opening, starting_workers, wait_until
+from tests.conftest import get_keys, opening, read_offset, starting_workers, wait_until
 from tests.test_cli import chat
 from tests.test_recovery import Client, get_refusals
 
@@ -47,7 +46,7 @@ def command(redis_server):
 
 
 def name():
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:11]
 
 
 def disconnected(one):
@@ -57,7 +56,7 @@ def disconnected(one):
 # chat emit
 
 
-def test_an_emit_from_outside_is_stored_and_reaches_all_nodes(two_workers, client, command):
+def test_an_emit_from_outside_is_stored_and_reaches_all_nodes(two_workers, client, command, redis_server):
     room, clients = name(), [client(url, name()) for url in two_workers.urls]
     for one in clients:
         one.call("join", {"room": room})
@@ -68,7 +67,8 @@ def test_an_emit_from_outside_is_stored_and_reaches_all_nodes(two_workers, clien
         assert data == {"text": "grüße"}
         assert meta == {"from": None, "sid": None, "room": room, "at": meta["at"], "id": answer["id"]}
         assert abs(meta["at"] / 1000 - time.time()) < 30
-        assert offset.endswith(f".{answer['id']}")
+        with redis.Redis.from_url(redis_server.url) as server:
+            assert read_offset(server, PREFIX, offset)[get_keys(PREFIX, room).shard] == int(answer["id"])
     [message] = clients[0].call("history", {"room": room})["messages"]
     assert (message["id"], message["event"]) == (answer["id"], "message")
 
@@ -178,7 +178,7 @@ def test_a_kick_ends_all_clients_of_a_user_and_the_sessions_of_those_that_are_aw
     away = clients.pop()
     away.cut()
     with redis.Redis.from_url(redis_server.url) as server:
-        key = f"{{{PREFIX}:0}}:session:{away.sid}"
+        key = get_keys(PREFIX, away.sid).session(away.sid)
         wait_until(lambda: server.hget(key, "is_open") == b"0", "the client to be away")
     assert command("kick", name()).startswith("0 clients")
     assert command("kick", user) == "3 clients disconnected, 1 away; 2 nodes told\n"
@@ -213,11 +213,10 @@ def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, 
     own_redis.start()
     site = workers(1, url=own_redis.url, CHAT_PREFIX="deaf", CHAT_RECOVERY_WINDOW_S="4")
     a = client(site.urls[0], "anna")
+    keys = get_keys("deaf", a.sid)
     with redis.Redis.from_url(own_redis.url) as server:
-        script = server.eval(
-            get_source("end"), 1, f"{{deaf:0}}:session:{a.sid}", "/", "floor:user:anna", "{deaf:0}:sessions:"
-        )
-    assert script == [1]
+        ended = server.eval(get_source("end"), 1, keys.session(a.sid), "/", "floor:user:anna", keys.users)
+    assert ended == [1]
     disconnected(a)
     site.wait_for_line(f"disconnect sid={a.sid} user=anna")
 
@@ -226,7 +225,8 @@ def test_whose_session_was_ended_joins_no_room_any_more(two_workers, client, red
     user, room = name(), name()
     a = client(two_workers.urls[0], user)
     with redis.Redis.from_url(redis_server.url) as server:
-        server.eval(get_source("end"), 1, f"{{{PREFIX}:0}}:session:{a.sid}", "/", "", Keys(PREFIX).users)
+        keys = get_keys(PREFIX, a.sid)
+        server.eval(get_source("end"), 1, keys.session(a.sid), "/", "", keys.users)
     a.socket.send(f'420["join",{{"room":"{room}"}}]')
     disconnected(a)
     two_workers.wait_for_line(f"disconnect sid={a.sid}")
@@ -253,8 +253,9 @@ def test_an_erased_room_is_empty_and_who_missed_something_is_not_recovered(two_w
     assert client(urls[1], user, pid=misses.pid, offset=seen).sid != misses.sid
     assert get_refusals(urls[1])["incomplete"] == refused + 1
     with redis.Redis.from_url(redis_server.url) as server:
-        assert server.xlen(f"{{{PREFIX}:0}}:log:/,{room}") == 1
-        assert server.pttl(f"{{{PREFIX}:0}}:log:/,{room}") > 0
+        stream = get_keys(PREFIX, room).stream("/", room)
+        assert server.xlen(stream) == 1
+        assert server.pttl(stream) > 0
 
 
 def test_who_had_everything_is_recovered_behind_an_erased_room(two_workers, client, command):
@@ -284,8 +285,8 @@ def test_an_erased_user_has_no_messages_and_no_session(two_workers, client, comm
     assert again.call("message", "hello")["ok"]
     assert again.get(0, "privateMessage") == []
     with redis.Redis.from_url(redis_server.url, decode_responses=True) as server:
-        assert server.hgetall(f"{{{PREFIX}:0}}:session:{a.sid}") == {"generation": "0"}
-        assert not server.exists(f"{{{PREFIX}:0}}:log:/,user:{user}")
+        assert server.hgetall(get_keys(PREFIX, a.sid).session(a.sid)) == {"generation": "0"}
+        assert not server.exists(get_keys(PREFIX, f"user:{user}").stream("/", f"user:{user}"))
     again.cut()  # before its first heartbeat: what was erased is not held against it
     assert client(urls[1], user, pid=again.pid).sid == again.sid
 
@@ -301,14 +302,14 @@ def test_an_erased_user_has_nothing_left_of_what_was_sent_to_its_sockets_and_no_
     two_workers.wait_for_line(f"disconnect sid={gone.sid}")
     away.cut()
     with redis.Redis.from_url(redis_server.url) as server:
-        keys = Keys(PREFIX)
+        keys = get_keys(PREFIX, user)  # its sessions are there, too
         server.delete(keys.session(gone.sid))  # as when it has gone for long
         server.zrem(keys.user_sessions("/", user), gone.sid)
         run_script(server, "note", [keys.notes(user)], [f"invitation:{room}", 60_000, 1, 1_000])
         assert command("erase", "--user", user) == "2 messages erased\n"
         assert not server.exists(keys.notes(user), keys.user_sids("/", user))
         for one, count in ((gone, 0), (away, 0), (b, 1)):
-            assert server.xlen(keys.stream("/", one.sid)) == count
+            assert server.xlen(get_keys(PREFIX, one.sid).stream("/", one.sid)) == count
     assert b.call("history", {"room": gone.sid})["error"]["code"] == "forbidden"  # it stays a socket's
     assert client(urls[0], user, pid=away.pid).sid != away.sid
 

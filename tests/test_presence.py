@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from chat.realtime.directory import Directory
-from chat.realtime.keys import Keys
 from chat.realtime.plain import list_parts
 from chat.settings import LEASE_S
-from tests.conftest import ROOT, get_status, is_alive, starting_workers, wait_until
+from tests.conftest import ROOT, SHARDS, get_keys, get_status, is_alive, starting_workers, wait_until
+from tests.test_cli import chat as run_command
 from tests.test_recovery import Client
 
 PREFIX = "presence"
@@ -37,7 +37,7 @@ def two_workers(redis_server):
 @pytest.fixture
 def directory(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        yield Directory(list_parts(client, PREFIX))
+        yield Directory(list_parts(client, PREFIX, SHARDS))
 
 
 @pytest.fixture
@@ -64,9 +64,7 @@ def wait_for_presence(node, name, user, *expected):
 
 
 def chat(redis_server, *args):
-    environ = {"PATH": "/usr/bin:/bin", "REDIS_URL": redis_server.url, "CHAT_PREFIX": PREFIX}
-    command = [sys.executable, "-m", "chat", *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
+    return run_command(*args, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX)
 
 
 # Listings
@@ -126,7 +124,7 @@ def test_what_haproxy_calls_a_worker_is_listed(farm, redis_server, node):
     site = farm(1, CHAT_PREFIX="named")
     node.connect("a", site.url)
     with redis.Redis.from_url(redis_server.url) as client:
-        directory = Directory(list_parts(client, "named"))
+        directory = Directory(list_parts(client, "named", SHARDS))
         wait_until(lambda: [one["server"] for one in directory.get_nodes()] == ["webserver01"], "its name")
         assert len(list(directory.iterate_clients(node="webserver01"))) == 1
 
@@ -135,14 +133,14 @@ def test_a_worker_that_stops_is_listed_as_draining_and_then_no_more(workers, red
     process = workers(1, CHAT_DRAIN_S="6", CHAT_PREFIX="draining")
     node.connect("a", process.urls[0], reconnection=False)
     with redis.Redis.from_url(redis_server.url) as client:
-        directory = Directory(list_parts(client, "draining"))
+        directory = Directory(list_parts(client, "draining", SHARDS))
         assert [one["draining"] for one in directory.get_nodes()] == [False]
         process.kill()
         wait_until(lambda: [one["draining"] for one in directory.get_nodes()] == [True], "the drain")
         node.wait_for("a", "disconnect")
         process.wait()
         assert directory.get_nodes() == []
-        assert not client.keys("{draining:0}:*:" + os.uname().nodename + "*clients*")
+        assert not client.keys("{draining:*}:*:" + os.uname().nodename + "*clients*")
 
 
 # Presence
@@ -202,7 +200,7 @@ def test_a_watch_survives_a_lost_connection_and_ends_with_false_and_with_leave(t
         assert node.wait_for(name, "connect", 2)[1]["recovered"] is True
     expect_news(two_workers, node, join, "second")
     with redis.Redis.from_url(redis_server.url) as client:
-        channel = f"{Keys(PREFIX).present}/,watched"
+        channel = f"{get_keys(PREFIX, 'watched').present}/,watched"
         assert client.pubsub_numsub(channel) == [(channel.encode(), 1)]
         node.close("w3")
         wait_until(lambda: client.pubsub_numsub(channel) == [(channel.encode(), 0)], "nobody to listen any more")
@@ -235,7 +233,7 @@ def test_a_bad_who_is_refused(two_workers, node, data, code):
 
 def test_who_lists_a_thousand_users_and_says_that_there_are_more(two_workers, redis_server, node, join):
     join("m", two_workers.urls[0], "member", "many")
-    keys, name = Keys(PREFIX), "another node"
+    keys, name = get_keys(PREFIX, "many"), "another node"
     members = keys.members_of(name) + "/,many"
     with redis.Redis.from_url(redis_server.url) as client:
         client.set(keys.leases + name, "{}", px=20_000)
@@ -331,7 +329,7 @@ def test_redis_that_was_away_beyond_all_leases_finds_everybody_there(own_redis, 
         join(f"g{number}", url, f"goes{number}", "away")
         assert node.call(f"s{number}", "who", {"room": "away", "watch": True})["ok"]
     with redis.Redis.from_url(own_redis.url) as client:
-        directory = Directory(list_parts(client, PREFIX))
+        directory = Directory(list_parts(client, PREFIX, SHARDS))
         own_redis.close()
         ends = time.monotonic() + LEASE_S
         node.close("g0")
@@ -345,7 +343,7 @@ def test_redis_that_was_away_beyond_all_leases_finds_everybody_there(own_redis, 
             wait_until(lambda name=name: ("goes0", False) in get_presence(node, name, "goes0"), "its end", 30)
             for user in expected:
                 assert (user, False) not in get_presence(node, name, user)
-        own = f"{Keys(PREFIX).present}/,user:goes0"
+        own = f"{get_keys(PREFIX, 'user:goes0').present}/,user:goes0"
         wait_until(lambda: not client.exists(own), "its own room to be nobody's")
 
 
@@ -416,22 +414,22 @@ def test_what_redis_has_kept_though_it_has_gone_is_taken_away(own_redis, workers
     own_redis.start()
     process = workers(1, url=own_redis.url, CHAT_PREFIX=PREFIX)
     join("a", process.urls[0], "anna", "x")
-    keys = Keys(PREFIX)
+    of_client, in_shards = get_keys(PREFIX, "anna"), {f"/,{room}": get_keys(PREFIX, room) for room in ("gone", "x")}
     with redis.Redis.from_url(own_redis.url) as client:
-        directory = Directory(list_parts(client, PREFIX))
+        directory = Directory(list_parts(client, PREFIX, SHARDS))
         wait_until(lambda: directory.get_users("x") == {"anna": 1}, "anna")
         [name] = [one["node"] for one in directory.get_nodes()]
-        [(sid, description)] = client.hgetall(keys.of_node(name)[1]).items()
-        client.hset(keys.of_node(name)[1], "ghost", description)  # as if their going had been lost
-        client.hset(keys.of_node(name)[2], "/,gone", 1)
-        for room in ("/,gone", "/,x"):
+        [(sid, description)] = client.hgetall(of_client.of_node(name)[1]).items()
+        client.hset(of_client.of_node(name)[1], "ghost", description)  # as if their going had been lost
+        client.hset(in_shards["/,gone"].of_node(name)[2], "/,gone", 1)
+        for room, keys in in_shards.items():
             client.hset(keys.members_of(name) + room, "ghost", 1)
             client.hset(keys.present + room, "ghost", 1)
         client.client_kill_filter(_type="pubsub")
         wait_until(lambda: directory.get_users("x") == {"anna": 1}, "the ghost to be gone")
         wait_until(lambda: [one["sid"].encode() for one in directory.iterate_clients()] == [sid], "its client, too")
         wait_until(lambda: "gone" not in [one["room"] for one in directory.get_rooms()], "its room, too")
-        present = [keys.present + room for room in ("/,gone", "/,x")]
+        present = [keys.present + room for room, keys in in_shards.items()]
         wait_until(lambda: not any(client.hexists(key, "ghost") for key in present), "its end to be announced")
 
 
@@ -455,7 +453,7 @@ def test_after_a_mix_of_everything_the_registry_is_what_is_connected(redis_serve
             next_death = time.monotonic() + _DEATHS_S
     print(f"{steps} steps, {deaths} deaths")
     with redis.Redis.from_url(redis_server.url) as client:
-        directory, keys = Directory(list_parts(client, prefix)), Keys(prefix)
+        directory = Directory(list_parts(client, prefix, SHARDS))
         expected = {sid: (user, rooms) for sid, (user, _, rooms) in crowd.clients.items()}
 
         def list_clients():
@@ -465,9 +463,12 @@ def test_after_a_mix_of_everything_the_registry_is_what_is_connected(redis_serve
             return len(found) == len(expected) and dict(found) == expected
 
         wait_until(list_clients, "the listing to be right", 30)
-        wait_until(lambda: client.scard(keys.nodes) == 3, "the dead to be buried", 30)
+        wait_until(
+            lambda: all(client.scard(key) == 3 for key in client.keys("{mix:*}:nodes")), "the dead to be buried", 30
+        )
         for room, users in crowd.count().items():
-            present = {u.decode(): int(n) for u, n in client.hgetall(f"{keys.present}/,{room}").items()}
+            present = client.hgetall(f"{get_keys(prefix, room).present}/,{room}")
+            present = {u.decode(): int(n) for u, n in present.items()}
             assert {u: n for u, n in present.items() if n} == directory.get_users(room) == dict(users)
         totals = {row["room"]: row["clients"] for row in directory.get_rooms() if row["room"][0] == "r"}
         assert totals == {room: sum(users.values()) for room, users in crowd.count().items()}
@@ -487,7 +488,7 @@ def test_a_listing_without_redis_is_one_sentence(redis_server):
 def test_a_client_that_watches_its_own_room_leaves_nothing_behind(two_workers, redis_server):
     client = Client(two_workers.urls[0], "nina")
     assert client.call("who", {"room": client.sid, "watch": True})["ok"]
-    channel = Keys(PREFIX).present + f"/,{client.sid}"
+    channel = get_keys(PREFIX, client.sid).present + f"/,{client.sid}"
     with redis.Redis.from_url(redis_server.url) as server:
         assert server.pubsub_numsub(channel)[0][1] == 1
         client.cut()

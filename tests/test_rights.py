@@ -8,7 +8,7 @@ import jwt
 import pytest
 import redis
 
-from tests.conftest import opening, starting_workers, wait_until
+from tests.conftest import get_keys, opening, starting_workers, wait_until
 from tests.test_recovery import Client, name
 
 SECRET = "s" * 32
@@ -89,7 +89,7 @@ def test_an_invitation_is_kept_for_the_historys_time(client, room, redis_server)
     insider, invited = client(name(), room), name()
     insider.call("join", {"room": room})
     insider.call("invite", {"room": room, "userId": invited})
-    key, invitation = f"{{rights:0}}:notes:{invited}", f"invitation:{room}"
+    key, invitation = get_keys("rights", invited).notes(invited), f"invitation:{room}"
     with redis.Redis.from_url(redis_server.url) as server:
         assert 86_000_000 < server.pttl(key) <= 86_400_000
         assert server.zscore(key, invitation) / 1000 == pytest.approx(time.time() + 86_400, abs=20)
@@ -142,12 +142,12 @@ def test_a_room_is_not_opened_again_as_long_as_somebody_is_in_there_or_something
         assert opener.call("message", {"room": room})["ok"]
         assert opener.call("leave", {"room": room})["ok"]
     with redis.Redis.from_url(redis_server.url) as server:
-        server.delete(f"{{open-rights:0}}:note:opened:{room}")  # as when its time is over
+        server.delete(get_keys("open-rights", f"opened:{room}").note(f"opened:{room}"))  # as when its time is over
         assert get_code(other.call("join", {"room": room})) == "forbidden"
         if held_by == "a member":
             assert opener.call("leave", {"room": room})["ok"]
         else:
-            server.delete(f"{{open-rights:0}}:log:/,{room}")
+            server.delete(get_keys("open-rights", room).stream("/", room))
     wait_until(lambda: other.call("join", {"room": room})["ok"], "the room to be nobody's")
 
 

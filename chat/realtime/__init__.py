@@ -13,10 +13,10 @@ its ``Server``, ``RedisManager`` and ``WSGIApp`` from here::
 
     app = WSGIApp(sio)
 
-and run by gunicorn with ``worker_class = "chat.realtime.Worker"`` and the hooks of ``gunicorn.conf.py``
-(``examples/gunicorn.conf.py`` takes them from there)::
+and run by gunicorn with the configuration of ``chat.gunicorn``, of which a file of one's own can take what it likes
+(``from chat.gunicorn import *``)::
 
-    PORT=4000 gunicorn -c examples/gunicorn.conf.py myapp:app
+    PORT=4000 gunicorn -c python:chat.gunicorn myapp:app
 
 Handlers run in greenlets: they may wait, for Redis, a database, or their client's acknowledgement (``sio.call``). One
 client's events are handled one after the other. ``Server()`` without a manager is one process without Redis.

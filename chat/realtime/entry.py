@@ -92,3 +92,12 @@ def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[M
     for message in messages:
         message.shard, message.id = shard, id
     return messages
+
+
+def put_offset(message: Message, offset: str) -> Message:
+    """Return a message of ``make_messages`` with another offset than it has; an attachment has none."""
+    if isinstance(message.packet, bytes):
+        return message
+    changed = Message(f'{message.packet.rpartition(",")[0]},"{offset}"]')
+    changed.shard, changed.id = message.shard, message.id
+    return changed

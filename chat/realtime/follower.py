@@ -18,6 +18,7 @@ from gevent.event import Event
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import VOLATILE, Entry
+from chat.realtime.keys import explain_format
 from chat.realtime.log import Log
 from chat.realtime.metrics import counts
 from chat.realtime.position import Position
@@ -34,7 +35,6 @@ _SLICE_S = 0.004  # of catching up; then others get their turn
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
 _COMPLAIN_S = 5.0
 _SHOW_S = 1.0  # for all nodes to be back, and to have shown their positions
-_OTHER_FORMAT = "Redis holds what a farm of format %s has stored, which this version can't share; change CHAT_PREFIX."
 _MAX_CATCH_UP = 100_000  # messages
 
 
@@ -230,7 +230,7 @@ class Follower:
                 self._recover(life)
         except (Exception, gevent.Timeout) as error:
             if "FORMAT" in str(error):
-                log.error(_OTHER_FORMAT, str(error).rpartition("FORMAT ")[2].split()[0])
+                log.error(explain_format(str(error).rpartition("FORMAT ")[2].split()[0]))
             elif not isinstance(error, redis.RedisError | Unavailable):
                 log.exception("catching up failed")
             log.debug("not caught up: %s", error)

@@ -49,14 +49,17 @@ class Handling(socketio.Server):
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         handler, arguments = self._get_event_handler(event, namespace, args)
         if handler is not None:
-            return handler(*(_fit(handler, arguments) if event in ("connect", "disconnect") else arguments))
+            return handler(*(self._fit(handler, arguments) if event in ("connect", "disconnect") else arguments))
         namespace_handler, arguments = self._get_namespace_handler(namespace, args)
         if namespace_handler is None:
             return self.not_handled
         method = getattr(namespace_handler, f"on_{event}", None)
         if event in ("connect", "disconnect") and method is not None:
-            arguments = _fit(method, arguments)
+            arguments = self._fit(method, arguments)
         return namespace_handler.trigger_event(event, *arguments)
+
+    def _fit(self, handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return fit(handler, arguments)
 
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         namespace = namespace or "/"
@@ -126,7 +129,7 @@ class Handling(socketio.Server):
         self._send_packet(eio_sid, pkt)
 
 
-def _fit(handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def fit(handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments that a connect or disconnect handler takes: all, or all but the last."""
     return arguments if _takes(handler, len(arguments)) else arguments[:-1]
 

@@ -1,10 +1,12 @@
 """What is sent to a client while it joins a namespace: it waits for the answer to CONNECT."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from chat.realtime.entry import put_offset
 from chat.realtime.message import Message
-from chat.realtime.offset import Ids
+from chat.realtime.offset import Ids, encode_offset
 
 
 class Replay(NamedTuple):
@@ -13,6 +15,21 @@ class Replay(NamedTuple):
     messages: list[Message] = []
     #: By shard: what is in the log up to here is among them, or the client has it; more may be among them.
     read_to: Ids = ()  # of none but the client's inboxes
+    shown: Ids = ()  # up to where the client has shown that it has everything, by shard
+    epochs: Sequence[str] | None = None  # of offsets, by shard; None: messages have none
+
+    def number(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yield ``messages``, in the order in which they are sent, each with the client's own position as its offset.
+
+        The node's, which a message has that came live, may be behind what is replayed, or before what is sent later.
+        """
+        ids = list(self.shown)
+        for message in messages:
+            if message.id and self.epochs is not None:
+                ids[message.shard] = max(ids[message.shard], message.id)
+                yield put_offset(message, encode_offset(self.epochs, ids))
+            else:
+                yield message
 
 
 class Held:
@@ -33,7 +50,7 @@ class Held:
     def merge(self, replay: Replay) -> list[Message]:
         """Return all there is to be sent, by the log's ids: what is replayed, and what came live meanwhile.
 
-        What is not in the log stays behind what it came after.
+        What is not in the log stays behind all that it came after.
         """
         if not replay.messages and not replay.read_to:
             return self.messages
@@ -45,6 +62,6 @@ class Held:
             is_known = (message.shard, message.id) in replayed or (read_to and message.id <= read_to[message.shard])
             if not message.id or not is_known:
                 before = max(before, message.id)
-                ordered.append((before, message))
+                ordered.append((message.id or before, message))
         ordered.sort(key=itemgetter(0))
-        return [message for _, message in ordered]
+        return list(replay.number(message for _, message in ordered))

@@ -11,6 +11,9 @@ from itertools import count
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 _SLOTS = 16_384  # of a cluster
 
+_OTHER_VERSION = "Redis holds what a farm of format %s has stored, which this version can't share; change CHAT_PREFIX."
+_OTHER_SHARDS = "Redis holds what a farm with %s has stored; set CHAT_SHARDS=%s, or change CHAT_PREFIX."
+
 _STREAMS = "log:"
 
 
@@ -130,6 +133,14 @@ def find_shard(name: str, shards: int) -> int:
     It is Redis' own hash of the name, so that an old name stays where it is.
     """
     return crc_hqx(name.encode(errors="replace"), 0) % shards if shards > 1 else 0
+
+
+def explain_format(found: str) -> str:
+    """Return why what a farm of the format ``found`` has stored can't be shared, and what to do."""
+    version, _, shards = found.partition("/")
+    if version != _FORMAT:
+        return _OTHER_VERSION % found
+    return _OTHER_SHARDS % (f"{shards} shards" if shards else "one shard", shards or "1")
 
 
 def name_room(namespace: str, room: str | None) -> str:

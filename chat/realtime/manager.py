@@ -258,16 +258,25 @@ class RedisManager(Registering, Reading, Readiness, Channel):
 
     def on_new_epoch(self, shard: Shard) -> None:
         """What was stored in a shard may be gone: who has a room there can't show any more that nothing is missing."""
+        for other in self.shards:  # whatever has happened there has mostly happened to all: nobody is to be told twice
+            other.follower.position.request_marker()
         for sessions in (one.sessions for one in self.shards):
             for session in sessions.get_all():
-                if shard in self.shards.group(session.namespace, session.floors):
+                is_older = session.epochs[shard.number] != shard.log.epoch  # else another node has known before
+                if is_older and shard in self.shards.group(session.namespace, session.floors):
                     self.recovery.abandon(session, "epoch")
+
+    def _joined_before(self, sid: str, room: str | None, id: int) -> bool:
+        session = self.get_session(sid)
+        return session is not None and room in session.floors and session.floors[room] < id
 
     def _send_body(
         self, body: bytes, namespace: str, recipients: dict[str, str], shard: int, id: int, offset: str | None
     ) -> None:
         taken_apart = decode_body(body)
         skipped = set(taken_apart.skip)
-        for room in (*taken_apart.elsewhere, *(room for room, _ in taken_apart.copies)):
+        for room in taken_apart.elsewhere:
             skipped.update(self._get_members(namespace, room))
+        for room, copy in taken_apart.copies:  # some time ago, and who was no member then got none
+            skipped.update(sid for sid in self._get_members(namespace, room) if self._joined_before(sid, room, copy))
         self.send_to(recipients, namespace, make_messages(taken_apart, shard, id, offset), skipped)

@@ -1,19 +1,22 @@
 """Offsets: how a client shows up to where it has everything, in every shard of the log.
 
-Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: for each shard a byte of its epoch,
-then the newest id, then how far each shard's id is behind that one.
+Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, the
+newest id, then how far each shard's id is behind that, in as many bytes each as the farthest needs. One that is more
+than 71 minutes behind is not shown: what its client has received of such a quiet shard stands in its session.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import crc_hqx
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 #: An id of each shard: everything of its rooms up to there; 0: none.
 Ids = tuple[int, ...]
 
 _ID_BYTES = 7  # of microseconds since 1970: enough until 4253
+_FAR = 2**32 - 1  # microseconds: too far behind to be shown
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
 
@@ -23,15 +26,11 @@ def encode_offset(epochs: Sequence[str], ids: Sequence[int]) -> str:
     if len(ids) == 1:
         return f"{epochs[0]}.{ids[0]}"
     newest = max(ids)
-    packed = bytearray(_pack_epochs(tuple(epochs)))
-    packed += newest.to_bytes(_ID_BYTES)
-    for id in ids:
-        behind = newest - id + 1 if id else 0
-        while behind > 0x7F:
-            packed.append(behind & 0x7F | 0x80)
-            behind >>= 7
-        packed.append(behind)
-    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+    distances = [newest - id if newest - id < _FAR else _FAR for id in ids]
+    width = (max(distances).bit_length() + 7) // 8
+    behind = [distance.to_bytes(width) for distance in distances]
+    packed = b"".join((_pack_epochs(tuple(epochs)), newest.to_bytes(_ID_BYTES), *behind))
+    return urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
@@ -39,7 +38,8 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
 
     An offset of one shard shows the same of each: of a farm that has moved to more, whose epochs stayed.
     """
-    nothing = (0,) * len(epochs)
+    count = len(epochs)
+    nothing = (0,) * count
     if not isinstance(offset, str) or len(offset) > _MAX_LENGTH or not offset.isascii():
         return nothing
     epoch, dot, digits = offset.partition(".")
@@ -47,35 +47,31 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
         id = int(digits) if digits.isdigit() and len(digits) <= _MAX_DIGITS else 0
         return tuple(id if own == epoch else 0 for own in epochs)
     try:
-        packed = urlsafe_b64decode(offset + "=" * (-len(offset) % 4))
-        own_epochs, rest = packed[: len(epochs)], packed[len(epochs) + _ID_BYTES :]
-        newest = int.from_bytes(packed[len(epochs) : len(epochs) + _ID_BYTES])
-        behind = list(_unpack(rest))
+        data = urlsafe_b64decode(offset + "=" * (-len(offset) % 4))
     except ValueError:
         return nothing
-    if len(behind) != len(epochs):
+    start = (count + 1) // 2
+    newest, packed = data[start : start + _ID_BYTES], data[start + _ID_BYTES :]
+    width, rest = divmod(len(packed), count)
+    if rest or len(newest) < _ID_BYTES or width > _ID_BYTES:
         return nothing
-    pairs = zip(behind, own_epochs, _pack_epochs(tuple(epochs)), strict=True)
-    return tuple(max(newest - number + 1, 0) if number and own == code else 0 for number, own, code in pairs)
+    behind = [int.from_bytes(packed[i * width : (i + 1) * width]) for i in range(count)]
+    top, own = int.from_bytes(newest), _pack_epochs(tuple(epochs))
+    shown = zip(behind, _unpack_codes(data[:start]), _unpack_codes(own), strict=False)  # codes are in pairs
+    return tuple(max(top - far, 0) if one == other and far < _FAR else 0 for far, one, other in shown)
 
 
 def get_latest(one: Ids, other: Ids) -> Ids:
     """Return the later id of each shard; an empty tuple has none."""
-    return tuple(map(max, one, other)) if one and other else one or other
+    latest = tuple(map(max, one, other)) if one and other else one or other
+    return other if latest == other else latest  # which may be many clients'
 
 
 @lru_cache(maxsize=64)
 def _pack_epochs(epochs: tuple[str, ...]) -> bytes:
-    return bytes(crc_hqx(epoch.encode(), 0) & 0xFF for epoch in epochs)
+    codes = [crc_hqx(epoch.encode(), 0) & 0xF for epoch in epochs]
+    return bytes(high << 4 | low for high, low in zip_longest(codes[::2], codes[1::2], fillvalue=0))
 
 
-def _unpack(data: bytes) -> Iterator[int]:
-    number, shift = 0, 0
-    for byte in data:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield number
-            number, shift = 0, 0
-    if shift:
-        raise ValueError("the last number does not end")
+def _unpack_codes(packed: bytes) -> list[int]:
+    return [code for byte in packed for code in (byte >> 4, byte & 0xF)]

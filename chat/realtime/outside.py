@@ -7,13 +7,11 @@ It stores as the workers' writers do, with the same script and under the same ru
 """
 
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
-import redis
 from socketio import packet
 
-from chat.errors import Unavailable
+from chat.errors import Error
 from chat.realtime.ending import Ended, end_sessions, get_sids
 from chat.realtime.entry import encode_body
 from chat.realtime.log import Limits, Stored
@@ -34,7 +32,7 @@ class Outside:
         wait_replicas: how many replicas of Redis must have a message before ``store`` returns.
         shards: how many parts its log has.
 
-    Raises ``Unavailable`` if Redis does not answer.
+    Raises ``Unavailable`` if Redis does not answer, ``Error`` if it holds what another farm has stored.
     """
 
     def __init__(
@@ -51,6 +49,12 @@ class Outside:
         self._parts = list_parts(self._client, prefix, shards)
         self._limits = history or Limits()
         self._wait_replicas = wait_replicas
+        try:
+            with redis_errors_as_unavailable():
+                self._parts.check()
+        except Error:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the connections up."""
@@ -76,7 +80,7 @@ class Outside:
         names, arguments = describe_batch(part.keys, self._limits, batch_key, [message])
         clock = (part.keys.format, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
         with redis_errors_as_unavailable():
-            _, [id, nodes] = self._run(part, "store", names, [*clock, 1, *arguments])
+            _, [id, nodes] = part.commands.run("store", names, [*clock, 1, *arguments])
             stored = decode_answer(id, nodes)
             if isinstance(stored, Exception):
                 raise stored
@@ -133,17 +137,9 @@ class Outside:
         part = self._parts.get_of_room(namespace, room)
         stream = part.keys.stream(namespace, room)
         names = [stream, part.keys.room_of(stream), part.keys.pointer(stream)]
-        count: int = self._run(part, "erase", names, [int(self._limits.ttl_s * 1100)])
+        count: int = part.commands.run("erase", names, [int(self._limits.ttl_s * 1100)])
         self._wait_for_replicas(part)
         return count
-
-    def _run(self, part: PlainPart, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-        try:
-            return part.commands.run(name, keys, arguments)
-        except redis.ResponseError as error:
-            if "FORMAT" in str(error):
-                raise Unavailable("Redis holds what a farm of another format has stored.") from error
-            raise
 
     def _wait_for_replicas(self, part: PlainPart) -> None:
         if self._wait_replicas:

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import redis
 
-from chat.realtime.keys import Keys, find_shard
+from chat.errors import Error
+from chat.realtime.keys import Keys, explain_format, find_shard
 from chat.realtime.redis_client import PlainCommands
 
 
@@ -24,6 +25,13 @@ class PlainParts(tuple[PlainPart, ...]):
     def home(self) -> PlainPart:
         """Where is what concerns the farm as a whole."""
         return self[0]
+
+    def check(self) -> None:
+        """Raise ``Error`` if they are those of another farm, of another version or number of shards."""
+        keys = self.home.keys
+        found = self.home.commands.execute("HGET", keys.clock, "format")
+        if found is not None and found.decode() != keys.format:
+            raise Error(explain_format(found.decode()))
 
     def get(self, name: str) -> PlainPart:
         """Return the shard that something is in by its name: a client's sid, a user."""

@@ -36,11 +36,15 @@ class Readiness(BaseManager):
         return {str(shard.number): shard.follower.position.get_lag() for shard in self.shards}
 
     def wait_until_ready(self, timeout_s: float) -> bool:
-        """Wait until ``is_ready``, at most ``timeout_s``; return whether it is."""
+        """Wait until of any shard Redis answers and all is delivered, at most ``timeout_s``; return whether it is so.
+
+        It may still take no writes.
+        """
         with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]
             waiting = [gevent.spawn(shard.follower.wait_until_ready, timeout_s) for shard in self.shards]
             gevent.wait(waiting, count=1)
-        return self.is_ready
+        gevent.killall(waiting, block=False)
+        return any(shard.follower.is_ready for shard in self.shards)
 
     def wait_until_joinable(self, namespace: str, timeout_s: float) -> bool:
         """Wait until a client could join ``namespace``, at most ``timeout_s``; return whether it could.

@@ -16,7 +16,7 @@ from chat.realtime.entry import Entry
 from chat.realtime.held import Replay
 from chat.realtime.metrics import counts
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.replay import Found, select_messages
+from chat.realtime.replay import Found
 from chat.realtime.resuming import PROBE_S, Resuming
 from chat.realtime.session import Session
 
@@ -63,10 +63,13 @@ class Recovery(Resuming):
                 found += self._read_inboxes(shard, session, names)
         if any(session.epochs[shard.number] != shard.log.epoch for shard in groups):
             raise Unavailable("the log of messages began anew")
+        if not all(session.began[shard.number] for shard in groups):
+            raise Unavailable("not all that is stored was delivered yet when it began")
         max_of_user = self._manager.server.max_connections_per_user
         newest, entries = own.sessions.write(session, inboxes.get(own, []), max_of_user)
+        session.began = ()
         found += self._take_note(own, newest, entries)
-        return Replay(select_messages(session, found, self.offset_epochs, (0,) * len(shards)))
+        return self._prepare(session, found)
 
     def _read_inboxes(self, shard: "Shard", session: Session, rooms: Sequence[str]) -> list[Found]:
         """Return what waits in inboxes in another shard than the session's, whose floors are their pointers."""

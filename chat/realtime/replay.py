@@ -1,35 +1,30 @@
 """What a client that joins is sent of the log: no message that skips it, and of an emit to several rooms one copy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from chat.realtime.entry import Body, Entry, decode_body, make_messages
 from chat.realtime.message import Message
-from chat.realtime.offset import Ids, encode_offset
+from chat.realtime.offset import Ids
 from chat.realtime.session import Session
 
 #: An entry and its shard's number.
 Found = tuple[Entry, int]
 
 
-def select_messages(
-    session: Session, found: Iterable[Found], epochs: Sequence[str] | None, shown: Ids
-) -> list[Message]:
-    """Return those of the messages that a client is to be sent, in order; each has its own place as its offset.
+def select_messages(session: Session, found: Iterable[Found], shown: Ids, *, has_offset: bool) -> list[Message]:
+    """Return those of the messages that a client is to be sent, in order.
 
     Args:
         session: the client's.
         found: what is stored in its rooms.
-        epochs: of their offsets, by shard; ``None``: they have none.
         shown: up to where the client has shown that it has everything.
+        has_offset: whether they get an offset; which one is seen when they are sent (``Replay.number``).
     """
     messages: list[Message] = []
-    ids = list(shown)
     for entry, shard in sorted(found):
-        ids[shard] = max(ids[shard], entry.id)
         body = decode_body(entry.body)
         if session.sid not in body.skip and not _has_copy(session, entry, body, shown[shard]):
-            offset = encode_offset(epochs, ids) if epochs is not None else None
-            messages += make_messages(body, shard, entry.id, offset)
+            messages += make_messages(body, shard, entry.id, "" if has_offset else None)
     return messages
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from chat.errors import Unavailable
 from chat.realtime.held import Replay
 from chat.realtime.log import Reading
 from chat.realtime.no_recovery import NoRecovery
-from chat.realtime.offset import decode_offset, get_latest
+from chat.realtime.offset import Ids, decode_offset, get_latest
 from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.replay import select_messages
+from chat.realtime.replay import Found, select_messages
 from chat.realtime.session import NotResumable, Session, Taken
 
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ class Resuming(NoRecovery):
     def get_sessions(self, sid: str) -> "Sessions":
         """Return the sessions among which that of ``sid`` is."""
         return self._manager.shards.get(sid).sessions
-
-    @property
-    def offset_epochs(self) -> Sequence[str] | None:
-        """The epochs that clients' offsets show; ``None``: they are sent none."""
-        return self._manager.shards.epochs if self._manager.has_recovery else None
 
     @contextlib.contextmanager
     def dropping_taken(self) -> Iterator[None]:
@@ -78,7 +73,7 @@ class Resuming(NoRecovery):
             for room in session.floors:
                 if room not in (None, sid):
                     manager.basic_enter_room(sid, namespace, room)
-            for room in session.inboxes:
+            for room in session.floors.keys() & session.inboxes:
                 shard = manager.shards.get_of_room(namespace, room)
                 shard.inboxes.add(eio_sid, shard.keys.stream(namespace, room))
             replay = self._replay(session, offset)
@@ -152,21 +147,20 @@ class Resuming(NoRecovery):
     def _replay(self, session: Session, offset: Any) -> Replay:
         """Return what a client that comes back has missed. It is in its rooms already, and its messages are held."""
         shards, namespace = self._manager.shards, session.namespace
-        shown = decode_offset(offset, shards.epochs)
+        shown = decode_offset(offset, session.epochs)  # which are checked: this node may be late
         received = get_latest(shown, session.received)
         groups = shards.group(namespace, session.floors)
         readings: dict[Shard, Reading] = {}
+        found: list[Found] = []
         for shard, rooms in groups.items():
             self._check_epoch(session, shard)
             start = received[shard.number]
             starts = {shard.keys.stream(namespace, room): max(session.floors[room], start) for room in rooms}
             shard.follower.wait_until_following(*starts)
-            readings[shard] = self._read(shard, starts)
+            readings[shard] = self._read(shard, starts, _MAX_REPLAY - len(found))
+            found += [(entry, shard.number) for entry in readings[shard].entries]
             if shown[shard.number] > readings[shard].newest:
                 raise NotResumable("offset")
-        found = [(entry, shard.number) for shard, reading in readings.items() for entry in reading.entries]
-        if len(found) > _MAX_REPLAY:
-            raise NotResumable("too_much")
         read_to = [0] * len(shards)
         for shard, reading in readings.items():
             shard.follower.position.wait_until_passed(reading.newest)
@@ -174,10 +168,16 @@ class Resuming(NoRecovery):
         session.check()
         if any(session.epochs[shard.number] != shard.log.epoch for shard in groups):
             raise NotResumable("epoch")
-        for room in session.inboxes:
+        for room in session.floors.keys() & session.inboxes:
             shard = shards.get_of_room(namespace, room)
             shard.inboxes.on_delivered(shard.keys.stream(namespace, room), readings[shard].newest)
-        return Replay(select_messages(session, found, self.offset_epochs, shown), tuple(read_to))
+        return self._prepare(session, found, shown, tuple(read_to))
+
+    def _prepare(self, session: Session, found: list[Found], shown: Ids = (), read_to: Ids = ()) -> Replay:
+        """Return what a client is sent first of what was ``found`` of its rooms."""
+        shown = shown or (0,) * len(self._manager.shards)
+        epochs = self._manager.shards.epochs if self._manager.has_recovery else None
+        return Replay(select_messages(session, found, shown, has_offset=epochs is not None), read_to, shown, epochs)
 
     def _check_epoch(self, session: Session, shard: "Shard") -> None:
         """Raise ``NotResumable`` if a session is of another epoch, as Redis knows it: this node may be late."""
@@ -188,10 +188,10 @@ class Resuming(NoRecovery):
             if epoch != shard.log.epoch:
                 raise NotResumable("epoch")
 
-    def _read(self, shard: "Shard", starts: dict[str, int]) -> Reading:
-        """Read rooms of one shard. Raises ``NotResumable``, ``Unavailable``."""
+    def _read(self, shard: "Shard", starts: dict[str, int], most: int) -> Reading:
+        """Read rooms of one shard, ``most`` entries. Raises ``NotResumable``, ``Unavailable``."""
         with redis_errors_as_unavailable():
-            reading = shard.log.read(starts, most=_MAX_REPLAY)
+            reading = shard.log.read(starts, most=most)
         if reading is None:
             raise NotResumable("too_much")
         if reading.incomplete:

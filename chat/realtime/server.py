@@ -41,6 +41,7 @@ from chat.realtime.message import MESSAGE, Message
 from chat.realtime.metrics import counts
 from chat.realtime.packet import Packet
 from chat.realtime.service import Service
+from chat.realtime.stock import StockServer
 from chat.realtime.throttle import Throttled
 from chat.realtime.transport import EngineServer
 from chat.realtime.vitals import vitals
@@ -53,7 +54,7 @@ _MAX_LAG_S = 2.0  # of the event loop, at which new clients are better off elsew
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(Joining, Handling, Calls, Keeping, Cluster, Service):
+class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
     One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a

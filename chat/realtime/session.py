@@ -45,7 +45,7 @@ class Session:
         self.floors: dict[str | None, int] = {}  # by room, the socket's own among them; None: all clients
         self.inboxes: tuple[str, ...] = ()
         self.epochs: tuple[str, ...] = ()  # by shard: of the floors
-        self.began: Ids = ()  # what had been delivered on this node when it began
+        self.began: Ids = ()  # what had been delivered on this node when it began; none once it is written
         self.pinged: Ids = ()  # all up to there had been sent before its heartbeat, if that is not answered yet
         self.received: Ids = ()  # all up to there has reached the client for certain
         self.data: Any = None  # what save_session was given
@@ -73,6 +73,11 @@ class Session:
             "inboxes": orjson.dumps(self.inboxes),
             **{get_field(room): floor for room, floor in self.floors.items()},
         }
+
+    def set_epoch(self, shard: int, epoch: str) -> None:
+        """A floor is added in a shard where there is none of another epoch: else the session would have ended."""
+        if self.epochs[shard] != epoch:
+            self.epochs = (*self.epochs[:shard], epoch, *self.epochs[shard + 1 :])
 
     def on_ping(self, ids: Ids) -> None:
         """A heartbeat is sent, after everything up to ``ids``."""

@@ -126,17 +126,11 @@ class Sessions:
         else:
             with redis_errors_as_unavailable():
                 floor = shard.fetch_clock()
-            self._write(session, [*self._update_epoch(session, shard), "join", get_field(room), floor])
+            session.set_epoch(shard.keys.shard, shard.epoch)
+            epochs = orjson.dumps(session.epochs)  # each time: the last one may not have been written
+            self._write(session, ["set", "epochs", epochs, "join", get_field(room), floor])
         session.floors.setdefault(room, floor)
         return floor
-
-    def _update_epoch(self, session: Session, shard: Log) -> list[Any]:
-        """Return what is to be written if no floor of the session is of the shard's epoch by now: it has none there."""
-        number = shard.keys.shard
-        if session.epochs[number] == shard.epoch:
-            return []
-        session.epochs = (*session.epochs[:number], shard.epoch, *session.epochs[number + 1 :])
-        return ["set", "epochs", orjson.dumps(session.epochs)]
 
     def leave(self, session: Session, room: str) -> None:
         """Write that a client left ``room``. Raises ``Unavailable``, ``Taken``."""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from chat.realtime.manager import RedisManager
 
 
+_READY_S = 60.0
+
+
 class Options(NamedTuple):
     """What holds of all shards."""
 
@@ -81,6 +84,9 @@ class Shard:
         return self.follower.is_ready and not self.follower.position.refusal
 
     def _listen(self) -> None:
+        """Listen, once the first shard has shown that the farm has as many: else nothing may be stored here."""
+        while not self._manager.shards.home.follower.wait_until_ready(_READY_S):
+            pass
         for _ in self.follower.listen():
             pass
 

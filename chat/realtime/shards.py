@@ -24,6 +24,10 @@ class Shards(Service):
         self._all = tuple(shards)
         self._count = len(self._all)
         self.home = self._all[0]  #: where is what concerns the farm as a whole
+        self._positions = tuple(shard.follower.position for shard in self._all)
+        self._logs = tuple(shard.log for shard in self._all)
+        self._last_positions: Ids = ()  # returned again while nothing has moved: many clients keep them
+        self._last_epochs: tuple[str, ...] = ()
         self.register()
 
     def __iter__(self) -> Iterator[Shard]:
@@ -53,20 +57,26 @@ class Shards(Service):
     @property
     def positions(self) -> Ids:
         """Up to where everything has been delivered on this node, by shard."""
-        return tuple(shard.follower.position.id for shard in self._all)
+        ids = tuple(position.id for position in self._positions)
+        if ids != self._last_positions:
+            self._last_positions = ids
+        return self._last_positions
 
     @property
     def epochs(self) -> tuple[str, ...]:
         """The epochs of all shards, as this node knows them."""
-        return tuple(shard.log.epoch for shard in self._all)
+        epochs = tuple(log.epoch for log in self._logs)
+        if epochs != self._last_epochs:
+            self._last_epochs = epochs
+        return self._last_epochs
 
     def encode_offset(self, shard: Shard, id: int) -> str:
         """Return the offset of a message that is just being delivered."""
         if self._count == 1:
             return f"{shard.log.epoch}.{id}"
-        ids = list(self.positions)
+        ids = [position.id for position in self._positions]
         ids[shard.number] = id
-        return encode_offset(self.epochs, ids)
+        return encode_offset([log.epoch for log in self._logs], ids)
 
     def create_name(self, create: Callable[[], str], owner: str) -> str:
         """Return a name by ``create`` that is in the shard of ``owner``, so that an owner's sessions are together."""

@@ -20,6 +20,7 @@ from chat.realtime.metrics import counts
 from chat.realtime.outbox import SLOW_CLIENT
 from chat.realtime.service import Service
 from chat.realtime.slices import Slices, wait_a_turn
+from chat.realtime.stock import StockEngineServer
 from chat.realtime.throttle import Throttled
 from chat.realtime.upgrade import Upgrade
 from chat.realtime.websocket import WebSockets
@@ -34,7 +35,7 @@ _CONNECT = "0"  # what Socket.IO's packet begins with
 _STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
-class EngineServer(EngineHTTP, Service):
+class EngineServer(EngineHTTP, Service, StockEngineServer):
     """An Engine.IO server.
 
     Args:

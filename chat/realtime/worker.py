@@ -12,6 +12,7 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
   that gunicorn waits for.
 """
 
+import contextlib
 import errno
 import gc
 import mmap
@@ -20,7 +21,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable
-from time import monotonic
+from time import monotonic, time
 from typing import Any, NoReturn
 
 import gevent
@@ -47,6 +48,7 @@ class Worker(GeventWebSocketWorker):
     """A gevent worker that serves exactly one of the master's listeners."""
 
     slot: int
+    alive: bool
     sockets: list[Any]
     #: For each slot the number of the worker that has taken it last, that serves it, and that has been confirmed to:
     #: shared by all.
@@ -126,6 +128,7 @@ class Worker(GeventWebSocketWorker):
 
     def load_wsgi(self) -> None:
         """Load the app, then start its Socket.IO servers, before the first client comes."""
+        began = time()
         try:
             super().load_wsgi()
         except Exception as error:
@@ -135,12 +138,22 @@ class Worker(GeventWebSocketWorker):
             for frame in traceback.extract_tb(error.__traceback__):
                 self.reloader.add_extra_file(frame.filename)
             self.wsgi = gunicorn.util.make_fail_app(traceback.format_exc())
+        if self.reloader:
+            self._check_sources(began)
         from chat.realtime.service import Service
 
         for service in Service.get_all():
             service.start(self.node)
         gc.collect()
         gc.freeze()  # collections then pass over what lives as long as the process: tens of milliseconds each
+
+    def _check_sources(self, began: float) -> None:
+        """End if a source file was edited while the app was loaded; gunicorn looks from now on only."""
+        for path in self.reloader.get_files():
+            with contextlib.suppress(OSError):
+                if began < os.stat(path).st_mtime <= time():
+                    self.log.info("Worker reloading: %s modified while it was loaded", path)
+                    sys.exit(0)
 
     @property
     def node(self) -> str:
@@ -178,7 +191,8 @@ class Worker(GeventWebSocketWorker):
         from chat.realtime.service import Service
 
         with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]
-            while self._http is None or not self._http.started:  # the signal came while this worker was starting
+            # The signal may have come while this worker was starting; a source file's change has stopped it already.
+            while self.alive and (self._http is None or not self._http.started):
                 gevent.sleep(0.05)
         if self._http and self._numbers[self.slot, _TAKEN] != self._number:
             with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]

@@ -1,0 +1,177 @@
+"""Flask-SocketIO on this engine, for an app that was written for it.
+
+What such an app imports of ``flask_socketio`` it imports from here (Flask-SocketIO comes with the extra ``flask``)::
+
+    from chat.realtime.flask import SocketIO, emit, join_room
+
+    socketio = SocketIO(app, message_queue="redis://localhost:6379/0")
+
+Its decorators, ``request``, ``session`` and class-based namespaces are Flask-SocketIO's own; the server, the manager
+and the WSGI application are the engine's. ``client_manager=RedisManager(...)`` gives more than ``message_queue`` can
+say; the arguments of ``chat.realtime.Server`` are taken as well. ``socketio.server`` is that server.
+
+Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
+
+- ``init_app``: it makes python-socketio's own server.
+- ``_handle_event``: ``session`` outlives a lost connection, and its worker; a refusal, or an event that Redis could not
+  take, is the engine's to answer, not that of ``on_error``.
+- ``run``, ``test_client``: they know python-socketio's own server only.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import flask_socketio
+from flask import Flask
+from flask.json.tag import TaggedJSONSerializer
+from flask_socketio import (
+    ConnectionRefusedError,
+    Namespace,
+    call,
+    close_room,
+    disconnect,
+    emit,
+    join_room,
+    leave_room,
+    rooms,
+    send,
+)
+
+from chat.errors import ClientError, Unavailable
+from chat.realtime.handling import fit
+from chat.realtime.manager import RedisManager
+from chat.realtime.server import Server
+from chat.realtime.wsgi import WSGIApp
+
+__all__ = [
+    "ConnectionRefusedError",
+    "Namespace",
+    "SocketIO",
+    "call",
+    "close_room",
+    "disconnect",
+    "emit",
+    "join_room",
+    "leave_room",
+    "rooms",
+    "send",
+]
+
+_MANAGED = "saved_session"  # where in an environment Flask-SocketIO has a client's session
+_KEPT = "flask.session"  # and where in what the server keeps of a client
+_OWN = {"async_mode": (None, "gevent"), "serializer": (None, "default"), "json": (None,)}
+
+_serializer = TaggedJSONSerializer()  # of Flask's own sessions
+
+
+class SocketIO(flask_socketio.SocketIO):
+    """Flask-SocketIO's ``SocketIO``, whose server is the engine's."""
+
+    server: "_Server"
+    manage_session: bool
+
+    def init_app(self, app: Flask | None, **kwargs: Any) -> None:
+        """Put the Socket.IO server in front of ``app``; without one, be a process that only emits, best effort.
+
+        Raises ``ValueError`` for an option that the engine does not have.
+        """
+        if app is None:
+            super().init_app(None, **kwargs)
+            return
+        options = {**self.server_options, **kwargs}
+        self.manage_session = options.pop("manage_session", self.manage_session)
+        url, channel = options.pop("message_queue", None), options.pop("channel", "flask-socketio")
+        if url and "client_manager" not in kwargs:
+            options["client_manager"] = RedisManager(url, channel=channel, prefix=channel)
+        path = [options.pop(name, None) for name in ("path", "resource")]
+        for name, possible in _OWN.items():
+            if options.pop(name, None) not in possible:
+                raise ValueError(f"SocketIO({name}=...): the engine has its own; leave {name} out.")
+        self.server = _Server(**options)
+        self.async_mode = self.server.async_mode
+        for message, handler, namespace in self.handlers:
+            self.server.on(message, handler, namespace=namespace)
+        for namespace_handler in self.namespace_handlers:
+            self.server.register_namespace(namespace_handler)
+        app.extensions["socketio"] = self
+        serve = WSGIApp(self.server, app.wsgi_app, f"/{(path[0] or path[1] or 'socket.io').strip('/')}/")
+
+        def serve_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            environ["flask.app"] = app
+            return serve(environ, start_response)  # type: ignore[no-any-return]
+
+        app.wsgi_app = serve_app  # type: ignore[method-assign]
+
+    def run(self, app: Flask, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError("Run it by gunicorn: gunicorn -c python:chat.gunicorn MODULE:app")
+
+    def test_client(self, app: Flask, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError("Test it with real clients: docs/testing.md says how.")
+
+    def _handle_event(
+        self, handler: Callable[..., Any], message: str | None, namespace: str, sid: str, *args: Any
+    ) -> Any:
+        if message == "disconnect":
+            args = fit(handler, args)
+        environ = self.server.get_environ(sid, namespace=namespace) or {}
+        eio_sid = self.server.manager.eio_sid_from_sid(sid, namespace) or ""
+        if self.manage_session and _MANAGED not in environ and (kept := self._get_kept(sid, namespace).get(_KEPT)):
+            environ[_MANAGED] = flask_socketio._ManagedSession(_serializer.loads(kept))
+        try:
+            return super()._handle_event(_passing_on(handler), message, namespace, sid, *args)
+        finally:
+            if self.manage_session and message != "disconnect":
+                self._keep_session(eio_sid, _dump(environ))
+            environ.pop("werkzeug.request", None)
+            self.server.environ.pack(eio_sid)
+
+    def _keep_session(self, eio_sid: str, session: str) -> None:
+        """Keep the session of a connection, if it has changed, for each namespace in which it may come back."""
+        manager = self.server.manager
+        for one in manager.get_namespaces_of(eio_sid):
+            own_sid = manager.sid_from_eio_sid(eio_sid, one) or ""
+            kept = self._get_kept(own_sid, one)
+            if kept.get(_KEPT, "{}") != session:
+                self.server.save_session(own_sid, {**kept, _KEPT: session}, one)
+
+    def _get_kept(self, sid: str, namespace: str) -> dict[str, Any]:
+        """Return what the server keeps of a client, which may be gone."""
+        if not self.server.manager.is_sid_room(namespace, sid):
+            return {}
+        return self.server.get_session(sid, namespace) or {}
+
+
+def _dump(environ: dict[str, Any]) -> str:
+    """Return the session as text. Raises ``TypeError`` if it holds what can't be kept; it is then as it was before."""
+    try:
+        return _serializer.dumps(environ.get(_MANAGED, {}))
+    except TypeError:
+        del environ[_MANAGED]
+        raise
+
+
+class _PassedOn(BaseException):
+    """What no error handler of the app is to see; its cause is for the engine."""
+
+
+def _passing_on(handler: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(*args: Any) -> Any:
+        try:
+            return handler(*args)
+        except (ClientError, Unavailable) as error:
+            raise _PassedOn from error
+
+    return handle
+
+
+class _Server(Server):
+    """A server whose handlers are Flask-SocketIO's, which call those of the app."""
+
+    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        try:
+            return super()._trigger_event(event, namespace, *args)
+        except _PassedOn as error:
+            raise error.__cause__ or error from None
+
+    def _fit(self, handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return arguments
