@@ -231,13 +231,14 @@ def _list_back(figures: Figures, needs: dict[str, Need]) -> Iterator[Sequence[st
 
 def _list_ends(figures: Figures, costs: Costs) -> Iterator[Sequence[str]]:
     workers = math.ceil(USERS / CLIENTS)
-    everybody = 1e6 * BUSY / (CLIENTS * costs.delivery + costs.member)
+    together = figures.get("fanout", "CPU per delivery")
+    least, most = (1e6 * BUSY / (CLIENTS * cost + costs.member) for cost in (costs.delivery, together))
     hot = 1e6 * BUSY / (costs.redis + costs.redis_member * (workers - 1))
     idle = figures.get("workers", "Redis' CPU meanwhile, per second") / 8
     yield (
         f"a room with {CLIENTS:,} members on each worker",
-        f"{_round(everybody)} messages a second",
-        f"a delivery takes {_round(costs.delivery)} µs of its worker",
+        f"{_round(least)} to {_round(most)} messages a second",
+        f"a delivery takes {_round(costs.delivery)} µs, {_round(together)} µs where many are sent together",
     )
     yield (
         f"a room with members on {workers} workers",
@@ -253,7 +254,9 @@ def _list_ends(figures: Figures, costs: Costs) -> Iterator[Sequence[str]]:
 
 
 def _round(value: float) -> str:
-    """Return two significant digits: nobody knows more of another machine."""
+    """Return two significant digits of what was measured: nobody knows more of another machine."""
+    if isinstance(value, int):
+        return f"{value:,}"
     if value == 0:
         return "0"
     digits = 1 - math.floor(math.log10(abs(value)))

@@ -30,7 +30,7 @@ from benchmarks.faults.crowd import Crowd, Users
 from benchmarks.faults.oracle import Verdict, judge
 from benchmarks.faults.site import WORKERS, Site
 from benchmarks.processes import ROOT
-from benchmarks.report import describe_machine, get_commit, write_faults
+from benchmarks.report import describe_machine, get_commit, write_block
 
 _FOLDER = ROOT / ".run/faults/soak"
 _USERS = Users(count=42, retries=40, rooms=("red", "blue", "green"), pad=200)
@@ -164,7 +164,7 @@ def main(minutes: float, seed: int | None, write: bool) -> None:
     text = _format(minutes, verdicts, broken, rows)
     click.echo(text)
     if write:
-        write_faults(ROOT / "benchmarks/RESULTS.md", "soak", text)
+        write_block(ROOT / "benchmarks/RESULTS.md", "faults: soak", text)
     sys.exit(bool(broken))
 
 
