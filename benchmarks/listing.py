@@ -16,7 +16,7 @@ import redis
 from benchmarks.harness import BIN, Farm, Metric
 from benchmarks.processes import ROOT
 from chat.realtime.directory import Directory
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 
 CLIENTS, PAGE = 20_000, 300
 LOADS = 2  # a process can't have 20,000 sockets everywhere
@@ -62,6 +62,6 @@ def _list(farm: Farm) -> int:
 
 def _read_page(farm: Farm) -> None:
     with redis.Redis.from_url(farm.store.url) as client:
-        directory = Directory(list_parts(client, "chat"))
+        directory = Directory(list_shards(client, "chat"))
         if len(list(islice(directory.iterate_clients(), PAGE))) != PAGE:
             raise RuntimeError("a page is missing")

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from chat.errors import Error
 from chat.realtime.directory import Directory
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from chat.realtime.redis_client import connect
 from chat.redis_url import without_password
 from chat.settings import Settings
@@ -88,9 +88,9 @@ def _show(column: str, value: Any) -> str:
 def _open_directory(settings: Settings) -> Iterator[Directory]:
     client = connect(settings.redis_url)
     try:
-        parts = list_parts(client, settings.prefix, settings.shards)
-        parts.check()
-        yield Directory(parts)
+        shards = list_shards(client, settings.prefix, settings.shards)
+        shards.check()
+        yield Directory(shards)
     except redis.RedisError as error:
         reason = str(error).rstrip(".")
         raise Error(f"the Redis at {without_password(settings.redis_url)} does not answer: {reason}.") from None

@@ -15,7 +15,7 @@ import redis
 
 from chat.errors import Error
 from chat.realtime.keys import Keys, split_name
-from chat.realtime.plain import PlainPart, PlainParts, list_parts
+from chat.realtime.plain import PlainShard, PlainShards, list_shards
 from chat.realtime.redis_client import connect
 from chat.redis_url import without_password
 from chat.settings import LEASE_S, Settings
@@ -52,8 +52,8 @@ def migrate(source_url: str, target_url: str, settings: Settings, report: Callab
         try:
             shards = _count_shards(source, settings.prefix, without_password(source_url))
             migration = _Migration(
-                list_parts(source, settings.prefix, shards),
-                list_parts(target, settings.prefix, settings.shards),
+                list_shards(source, settings.prefix, shards),
+                list_shards(target, settings.prefix, settings.shards),
                 int((settings.recovery_window_s + LEASE_S) * 1000),
                 report,
             )
@@ -66,7 +66,7 @@ def migrate(source_url: str, target_url: str, settings: Settings, report: Callab
 
 def _count_shards(client: redis.Redis, prefix: str, shown: str) -> int:
     """Return how many shards the log of a farm has. Raises ``Error`` if there is none that this version knows."""
-    [home] = list_parts(client, prefix)
+    [home] = list_shards(client, prefix)
     found = home.commands.execute("HGET", home.keys.clock, "format")
     if found is None:
         raise Error(f"there is no farm whose CHAT_PREFIX is {prefix!r} in the Redis at {shown}.")
@@ -87,7 +87,7 @@ class _Migration:
     """
 
     def __init__(
-        self, source: PlainParts, target: PlainParts, session_ms: int, report: Callable[[Copied], None]
+        self, source: PlainShards, target: PlainShards, session_ms: int, report: Callable[[Copied], None]
     ) -> None:
         self._source = source
         self._target = target
@@ -110,80 +110,80 @@ class _Migration:
 
     def run(self) -> Copied:
         """Copy everything; return what that was."""
-        for part in self._source:
-            for name in _list(part, part.keys.rooms):
-                self._copy_room(part, name)
-            for name in _list(part, part.keys.pointers):
+        for shard in self._source:
+            for name in _list(shard, shard.keys.rooms):
+                self._copy_room(shard, name)
+            for name in _list(shard, shard.keys.pointers):
                 to = self._get_of_room(name)
-                self._copy(part, part.keys.pointers + name, to, to.keys.pointers + name)
-            for name in _list(part, part.keys.onces):
+                self._copy(shard, shard.keys.pointers + name, to, to.keys.pointers + name)
+            for name in _list(shard, shard.keys.onces):
                 to = self._get_of_room(name.rpartition(":")[0])
-                self._copy(part, part.keys.onces + name, to, to.keys.onces + name)
-            for name in _list(part, part.keys.note("")):
+                self._copy(shard, shard.keys.onces + name, to, to.keys.onces + name)
+            for name in _list(shard, shard.keys.note("")):
                 to = self._target.get(name)
-                self._copy(part, part.keys.note(name), to, to.keys.note(name))
-            for user in _list(part, part.keys.notes("")):
+                self._copy(shard, shard.keys.note(name), to, to.keys.note(name))
+            for user in _list(shard, shard.keys.notes("")):
                 to = self._target.get(user)
-                self._copy(part, part.keys.notes(user), to, to.keys.notes(user))
-            for name in _list(part, part.keys.users_sids):
-                self._copy_sids(part, attrgetter("users_sids"), name)
+                self._copy(shard, shard.keys.notes(user), to, to.keys.notes(user))
+            for name in _list(shard, shard.keys.users_sids):
+                self._copy_sids(shard, attrgetter("users_sids"), name)
             if self._has_sessions:
-                self._copy_sessions(part)
+                self._copy_sessions(shard)
         self._write_clocks()
         return self._copied
 
-    def _copy_room(self, part: PlainPart, name: str) -> None:
+    def _copy_room(self, shard: PlainShard, name: str) -> None:
         """Copy a room's messages and what is known of it."""
         to = self._get_of_room(name)
-        source, target = part.keys.streams + name, to.keys.streams + name
+        source, target = shard.keys.streams + name, to.keys.streams + name
         to.commands.execute("DEL", target)
         start = "-"
-        while entries := part.commands.execute("XRANGE", source, start, "+", "COUNT", _AT_ONCE):
+        while entries := shard.commands.execute("XRANGE", source, start, "+", "COUNT", _AT_ONCE):
             to.commands.execute_all([("XADD", target, id, *_flatten(fields)) for id, fields in entries])
             last = entries[-1][0].decode()
             _compare(entries, to.commands.execute("XRANGE", target, start, last, "COUNT", _AT_ONCE), target)
             start = f"({last}"
             self._copied.messages += len(entries)
             self._report(self._copied)
-        _copy_lifetime(part, source, to, target)
-        self._copy(part, part.keys.rooms + name, to, to.keys.rooms + name)
+        _copy_lifetime(shard, source, to, target)
+        self._copy(shard, shard.keys.rooms + name, to, to.keys.rooms + name)
         self._copied.rooms += 1
 
-    def _copy_sessions(self, part: PlainPart) -> None:
+    def _copy_sessions(self, shard: PlainShard) -> None:
         """Copy the sessions: of each, who may resume it has its time anew."""
-        for sid in _list(part, part.keys.sessions):
+        for sid in _list(shard, shard.keys.sessions):
             to = self._target.get(sid)
-            self._copy(part, part.keys.session(sid), to, to.keys.session(sid), self._session_ms)
+            self._copy(shard, shard.keys.session(sid), to, to.keys.session(sid), self._session_ms)
             self._copied.sessions += 1
             self._report(self._copied)
-        for name in _list(part, part.keys.users):
-            self._copy_sids(part, attrgetter("users"), name)
+        for name in _list(shard, shard.keys.users):
+            self._copy_sids(shard, attrgetter("users"), name)
 
-    def _copy_sids(self, part: PlainPart, get_start: Callable[[Keys], str], name: str) -> None:
+    def _copy_sids(self, shard: PlainShard, get_start: Callable[[Keys], str], name: str) -> None:
         """Copy a user's sids, each to where its session is."""
-        key = get_start(part.keys) + name
-        found = part.commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
+        key = get_start(shard.keys) + name
+        found = shard.commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
         for sid, score in zip(found[::2], found[1::2], strict=True):
             to = self._target.get(sid.decode())
             to_key = get_start(to.keys) + name
             to.commands.execute("ZADD", to_key, score, sid)
-            _copy_lifetime(part, key, to, to_key, self._session_ms)
+            _copy_lifetime(shard, key, to, to_key, self._session_ms)
 
-    def _copy(self, part: PlainPart, key: str, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
+    def _copy(self, shard: PlainShard, key: str, to: PlainShard, to_key: str, least_ms: int = 0) -> None:
         """Copy a text, a hash or a sorted set with its time to live, which is ``least_ms`` at least."""
-        kind = part.commands.execute("TYPE", key)
+        kind = shard.commands.execute("TYPE", key)
         if kind == b"none":  # its time is over
             return
         reading, options, writing, arrange = _KINDS[kind]
-        found = part.commands.execute(reading, key, *options)
+        found = shard.commands.execute(reading, key, *options)
         to.commands.execute("DEL", to_key)
         to.commands.execute(writing, to_key, *arrange(found))
         _compare(found, to.commands.execute(reading, to_key, *options), to_key)
-        _copy_lifetime(part, key, to, to_key, least_ms)
+        _copy_lifetime(shard, key, to, to_key, least_ms)
 
     def _write_clocks(self) -> None:
         """Let the target's shards begin where the source's have ended."""
-        clocks = [part.commands.execute("HMGET", part.keys.clock, "epoch", "id") for part in self._source]
+        clocks = [shard.commands.execute("HMGET", shard.keys.clock, "epoch", "id") for shard in self._source]
         newest = max(int(id or 0) for _, id in clocks)
         for keys, commands in self._target:
             if self._has_sessions:
@@ -192,22 +192,22 @@ class _Migration:
                 epoch, id = secrets.token_urlsafe(6), newest
             commands.execute("HSET", keys.clock, "format", keys.format, "epoch", epoch or "", "id", id or 0)
 
-    def _get_of_room(self, name: str) -> PlainPart:
+    def _get_of_room(self, name: str) -> PlainShard:
         return self._target.get_of_room(*split_name(name))
 
 
-def _list(part: PlainPart, start: str) -> Iterator[str]:
+def _list(shard: PlainShard, start: str) -> Iterator[str]:
     """Yield what follows ``start`` in the names of keys; one may come twice."""
     cursor: Any = 0
     while True:
-        cursor, names = part.commands.execute("SCAN", cursor, "MATCH", f"{start}*", "COUNT", _AT_ONCE)
+        cursor, names = shard.commands.execute("SCAN", cursor, "MATCH", f"{start}*", "COUNT", _AT_ONCE)
         yield from (name.decode().removeprefix(start) for name in names)
         if not int(cursor):
             return
 
 
-def _copy_lifetime(part: PlainPart, key: str, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
-    left_ms = part.commands.execute("PTTL", key)
+def _copy_lifetime(shard: PlainShard, key: str, to: PlainShard, to_key: str, least_ms: int = 0) -> None:
+    left_ms = shard.commands.execute("PTTL", key)
     if left_ms >= 0:
         to.commands.execute("PEXPIRE", to_key, max(left_ms, least_ms, 1))
 

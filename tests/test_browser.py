@@ -12,7 +12,7 @@ from chat.auth import create_token
 from chat.realtime.directory import Directory
 from chat.realtime.keys import name_room
 from chat.realtime.lease import GRACE_S
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from tests.conftest import SHARDS, Front, get_keys, starting_farm, starting_processes, wait_until
 from tests.page import HOOK, chat, choose, come_back, emit, get_text, join, lose_connection, send
 
@@ -37,7 +37,7 @@ def open_page(open_page):
 @pytest.fixture
 def directory(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        yield Directory(list_parts(client, PREFIX, SHARDS))
+        yield Directory(list_shards(client, PREFIX, SHARDS))
 
 
 @pytest.fixture(scope="module")

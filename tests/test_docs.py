@@ -64,7 +64,10 @@ def test_every_command_stands_in_the_table_with_its_options(name):
 
 
 def test_every_file_that_the_readme_names_is_there():
-    for path in re.findall(r"`((?:benchmarks|chat|docs|examples|grafana|haproxy|systemd|templates|tests)/[\w./@-]+|gunicorn\.conf\.py)`", README):
+    for path in re.findall(
+        r"`((?:benchmarks|chat|docs|examples|grafana|haproxy|systemd|templates|tests)/[\w./@-]+|gunicorn\.conf\.py)`",
+        README,
+    ):
         assert (ROOT / path).exists(), path
 
 

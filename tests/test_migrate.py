@@ -6,7 +6,7 @@ import json
 import pytest
 import redis
 
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from tests.conftest import opening
 from tests.test_cli import chat
 from tests.test_recovery import Client, name
@@ -103,7 +103,7 @@ def test_what_is_there_is_not_written_over(redis_server, target, workers):
 def test_what_can_not_be_migrated_is_one_sentence(redis_server, target, source, target_url, sentence, code):
     urls = [one.format(source=redis_server.url, target=target) for one in (source, target_url)]
     with redis.Redis.from_url(redis_server.url) as server:
-        home = list_parts(server, "half")[0].keys
+        home = list_shards(server, "half")[0].keys
         server.hset(home.clock, mapping={"format": "1", "epoch": "e", "id": 5})
         prefix = "nobody" if "no farm" in sentence else "half"
         done = chat("migrate", *urls, CHAT_PREFIX=prefix)
@@ -115,9 +115,11 @@ def test_what_can_not_be_migrated_is_one_sentence(redis_server, target, source, 
 
 def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redis_server, target):
     with cleaned(redis_server.url) as server:
-        for part in list_parts(server, PREFIX, 2):
-            server.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5 + part.keys.shard})
-        room = list_parts(server, PREFIX, 2).get_of_room("/", "x")
+        for shard in list_shards(server, PREFIX, 2):
+            server.hset(
+                shard.keys.clock, mapping={"format": shard.keys.format, "epoch": "e", "id": 5 + shard.keys.shard}
+            )
+        room = list_shards(server, PREFIX, 2).get_of_room("/", "x")
         stream = room.keys.stream("/", "x")
         server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
         server.hset(room.keys.room_of(stream), mapping={"id": 5})
@@ -125,6 +127,6 @@ def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redi
         done = chat("migrate", redis_server.url, target, "--shards", "3", CHAT_PREFIX=PREFIX)
         assert "1 rooms, 1 messages, 0 sessions" in done.stdout
         with redis.Redis.from_url(target) as there:
-            clocks = [there.hgetall(part.keys.clock) for part in list_parts(there, PREFIX, 3)]
+            clocks = [there.hgetall(shard.keys.clock) for shard in list_shards(there, PREFIX, 3)]
         assert [json.loads(clock[b"id"]) for clock in clocks] == [6, 6, 6]
         assert len({clock[b"epoch"] for clock in clocks}) == 3

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from chat.realtime.directory import Directory
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from chat.settings import LEASE_S
 from tests.conftest import ROOT, SHARDS, get_keys, get_status, is_alive, starting_workers, wait_until
 from tests.test_cli import chat as run_command
@@ -37,7 +37,7 @@ def two_workers(redis_server):
 @pytest.fixture
 def directory(redis_server):
     with redis.Redis.from_url(redis_server.url) as client:
-        yield Directory(list_parts(client, PREFIX, SHARDS))
+        yield Directory(list_shards(client, PREFIX, SHARDS))
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_what_haproxy_calls_a_worker_is_listed(farm, redis_server, node):
     site = farm(1, CHAT_PREFIX="named")
     node.connect("a", site.url)
     with redis.Redis.from_url(redis_server.url) as client:
-        directory = Directory(list_parts(client, "named", SHARDS))
+        directory = Directory(list_shards(client, "named", SHARDS))
         wait_until(lambda: [one["server"] for one in directory.get_nodes()] == ["webserver01"], "its name")
         assert len(list(directory.iterate_clients(node="webserver01"))) == 1
 
@@ -133,7 +133,7 @@ def test_a_worker_that_stops_is_listed_as_draining_and_then_no_more(workers, red
     process = workers(1, CHAT_DRAIN_S="6", CHAT_PREFIX="draining")
     node.connect("a", process.urls[0], reconnection=False)
     with redis.Redis.from_url(redis_server.url) as client:
-        directory = Directory(list_parts(client, "draining", SHARDS))
+        directory = Directory(list_shards(client, "draining", SHARDS))
         assert [one["draining"] for one in directory.get_nodes()] == [False]
         process.kill()
         wait_until(lambda: [one["draining"] for one in directory.get_nodes()] == [True], "the drain")
@@ -329,7 +329,7 @@ def test_redis_that_was_away_beyond_all_leases_finds_everybody_there(own_redis, 
         join(f"g{number}", url, f"goes{number}", "away")
         assert node.call(f"s{number}", "who", {"room": "away", "watch": True})["ok"]
     with redis.Redis.from_url(own_redis.url) as client:
-        directory = Directory(list_parts(client, PREFIX, SHARDS))
+        directory = Directory(list_shards(client, PREFIX, SHARDS))
         own_redis.close()
         ends = time.monotonic() + LEASE_S
         node.close("g0")
@@ -416,7 +416,7 @@ def test_what_redis_has_kept_though_it_has_gone_is_taken_away(own_redis, workers
     join("a", process.urls[0], "anna", "x")
     of_client, in_shards = get_keys(PREFIX, "anna"), {f"/,{room}": get_keys(PREFIX, room) for room in ("gone", "x")}
     with redis.Redis.from_url(own_redis.url) as client:
-        directory = Directory(list_parts(client, PREFIX, SHARDS))
+        directory = Directory(list_shards(client, PREFIX, SHARDS))
         wait_until(lambda: directory.get_users("x") == {"anna": 1}, "anna")
         [name] = [one["node"] for one in directory.get_nodes()]
         [(sid, description)] = client.hgetall(of_client.of_node(name)[1]).items()
@@ -453,7 +453,7 @@ def test_after_a_mix_of_everything_the_registry_is_what_is_connected(redis_serve
             next_death = time.monotonic() + _DEATHS_S
     print(f"{steps} steps, {deaths} deaths")
     with redis.Redis.from_url(redis_server.url) as client:
-        directory = Directory(list_parts(client, prefix, SHARDS))
+        directory = Directory(list_shards(client, prefix, SHARDS))
         expected = {sid: (user, rooms) for sid, (user, _, rooms) in crowd.clients.items()}
 
         def list_clients():

@@ -12,7 +12,7 @@ import redis
 from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
 from chat.realtime.pipeline import Pipeline
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from chat.realtime.redis_client import connect, run_script
 from chat.realtime.registry import Registry
 
@@ -105,7 +105,7 @@ def client(redis_server):
 
 @pytest.fixture
 def directory(client):
-    return Directory(list_parts(client, "r"))
+    return Directory(list_shards(client, "r"))
 
 
 @pytest.fixture
@@ -392,13 +392,13 @@ def test_thousands_are_listed_page_by_page_each_once(client, directory):
             some = sids[first : first + 500]
             node.register([(sid, f"u{sid}") for sid in some], [], {sid: 1 for sid in some})
     answers = []
-    [part] = list_parts(client, "r")
+    [shard] = list_shards(client, "r")
 
     def run(*script):
         answers.append(script[0])
-        return part.commands.run(*script)
+        return shard.commands.run(*script)
 
-    asked = Directory([SimpleNamespace(keys=part.keys, commands=SimpleNamespace(run=run))])
+    asked = Directory([SimpleNamespace(keys=shard.keys, commands=SimpleNamespace(run=run))])
     listing = asked.iterate_clients()
     next(listing)
     assert len(answers) == 2  # the nodes, and a page of one

@@ -12,7 +12,7 @@ from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
 from chat.realtime.message import Message
 from chat.realtime.offset import decode_offset, encode_offset
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from chat.realtime.writer import Outgoing, describe_batch
 from tests.conftest import get_status, opening, starting_workers, wait_until
 from tests.test_recovery import Client, name
@@ -134,10 +134,10 @@ def test_an_attachment_stays_behind_its_text_and_has_no_offset():
 
 def store(server, room, text, copies):
     """Store what was emitted to several rooms, as it stands in the last one."""
-    part = list_parts(server, PREFIX, SHARDS).get_of_room("/", room)
+    shard = list_shards(server, PREFIX, SHARDS).get_of_room("/", room)
     message = Outgoing("/", room, encode_body([f'2["message",{{"text":"{text}"}}]'], copies=copies))
-    names, arguments = describe_batch(part.keys, Limits(), part.keys.batch(name()), [message])
-    part.commands.run("store", names, [part.keys.format, "unused", "", 0, 1, *arguments])
+    names, arguments = describe_batch(shard.keys, Limits(), shard.keys.batch(name()), [message])
+    shard.commands.run("store", names, [shard.keys.format, "unused", "", 0, 1, *arguments])
 
 
 def test_who_joined_a_room_after_its_copy_was_sent_gets_the_one_of_another_room(site, client, server):
@@ -162,7 +162,7 @@ def test_who_has_left_an_inbox_comes_back_to_its_session(site, client, server):
         user = name()[: 6 + len(user) % 7]  # of names of one length, all differ from their rooms, or none
     a = client(site.urls[0], user)
     a.cut()
-    session = list_parts(server, PREFIX, SHARDS).get(a.sid).keys.session(a.sid)
+    session = list_shards(server, PREFIX, SHARDS).get(a.sid).keys.session(a.sid)
     wait_until(lambda: server.hget(session, "is_open") == b"0", "the loss to be noticed")
     assert server.hdel(session, f"floor:user:{user}") == 1
     assert client(site.urls[1], user, pid=a.pid).sid == a.sid

@@ -17,7 +17,7 @@ from chat.realtime.entry import Body, make_messages
 from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
 from chat.realtime.offset import decode_offset, encode_offset
-from chat.realtime.plain import list_parts
+from chat.realtime.plain import list_shards
 from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
 from tests.test_cli import chat
 from tests.test_log import Client as LogClient
@@ -272,7 +272,7 @@ def test_who_is_resumed_elsewhere_after_a_kill_counts_once(redis_server, server,
 
         for where in (room, other_room):
             wait_until(lambda where=where: count(where) == 1, "the client to be listed")
-        [row] = Directory(list_parts(server, "shardskill", SHARDS)).iterate_clients(user=user)
+        [row] = Directory(list_shards(server, "shardskill", SHARDS)).iterate_clients(user=user)
         os.kill(site.get_worker(site.ports[0]), signal.SIGKILL)
         marks = [get_keys("shardskill", where, SHARDS).marks + row["node"] for where in (room, other_room, user)]
         wait_until(lambda: not any(n for _, n in server.pubsub_numsub(*marks)), "Redis to see that it is dead")

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from chat.realtime.any_shard import AnyShard
 from chat.realtime.keys import find_shard, name_room, split_name
-from chat.realtime.part import Part
 
 _PAGE = 300
 
@@ -16,13 +16,13 @@ class Directory:
     """What the registries of all living nodes have written.
 
     Args:
-        parts: all shards: ``RedisManager.shards``, or ``chat.realtime.plain.list_parts`` with a client of one's own.
+        shards: all: ``RedisManager.shards``, or ``chat.realtime.plain.list_shards`` with a client of one's own.
 
     All methods raise ``redis.RedisError`` if Redis does not answer.
     """
 
-    def __init__(self, parts: Iterable[Part]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, shards: Iterable[AnyShard]) -> None:
+        self._shards = tuple(shards)
 
     def get_nodes(self, *, node: str | None = None) -> list[dict[str, Any]]:
         """Return ``{node, server, address, clients, version, since, draining}`` of each, ordered by address.
@@ -33,9 +33,9 @@ class Directory:
             node: only the one with this name, server or address.
         """
         nodes: dict[str, dict[str, Any]] = {}
-        for part in self._parts:
-            keys = part.keys
-            for name, description, clients in part.commands.run("nodes", [keys.nodes], [keys.leases, keys.clients]):
+        for shard in self._shards:
+            keys = shard.keys
+            for name, description, clients in shard.commands.run("nodes", [keys.nodes], [keys.leases, keys.clients]):
                 one = nodes.setdefault(
                     name.decode(), {"node": name.decode(), **orjson.loads(description), "clients": 0}
                 )
@@ -57,8 +57,8 @@ class Directory:
             namespace: only those of this one; ``None``: of all.
         """
         seen: set[bytes] = set()
-        for name, part in product(self._get_names(node), self._parts):
-            pages = _page(part, "clients", part.keys.of_node(name)[:2], name, part.keys.sessions)
+        for name, shard in product(self._get_names(node), self._shards):
+            pages = _page(shard, "clients", shard.keys.of_node(name)[:2], name, shard.keys.sessions)
             for sid, encoded, in_rooms in pages:
                 description = orjson.loads(encoded)
                 if sid in seen or namespace not in (None, description["namespace"]):
@@ -80,9 +80,9 @@ class Directory:
             namespace: only rooms of this one.
         """
         rooms: dict[str, dict[str, Any]] = {}
-        for name, part in product(self._get_names(node), self._parts):
-            lease, _, own = part.keys.of_node(name)
-            pages = _page(part, "rooms", (lease, own), part.keys.streams, part.keys.rooms)
+        for name, shard in product(self._get_names(node), self._shards):
+            lease, _, own = shard.keys.of_node(name)
+            pages = _page(shard, "rooms", (lease, own), shard.keys.streams, shard.keys.rooms)
             found = {room: state for room, *state in pages}  # a page may repeat what an earlier one had
             for key, (clients, messages, size) in found.items():
                 its_namespace, room = split_name(key.decode())
@@ -97,20 +97,20 @@ class Directory:
 
         With ``is_watched`` also those, with 0, whose going is not announced yet.
         """
-        part = self._parts[find_shard(room, len(self._parts))]
-        keys = part.keys
+        shard = self._shards[find_shard(room, len(self._shards))]
+        keys = shard.keys
         arguments = [name_room(namespace, room), keys.leases, keys.members, most, int(is_watched)]
-        found = part.commands.run("users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
+        found = shard.commands.run("users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
         return {found[i].decode(): found[i + 1] for i in range(0, len(found), 2)}
 
     def _get_names(self, node: str | None) -> list[str]:
         return [one["node"] for one in self.get_nodes(node=node)]
 
 
-def _page(part: Part, script: str, keys: Sequence[str], *arguments: str) -> Iterator[Any]:
+def _page(shard: AnyShard, script: str, keys: Sequence[str], *arguments: str) -> Iterator[Any]:
     cursor: Any = 0
     while True:
-        cursor, found = part.commands.run(script, keys, [cursor, _PAGE, *arguments])
+        cursor, found = shard.commands.run(script, keys, [cursor, _PAGE, *arguments])
         yield from found
         if cursor == b"0":
             return

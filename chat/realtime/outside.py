@@ -16,7 +16,7 @@ from chat.realtime.ending import Ended, end_sessions, get_sids
 from chat.realtime.entry import encode_body
 from chat.realtime.log import Limits, Stored
 from chat.realtime.packet import Packet, list_arguments
-from chat.realtime.plain import PlainPart, list_parts
+from chat.realtime.plain import PlainShard, list_shards
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.request import encode_request
 from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
@@ -46,19 +46,19 @@ class Outside:
     ) -> None:
         with redis_errors_as_unavailable():
             self._client = connect(url)
-        self._parts = list_parts(self._client, prefix, shards)
+        self._shards = list_shards(self._client, prefix, shards)
         self._limits = history or Limits()
         self._wait_replicas = wait_replicas
         try:
             with redis_errors_as_unavailable():
-                self._parts.check()
+                self._shards.check()
         except Error:
             self.close()
             raise
 
     def close(self) -> None:
         """Give the connections up."""
-        self._parts.close()
+        self._shards.close()
         self._client.close()
 
     def store(self, event: str, data: Any, room: str | None, namespace: str = "/") -> Stored:
@@ -75,16 +75,16 @@ class Outside:
         """
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
         message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
-        part = self._parts.get_of_room(namespace, room)
-        batch_key = part.keys.batch(f"outside#{secrets.token_hex(8)}")
-        names, arguments = describe_batch(part.keys, self._limits, batch_key, [message])
-        clock = (part.keys.format, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
+        shard = self._shards.get_of_room(namespace, room)
+        batch_key = shard.keys.batch(f"outside#{secrets.token_hex(8)}")
+        names, arguments = describe_batch(shard.keys, self._limits, batch_key, [message])
+        clock = (shard.keys.format, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
         with redis_errors_as_unavailable():
-            _, [id, nodes] = part.commands.run("store", names, [*clock, 1, *arguments])
+            _, [id, nodes] = shard.commands.run("store", names, [*clock, 1, *arguments])
             stored = decode_answer(id, nodes)
             if isinstance(stored, Exception):
                 raise stored
-            self._wait_for_replicas(part)
+            self._wait_for_replicas(shard)
         return stored
 
     def disconnect(self, room: str | None, namespace: str = "/", *, user: str | None = None) -> tuple[Ended, int]:
@@ -101,9 +101,9 @@ class Outside:
             Unavailable: Redis does not answer.
         """
         with redis_errors_as_unavailable():
-            ended = end_sessions(self._parts, namespace, room, user)
+            ended = end_sessions(self._shards, namespace, room, user)
             request = encode_request("disconnect", {"namespace": namespace, "room": room})
-            nodes = self._parts.home.commands.publish(self._parts.home.keys.requests, request)
+            nodes = self._shards.home.commands.publish(self._shards.home.keys.requests, request)
         return ended, nodes
 
     def erase(self, room: str | None, namespace: str = "/") -> int:
@@ -123,24 +123,24 @@ class Outside:
         """
         with redis_errors_as_unavailable():
             sids: set[str] = set()
-            for part in self._parts:  # a session that is older than the shards may be in any of them
-                sent = part.commands.execute("ZRANGE", part.keys.user_sids(namespace, user), 0, -1)
+            for shard in self._shards:  # a session that is older than the shards may be in any of them
+                sent = shard.commands.execute("ZRANGE", shard.keys.user_sids(namespace, user), 0, -1)
                 sids.update(sid.decode() for sid in sent)
-                sids.update(get_sids(part, namespace, user))
+                sids.update(get_sids(shard, namespace, user))
             count = sum(self._erase(namespace, one) for one in (room, *sorted(sids)))
-            for part in self._parts:
-                part.commands.execute("DEL", part.keys.user_sids(namespace, user), part.keys.notes(user))
-                self._wait_for_replicas(part)
+            for shard in self._shards:
+                shard.commands.execute("DEL", shard.keys.user_sids(namespace, user), shard.keys.notes(user))
+                self._wait_for_replicas(shard)
         return count
 
     def _erase(self, namespace: str, room: str | None) -> int:
-        part = self._parts.get_of_room(namespace, room)
-        stream = part.keys.stream(namespace, room)
-        names = [stream, part.keys.room_of(stream), part.keys.pointer(stream)]
-        count: int = part.commands.run("erase", names, [int(self._limits.ttl_s * 1100)])
-        self._wait_for_replicas(part)
+        shard = self._shards.get_of_room(namespace, room)
+        stream = shard.keys.stream(namespace, room)
+        names = [stream, shard.keys.room_of(stream), shard.keys.pointer(stream)]
+        count: int = shard.commands.run("erase", names, [int(self._limits.ttl_s * 1100)])
+        self._wait_for_replicas(shard)
         return count
 
-    def _wait_for_replicas(self, part: PlainPart) -> None:
+    def _wait_for_replicas(self, shard: PlainShard) -> None:
         if self._wait_replicas:
-            wait_for_replicas(part.commands.execute, self._wait_replicas)
+            wait_for_replicas(shard.commands.execute, self._wait_replicas)

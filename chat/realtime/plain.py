@@ -9,20 +9,20 @@ from chat.realtime.keys import Keys, explain_format, find_shard
 from chat.realtime.redis_client import PlainCommands
 
 
-class PlainPart(NamedTuple):
-    """A shard, as a ``Directory`` wants to have it."""
+class PlainShard(NamedTuple):
+    """A shard, over a connection of its own."""
 
     keys: Keys
     commands: PlainCommands
 
 
-class PlainParts(tuple[PlainPart, ...]):
+class PlainShards(tuple[PlainShard, ...]):
     """All shards of a farm, in order."""
 
     __slots__ = ()
 
     @property
-    def home(self) -> PlainPart:
+    def home(self) -> PlainShard:
         """Where is what concerns the farm as a whole."""
         return self[0]
 
@@ -33,21 +33,21 @@ class PlainParts(tuple[PlainPart, ...]):
         if found is not None and found.decode() != keys.format:
             raise Error(explain_format(found.decode()))
 
-    def get(self, name: str) -> PlainPart:
+    def get(self, name: str) -> PlainShard:
         """Return the shard that something is in by its name: a client's sid, a user."""
         return self[find_shard(name, len(self))]
 
-    def get_of_room(self, namespace: str, room: str | None) -> PlainPart:
+    def get_of_room(self, namespace: str, room: str | None) -> PlainShard:
         """Return the shard of a room, or of all clients of ``namespace``."""
         return self.get(namespace if room is None else room)
 
     def close(self) -> None:
         """Give the connections up."""
-        for part in self:
-            part.commands.close()
+        for shard in self:
+            shard.commands.close()
 
 
-def list_parts(client: redis.Redis, prefix: str, shards: int = 1) -> PlainParts:
+def list_shards(client: redis.Redis, prefix: str, shards: int = 1) -> PlainShards:
     """Return the ``shards`` shards of the farm whose keys begin with ``prefix``, as seen over ``client``."""
     all_keys = [Keys(prefix, number, shards) for number in range(shards)]
-    return PlainParts(PlainPart(keys, PlainCommands(client, keys)) for keys in all_keys)
+    return PlainShards(PlainShard(keys, PlainCommands(client, keys)) for keys in all_keys)

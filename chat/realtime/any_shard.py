@@ -19,8 +19,8 @@ class Asking(Protocol):
         """Publish on a shard's channel; return how many listen."""
 
 
-class Part(Protocol):
-    """A shard."""
+class AnyShard(Protocol):
+    """A shard: a ``Shard`` of a worker, or a ``PlainShard``."""
 
     @property
     def keys(self) -> Keys:
