@@ -57,9 +57,7 @@ def run(workers: int | None, base_port: int | None, bind: str, no_haproxy: bool,
     REDIS_URL names the Redis to use. Without it: the one that answers at the default URL, else redis-server or
     valkey-server on PATH, else the bundled Valkey. HAProxy: on PATH, else the bundled one.
     """
-    from chat import (
-        farm,
-    )  # Redis' and Socket.IO's packages are slow to import, and only this command needs them
+    from chat import farm  # Redis' packages are slow to import
 
     environ = dict(os.environ)
     if "PORT" in environ:

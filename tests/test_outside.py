@@ -9,7 +9,6 @@ import uuid
 import pytest
 import redis
 
-from chat.realtime.redis_client import run_script
 from chat.realtime.scripts import get_source
 from tests.conftest import get_keys, opening, read_offset, starting_workers, wait_until
 from tests.test_cli import chat
@@ -305,7 +304,7 @@ def test_an_erased_user_has_nothing_left_of_what_was_sent_to_its_sockets_and_no_
         keys = get_keys(PREFIX, user)  # its sessions are there, too
         server.delete(keys.session(gone.sid))  # as when it has gone for long
         server.zrem(keys.user_sessions("/", user), gone.sid)
-        run_script(server, "note", [keys.notes(user)], [f"invitation:{room}", 60_000, 1, 1_000])
+        server.eval(get_source("note"), 1, keys.notes(user), f"invitation:{room}", 60_000, 1, 1_000)
         assert command("erase", "--user", user) == "2 messages erased\n"
         assert not server.exists(keys.notes(user), keys.user_sids("/", user))
         for one, count in ((gone, 0), (away, 0), (b, 1)):

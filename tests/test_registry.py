@@ -13,8 +13,9 @@ from chat.realtime.directory import Directory
 from chat.realtime.keys import Keys, name_room
 from chat.realtime.pipeline import Pipeline
 from chat.realtime.plain import list_shards
-from chat.realtime.redis_client import connect, run_script
+from chat.realtime.redis_client import connect
 from chat.realtime.registry import Registry
+from chat.realtime.scripts import get_source
 
 GRACE_US = 5_000_000
 
@@ -27,7 +28,7 @@ class Node:
         self.enlist()
 
     def run(self, script, keys, *args):
-        return run_script(self.client, script, keys, args)
+        return self.client.eval(get_source(script), len(keys), *keys, *args)
 
     def enlist(self):
         description = {"server": f"web-{self.name}", "address": f"host:{self.name}", "since": 1}

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from chat.realtime.keys import Keys
-from chat.realtime.redis_client import run_script
+from chat.realtime.scripts import get_source
 
 LENGTH, BYTES, TTL_MS = 10_000, 1_000_000, 60_000
 LEASES, MARKS = "{t:0}:node:", "{t:0}:mark:"
@@ -21,7 +21,7 @@ class Shard:
         self.epoch, self.newest, self.batch = "", 0, 0
 
     def call(self, script, keys, *args):
-        return run_script(self.client, script, keys, args)
+        return self.client.eval(get_source(script), len(keys), *keys, *args)
 
     def clock(self, fresh="e1"):
         return "1", fresh, self.epoch, self.newest

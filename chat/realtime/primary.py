@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import gevent
 import redis
 
+from chat.realtime.redis_client import Address
+
 log = logging.getLogger(__name__)
 
 _ASK_S = 1.0
-
-Address = tuple[str, int]
 
 
 class Movable(Protocol):

@@ -168,11 +168,6 @@ def translate(error: redis.RedisError) -> redis.RedisError:
     return error
 
 
-def run_script(client: redis.Redis, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-    """Run the script ``name`` over a plain client, as ``Commands.run`` does over a worker's connection."""
-    return client.eval(get_source(name), len(keys), *keys, *arguments)
-
-
 @contextmanager
 def redis_errors_as_unavailable() -> Iterator[None]:
     """Turn any ``redis.RedisError`` into ``Unavailable``: the event is not acknowledged."""
