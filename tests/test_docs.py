@@ -10,6 +10,7 @@ import sys
 import pytest
 import yaml
 
+import chat
 from chat import cli, errors
 from chat.events import ChatNamespace
 from chat.programs import find_haproxy
@@ -69,6 +70,13 @@ def test_every_file_that_the_readme_names_is_there():
         README,
     ):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", ["chat", "chat/realtime"])
+def test_every_module_stands_in_the_map_of_its_package(name):
+    text = (ROOT / "docs" / "engine.md").read_text() if name == "chat/realtime" else str(chat.__doc__)
+    modules = {path.stem for path in (ROOT / name).glob("*.py") if not path.stem.startswith("__")}
+    assert modules <= set(re.findall(r"`+(\w+)/?`+", text))
 
 
 def read(name):
