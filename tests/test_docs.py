@@ -6,12 +6,13 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
 import yaml
 
 import chat
-from chat import cli, errors
+from chat import cli, errors, events
 from chat.events import ChatNamespace
 from chat.programs import find_haproxy
 from chat.realtime import RedisManager, Server
@@ -77,6 +78,11 @@ def test_every_module_stands_in_the_map_of_its_package(name):
     text = (ROOT / "docs" / "engine.md").read_text() if name == "chat/realtime" else str(chat.__doc__)
     modules = {path.stem for path in (ROOT / name).glob("*.py") if not path.stem.startswith("__")}
     assert modules <= set(re.findall(r"`+(\w+)/?`+", text))
+
+
+def test_the_readme_and_the_file_to_edit_show_the_same_handler():
+    [shown] = get_blocks(README, "python")
+    assert textwrap.indent(shown, "    ") in inspect.cleandoc(events.__doc__) + "\n"
 
 
 def read(name):
