@@ -60,6 +60,8 @@ class Costs:
     sent: float  # bytes to a client, for each delivery
     traffic: float  # bytes of Redis, for a message with members on one worker
     traffic_member: float
+    idle: float  # of a worker, each second
+    redis_idle: float  # for a worker, each second
 
     @classmethod
     def read(cls, figures: Figures) -> "Costs":
@@ -81,6 +83,8 @@ class Costs:
             sent=figures.get("latency", "sent to the client for each delivery"),
             traffic=traffic,
             traffic_member=traffic_member,
+            idle=figures.get("workers", "8 workers idle, CPU per second") / 8 * 1000,
+            redis_idle=figures.get("workers", "Redis' CPU meanwhile, per second") / 8 * 1000,
         )
 
 
@@ -108,16 +112,18 @@ class Need:
             members = workers * (1 - (1 - 1 / workers) ** size)
             deliveries = messages * size
             taken = messages * (costs.private + costs.member * (members - 1)) + deliveries * costs.delivery
+            taken += workers * costs.idle
             enough = max(math.ceil(USERS / CLIENTS), math.ceil(taken / 1e6 / BUSY))
             if enough <= workers:
                 break
             workers = enough
+        stored = messages * (costs.redis + costs.redis_member * (members - 1))
         return cls(
             deliveries=deliveries,
             cores=taken / 1e6,
             workers=workers,
             members=members,
-            redis_cores=messages * (costs.redis + costs.redis_member * (members - 1)) / 1e6,
+            redis_cores=(stored + workers * costs.redis_idle) / 1e6,
             network=deliveries * costs.sent,
             redis_network=messages * (costs.traffic + costs.traffic_member * (members - 1)),
         )
@@ -234,7 +240,7 @@ def _list_ends(figures: Figures, costs: Costs) -> Iterator[Sequence[str]]:
     together = figures.get("fanout", "CPU per delivery")
     least, most = (1e6 * BUSY / (CLIENTS * cost + costs.member) for cost in (costs.delivery, together))
     hot = 1e6 * BUSY / (costs.redis + costs.redis_member * (workers - 1))
-    idle = figures.get("workers", "Redis' CPU meanwhile, per second") / 8
+    idle = costs.redis_idle / 1000
     yield (
         f"a room with {CLIENTS:,} members on each worker",
         f"{_round(least)} to {_round(most)} messages a second",

@@ -29,14 +29,23 @@ def test_a_figure_is_the_median_of_its_column():
 
 def test_what_is_needed():
     costs = Costs(
-        delivery=10, private=100, member=50, redis=100, redis_member=10, sent=200, traffic=1000, traffic_member=300
+        delivery=10,
+        private=100,
+        member=50,
+        redis=100,
+        redis_member=10,
+        sent=200,
+        traffic=1000,
+        traffic_member=300,
+        idle=5000,
+        redis_idle=2000,
     )
     one = Need.compute(costs, size=1, messages=1000)
     assert (one.workers, one.deliveries) == (USERS / CLIENTS, 1000)
     assert one.members == pytest.approx(1)
-    assert one.cores == pytest.approx(0.11)
-    assert one.redis_cores == pytest.approx(0.1)
+    assert one.cores == pytest.approx(0.11 + 200 * 0.005)
+    assert one.redis_cores == pytest.approx(0.1 + 200 * 0.002)
     many = Need.compute(costs, size=USERS, messages=30)
-    assert many.cores == pytest.approx(30 * (USERS * 10 + 100 + 50 * (many.members - 1)) / 1e6)
+    assert many.cores == pytest.approx(30 * (USERS * 10 + 100 + 50 * (many.members - 1)) / 1e6 + many.workers * 0.005)
     assert many.workers * 0.5 >= many.cores > (many.workers - 1) * 0.5 - 1
     assert many.network == 30 * USERS * 200
