@@ -1,9 +1,10 @@
 """``chat migrate``: a stopped farm's log and sessions are copied to another Redis, of another kind or in more shards.
 
-What arrived is read back and compared. The clocks are written last: until then nobody takes the target for a farm's
-Redis, and whoever was interrupted may begin again.
+What arrived is read back and compared. The clocks are written last, the first shard's at the very end: until then nobody
+takes the target for a farm's Redis, and whoever was interrupted may begin again.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -94,19 +95,24 @@ class _Migration:
         self._session_ms = session_ms
         self._report = report
         self._copied = Copied()
+        self._clocks: list[list[Any]] = []
         # What a client shows of one shard holds of each that it becomes; what it shows of several, of no others.
         self._has_sessions = len(source) in (1, len(target))
 
     def check(self, shown_target: str) -> None:
         """Raise ``Error`` if the farm still runs, or another one is where it is to go."""
+        self._clocks = self._read_clocks()
+        self._check_stopped()
+        keys, commands = self._target.home
+        if commands.execute("EXISTS", keys.clock):
+            raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
+
+    def _check_stopped(self) -> None:
         for keys, commands in self._source:
             nodes = [node.decode() for node in commands.execute("SMEMBERS", keys.nodes)]
             living = [node for node in nodes if commands.execute("EXISTS", keys.leases + node)]
             if living:
                 raise Error(f"the farm still runs: {living[0]}. Stop all workers, wait {LEASE_S} s, and try again.")
-        for keys, commands in self._target:
-            if commands.execute("EXISTS", keys.clock):
-                raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
 
     def run(self) -> Copied:
         """Copy everything; return what that was."""
@@ -117,8 +123,8 @@ class _Migration:
                 to = self._get_of_room(name)
                 self._copy(part, part.keys.pointers + name, to, to.keys.pointers + name)
             for name in _list(part, part.keys.onces):
-                to = self._get_of_room(name.rpartition(":")[0])
-                self._copy(part, part.keys.onces + name, to, to.keys.onces + name)
+                for to in self._list_of_once(name):
+                    self._copy(part, part.keys.onces + name, to, to.keys.onces + name)
             for name in _list(part, part.keys.note("")):
                 to = self._target.get(name)
                 self._copy(part, part.keys.note(name), to, to.keys.note(name))
@@ -129,6 +135,9 @@ class _Migration:
                 self._copy_sids(part, attrgetter("users_sids"), name)
             if self._has_sessions:
                 self._copy_sessions(part)
+        self._check_stopped()
+        if self._read_clocks() != self._clocks:
+            raise Error("something was stored in the source meanwhile. Stop whatever emits there, and try again.")
         self._write_clocks()
         return self._copied
 
@@ -145,7 +154,7 @@ class _Migration:
             start = f"({last}"
             self._copied.messages += len(entries)
             self._report(self._copied)
-        _copy_lifetime(part, source, to, target)
+        _copy_lifetime(_get_lifetime(part, source), to, target)
         self._copy(part, part.keys.rooms + name, to, to.keys.rooms + name)
         self._copied.rooms += 1
 
@@ -162,38 +171,45 @@ class _Migration:
     def _copy_sids(self, part: PlainPart, get_start: Callable[[Keys], str], name: str) -> None:
         """Copy a user's sids, each to where its session is."""
         key = get_start(part.keys) + name
+        left_ms = _get_lifetime(part, key)
         found = part.commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
         for sid, score in zip(found[::2], found[1::2], strict=True):
             to = self._target.get(sid.decode())
             to_key = get_start(to.keys) + name
             to.commands.execute("ZADD", to_key, score, sid)
-            _copy_lifetime(part, key, to, to_key, self._session_ms)
+            _copy_lifetime(left_ms, to, to_key, self._session_ms)
 
     def _copy(self, part: PlainPart, key: str, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
         """Copy a text, a hash or a sorted set with its time to live, which is ``least_ms`` at least."""
-        kind = part.commands.execute("TYPE", key)
-        if kind == b"none":  # its time is over
-            return
-        reading, options, writing, arrange = _KINDS[kind]
+        left_ms, kind = _get_lifetime(part, key), part.commands.execute("TYPE", key)
+        reading, options, writing, arrange = _KINDS.get(kind, _KINDS[b"string"])
         found = part.commands.execute(reading, key, *options)
         to.commands.execute("DEL", to_key)
+        if found in (None, {}, []):  # its time is over
+            return
         to.commands.execute(writing, to_key, *arrange(found))
         _compare(found, to.commands.execute(reading, to_key, *options), to_key)
-        _copy_lifetime(part, key, to, to_key, least_ms)
+        _copy_lifetime(left_ms, to, to_key, least_ms)
+
+    def _read_clocks(self) -> list[list[Any]]:
+        return [part.commands.execute("HMGET", part.keys.clock, "epoch", "id") for part in self._source]
 
     def _write_clocks(self) -> None:
         """Let the target's shards begin where the source's have ended."""
-        clocks = [part.commands.execute("HMGET", part.keys.clock, "epoch", "id") for part in self._source]
-        newest = max(int(id or 0) for _, id in clocks)
-        for keys, commands in self._target:
+        newest = max(int(id or 0) for _, id in self._clocks)
+        for keys, commands in reversed(self._target):
             if self._has_sessions:
-                epoch, id = clocks[keys.shard if len(clocks) > 1 else 0]
+                epoch, id = self._clocks[keys.shard if len(self._clocks) > 1 else 0]
             else:
                 epoch, id = secrets.token_urlsafe(6), newest
             commands.execute("HSET", keys.clock, "format", keys.format, "epoch", epoch or "", "id", id or 0)
 
     def _get_of_room(self, name: str) -> PlainPart:
         return self._target.get_of_room(*split_name(name))
+
+    def _list_of_once(self, name: str) -> set[PlainPart]:
+        """Return where it may be looked for that a message was stored: room and key may both have colons."""
+        return {self._get_of_room(name[: found.start()]) for found in re.finditer(":", name)}
 
 
 def _list(part: PlainPart, start: str) -> Iterator[str]:
@@ -206,9 +222,14 @@ def _list(part: PlainPart, start: str) -> Iterator[str]:
             return
 
 
-def _copy_lifetime(part: PlainPart, key: str, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
-    left_ms = part.commands.execute("PTTL", key)
-    if left_ms >= 0:
+def _get_lifetime(part: PlainPart, key: str) -> int:
+    """Return for how many ms a key lives; -1: for ever, -2: no more."""
+    left_ms: int = part.commands.execute("PTTL", key)
+    return left_ms
+
+
+def _copy_lifetime(left_ms: int, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
+    if left_ms != -1:
         to.commands.execute("PEXPIRE", to_key, max(left_ms, least_ms, 1))
 
 

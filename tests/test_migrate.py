@@ -6,7 +6,12 @@ import json
 import pytest
 import redis
 
+from chat.errors import Error
+from chat.migrate import migrate
+from chat.realtime import Outside
 from chat.realtime.plain import list_parts
+from chat.realtime.redis_client import PlainCommands
+from chat.settings import Settings
 from tests.conftest import opening
 from tests.test_cli import chat
 from tests.test_recovery import Client, name
@@ -128,3 +133,69 @@ def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redi
             clocks = [there.hgetall(part.keys.clock) for part in list_parts(there, PREFIX, 3)]
         assert [json.loads(clock[b"id"]) for clock in clocks] == [6, 6, 6]
         assert len({clock[b"epoch"] for clock in clocks}) == 3
+
+
+@pytest.fixture
+def stopped(redis_server):
+    """A stopped farm of one shard: a room with a message."""
+    with cleaned(redis_server.url) as server:
+        [part] = list_parts(server, PREFIX)
+        stream = part.keys.stream("/", "x")
+        server.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5})
+        server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
+        server.hset(part.keys.room_of(stream), mapping={"id": 5})
+        yield server
+
+
+def settle(url, shards):
+    return Settings.from_env({"REDIS_URL": url, "CHAT_PREFIX": PREFIX, "CHAT_SHARDS": str(shards)})
+
+
+def test_what_was_stored_once_is_known_whatever_colons_are_in_its_names(stopped, redis_server, target):
+    [part] = list_parts(stopped, PREFIX)
+    stored = [("user:anna", "order:17"), ("x", "a"), ("a:b:c", "")]
+    for room, key in stored:
+        stopped.set(part.keys.once(part.keys.stream("/", room), key), "5 1", px=60_000)
+    migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
+    with redis.Redis.from_url(target) as there:
+        for room, key in stored:
+            to = list_parts(there, PREFIX, 8).get_of_room("/", room).keys
+            once = to.once(to.stream("/", room), key)
+            assert there.get(once) == b"5 1"
+            assert there.pttl(once) > 0
+
+
+def test_what_ends_meanwhile_does_not_live_for_ever_there(stopped, redis_server, target, monkeypatch):
+    [part] = list_parts(stopped, PREFIX)
+    keys = [part.keys.note("gone"), part.keys.notes("gone"), part.keys.session("gone")]
+    stopped.set(keys[0], "anna")
+    stopped.zadd(keys[1], {"name": 1})
+    stopped.hset(keys[2], mapping={"pid": "gone.1"})
+    execute = PlainCommands.execute
+
+    def end_first(self, *command):
+        if command[0] in ("GET", "ZRANGE", "HGETALL") and command[1] in keys:
+            stopped.delete(command[1])
+        return execute(self, *command)
+
+    monkeypatch.setattr(PlainCommands, "execute", end_first)
+    migrate(redis_server.url, target, settle(target, 1), lambda copied: None)
+    with redis.Redis.from_url(target) as there:
+        assert not there.exists(*keys)
+
+
+def test_what_was_interrupted_can_be_begun_again_with_its_clocks_half_written(stopped, redis_server, target):
+    with redis.Redis.from_url(target) as there:
+        for part in list_parts(there, PREFIX, 8)[1:]:
+            there.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5})
+        done = migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
+        assert (done.rooms, done.messages) == (1, 1)
+        assert there.exists(list_parts(there, PREFIX, 8).home.keys.clock)
+
+
+def test_what_is_stored_in_the_source_meanwhile_is_not_left_out_silently(stopped, redis_server, target):
+    outside = Outside(redis_server.url, PREFIX)
+    with contextlib.closing(outside), pytest.raises(Error, match="something was stored in the source meanwhile"):
+        migrate(redis_server.url, target, settle(target, 8), lambda copied: outside.store("late", None, "y"))
+    with redis.Redis.from_url(target) as there:
+        assert not there.exists(list_parts(there, PREFIX, 8).home.keys.clock)
