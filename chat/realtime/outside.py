@@ -29,7 +29,8 @@ class Outside:
         url: the farm's Redis, as for ``RedisManager``.
         prefix: what every key in Redis begins with.
         history: what is kept of each room.
-        wait_replicas: how many replicas of Redis must have a message before ``store`` returns.
+        wait_replicas: how many replicas of Redis must have a message before ``store`` returns; of a cluster's primary
+            that has fewer, all.
         shards: how many parts its log has.
 
     Raises ``Unavailable`` if Redis does not answer, ``Error`` if it holds what another farm has stored.
@@ -143,4 +144,6 @@ class Outside:
 
     def _wait_for_replicas(self, part: PlainPart) -> None:
         if self._wait_replicas:
-            wait_for_replicas(part.commands.execute, self._wait_replicas)
+            there = part.commands.count_replicas()
+            replicas = self._wait_replicas if there is None else min(self._wait_replicas, there)
+            wait_for_replicas(part.commands.execute, replicas)

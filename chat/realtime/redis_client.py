@@ -131,6 +131,13 @@ class PlainCommands:
         heard: int = self.execute("SPUBLISH" if is_sharded else "PUBLISH", channel, data)
         return heard
 
+    def count_replicas(self) -> int | None:
+        """Return how many replicas of the shard's primary work; ``None``: only Redis knows."""
+        if not self._is_cluster:
+            return None
+        rows, slot = self.execute("CLUSTER", "SLOTS"), self._keys.slot
+        return next((len(replicas) for first, last, _, *replicas in rows if first <= slot <= last), 0)
+
     def close(self) -> None:
         """Give the connection up; the client stays as it is."""
         connection, self._connection = self._connection, None
