@@ -475,8 +475,9 @@ def count_replicas(primary):
     return sum(len(replicas) for _, _, (_, port, *_), *replicas in rows if port == primary.port)
 
 
-def test_who_stores_from_outside_needs_the_first_shard_only_for_what_is_there(redis_cluster, shards):
-    home = redis_cluster.get_owner(shards[0].slot)
+@pytest.mark.parametrize("which", ["first shard", "first slot"])
+def test_who_stores_from_outside_needs_a_primary_only_for_what_is_there(redis_cluster, shards, which):
+    home = redis_cluster.get_owner(shards[0].slot if which == "first shard" else 0)
     replica = next(node for node in redis_cluster.nodes.values() if node.is_replica_of(home))
     room, lost = (find_room(redis_cluster, shards, home, is_there=one) for one in (False, True))
     with outside_of(redis_cluster, shards), without_full_coverage(redis_cluster):
