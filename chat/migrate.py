@@ -1,7 +1,7 @@
 """``chat migrate``: a stopped farm's log and sessions are copied to another Redis, of another kind or in more shards.
 
-What arrived is read back and compared. The clocks are written last, the first shard's at the very end: until then nobody
-takes the target for a farm's Redis, and whoever was interrupted may begin again.
+What arrived is read back and compared. The clocks are written last, the first shard's at the very end: until then
+nobody takes the target for a farm's Redis, and whoever was interrupted may begin again, which deletes what was left.
 """
 
 import re
@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -96,6 +97,7 @@ class _Migration:
         self._report = report
         self._copied = Copied()
         self._clocks: list[list[Any]] = []
+        self._mark = f"{target.home.keys.tag}migrating"  # there as long as the copy is not complete
         # What a client shows of one shard holds of each that it becomes; what it shows of several, of no others.
         self._has_sessions = len(source) in (1, len(target))
 
@@ -103,9 +105,10 @@ class _Migration:
         """Raise ``Error`` if the farm still runs, or another one is where it is to go."""
         self._clocks = self._read_clocks()
         self._check_stopped()
-        keys, commands = self._target.home
-        if commands.execute("EXISTS", keys.clock):
-            raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
+        for part in self._target:
+            is_left = self._is_begun and part is not self._target.home
+            if not is_left and part.commands.execute("EXISTS", part.keys.clock):
+                raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
 
     def _check_stopped(self) -> None:
         for keys, commands in self._source:
@@ -116,6 +119,10 @@ class _Migration:
 
     def run(self) -> Copied:
         """Copy everything; return what that was."""
+        if self._is_begun:
+            self._clear_target()
+        home = self._target.home.commands
+        home.execute("SET", self._mark, "1")
         for part in self._source:
             for name in _list(part, part.keys.rooms):
                 self._copy_room(part, name)
@@ -139,7 +146,20 @@ class _Migration:
         if self._read_clocks() != self._clocks:
             raise Error("something was stored in the source meanwhile. Stop whatever emits there, and try again.")
         self._write_clocks()
+        home.execute("DEL", self._mark)
         return self._copied
+
+    @cached_property
+    def _is_begun(self) -> bool:
+        """Whether what is at the target is what an interrupted copy has left."""
+        return bool(self._target.home.commands.execute("EXISTS", self._mark))
+
+    def _clear_target(self) -> None:
+        """Delete what was copied before: by now it may be gone at the source."""
+        for part in self._target:
+            for name in _list(part, part.keys.tag):
+                if (key := part.keys.tag + name) != self._mark:
+                    part.commands.execute("DEL", key)
 
     def _copy_room(self, part: PlainPart, name: str) -> None:
         """Copy a room's messages and what is known of it."""

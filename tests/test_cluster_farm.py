@@ -12,7 +12,6 @@ from benchmarks.faults.cluster_site import SHARDS, ClusterSite, move_by_keys
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import judge
 from benchmarks.faults.scenarios import CLUSTER_SCENARIOS
-
 from chat.embedded_cluster import get_url
 from tests.conftest import wait_until
 from tests.test_cli import chat

@@ -184,13 +184,28 @@ def test_what_ends_meanwhile_does_not_live_for_ever_there(stopped, redis_server,
         assert not there.exists(*keys)
 
 
-def test_what_was_interrupted_can_be_begun_again_with_its_clocks_half_written(stopped, redis_server, target):
+def test_what_was_interrupted_is_begun_again_and_nothing_is_left_of_it(stopped, redis_server, target):
+    def interrupt(copied):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migrate(redis_server.url, target, settle(target, 8), interrupt)
     with redis.Redis.from_url(target) as there:
-        for part in list_parts(there, PREFIX, 8)[1:]:
+        home, *others = list_parts(there, PREFIX, 8)
+        for part in others:
             there.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5})
+        there.set(home.keys.note("erased meanwhile"), "anna")
         done = migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
         assert (done.rooms, done.messages) == (1, 1)
-        assert there.exists(list_parts(there, PREFIX, 8).home.keys.clock)
+        assert there.exists(home.keys.clock)
+        assert [key for key in there.scan_iter(f"{{{PREFIX}:*") if b"erased" in key or b"migrating" in key] == []
+
+
+def test_a_farm_that_has_lost_its_first_shard_is_not_written_over(stopped, redis_server, target):
+    with redis.Redis.from_url(target) as there:
+        there.hset(list_parts(there, PREFIX, 8)[3].keys.clock, "format", "1/8")
+        with pytest.raises(Error, match="has a farm with this CHAT_PREFIX already"):
+            migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
 
 
 def test_what_is_stored_in_the_source_meanwhile_is_not_left_out_silently(stopped, redis_server, target):

@@ -110,9 +110,9 @@ class Cluster:
                 return
         raise errors[0]
 
-    def move(self, error: MovedError) -> None:
+    def move(self, slot: int, address: Address) -> None:
         """A node has said where a slot is."""
-        self._ranges.insert(0, (error.slot_id, error.slot_id, (error.host, error.port)))
+        self._ranges.insert(0, (slot, slot, address))
 
     def open(self, slot: int) -> redis.Redis:
         """Return a connection to the primary of a slot."""
@@ -150,8 +150,9 @@ class PlainCommands:
             try:
                 return self._connect().execute_command(*command)
             except MovedError as error:
+                host = error.host or self._connection.get_connection_kwargs()["host"]
                 self.close()
-                self._client.move(error)
+                self._client.move(error.slot_id, (host, error.port))
             except redis.RedisError as error:
                 if isinstance(error, (redis.ConnectionError, redis.TimeoutError, *REFUSALS)):
                     self._look_again()
