@@ -96,6 +96,7 @@ class Shard:
                     pass
             except (Exception, gevent.Timeout):
                 log.exception("shard %d is listened to anew", self.number)
+                gevent.sleep(_LOOK_S)
 
     def _has_begun(self) -> bool:
         """Whether the shard says by itself that it is one of as many; a new one does not, and the first one has to."""
@@ -114,7 +115,10 @@ class Shard:
 
     def on_volatile(self, stream: str, body: bytes) -> None:
         """Deliver a message that is not in the log."""
-        self._manager.deliver_volatile(*self.keys.get_room(stream), body)
+        try:
+            self._manager.deliver_volatile(*self.keys.get_room(stream), body)
+        except (ValueError, TypeError, LookupError) as error:
+            log.warning("a volatile message of %s could not be read and was dropped: %r", stream, error)
 
     def on_presence(self, channel: str, data: bytes) -> None:
         """A user came into a room that is watched, or went."""
