@@ -6,12 +6,13 @@ nobody takes the target for a farm's Redis, and whoever was interrupted may begi
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
-from typing import Any
+from itertools import chain
+from operator import attrgetter, methodcaller
+from typing import Any, NamedTuple
 
 import redis
 
@@ -23,6 +24,34 @@ from chat.redis_url import without_password
 from chat.settings import LEASE_S, Settings
 
 _AT_ONCE = 200  # keys that are looked for, entries
+
+_GetStart = Callable[[Keys], str]  # what the keys of one kind begin with
+
+
+class _Kind(NamedTuple):
+    """A type of Redis': the command that reads all of a key, and the one that writes it from what was read."""
+
+    reader: str
+    options: tuple[Any, ...]
+    writer: str
+    arrange: Callable[[Any], list[Any]]
+
+    def read(self, key: str) -> tuple[Any, ...]:
+        return self.reader, key, *self.options
+
+    def write(self, key: str, found: Any) -> tuple[Any, ...]:
+        return self.writer, key, *self.arrange(found)
+
+
+def _flatten(fields: dict[Any, Any]) -> list[Any]:
+    return [part for field in fields.items() for part in field]
+
+
+_KINDS = {
+    b"string": _Kind("GET", (), "SET", lambda text: [text]),
+    b"hash": _Kind("HGETALL", (), "HSET", _flatten),
+    b"zset": _Kind("ZRANGE", (0, -1, "WITHSCORES"), "ZADD", lambda found: found[::-1]),
+}
 
 
 @dataclass
@@ -124,22 +153,20 @@ class _Migration:
         home = self._target.home.commands
         home.execute("SET", self._mark, "1")
         for part in self._source:
-            for name in _list(part, part.keys.rooms):
-                self._copy_room(part, name)
-            for name in _list(part, part.keys.pointers):
-                to = self._get_of_room(name)
-                self._copy(part, part.keys.pointers + name, to, to.keys.pointers + name)
-            for name in _list(part, part.keys.onces):
-                for to in self._list_of_once(name):
-                    self._copy(part, part.keys.onces + name, to, to.keys.onces + name)
-            for name in _list(part, part.keys.note("")):
-                to = self._target.get(name)
-                self._copy(part, part.keys.note(name), to, to.keys.note(name))
-            for user in _list(part, part.keys.notes("")):
-                to = self._target.get(user)
-                self._copy(part, part.keys.notes(user), to, to.keys.notes(user))
-            for name in _list(part, part.keys.users_sids):
-                self._copy_sids(part, attrgetter("users_sids"), name)
+            for names in _list(part, part.keys.rooms):
+                for name in names:
+                    self._copy_room(part, name)
+                self._copy(part, attrgetter("rooms"), names, self._list_of_room)
+                self._copied.rooms += len(names)
+            for get_start, list_targets in (
+                (attrgetter("pointers"), self._list_of_room),
+                (attrgetter("onces"), self._list_of_once),
+                (methodcaller("note", ""), self._list_of_name),
+                (methodcaller("notes", ""), self._list_of_name),
+            ):
+                for names in _list(part, get_start(part.keys)):
+                    self._copy(part, get_start, names, list_targets)
+            self._copy_sids(part, attrgetter("users_sids"))
             if self._has_sessions:
                 self._copy_sessions(part)
         self._check_stopped()
@@ -157,59 +184,73 @@ class _Migration:
     def _clear_target(self) -> None:
         """Delete what was copied before: by now it may be gone at the source."""
         for part in self._target:
-            for name in _list(part, part.keys.tag):
-                if (key := part.keys.tag + name) != self._mark:
-                    part.commands.execute("DEL", key)
+            for names in _list(part, part.keys.tag):
+                part.commands.execute_all(
+                    [("DEL", key) for name in names if (key := part.keys.tag + name) != self._mark]
+                )
 
     def _copy_room(self, part: PlainPart, name: str) -> None:
-        """Copy a room's messages and what is known of it."""
-        to = self._get_of_room(name)
+        """Copy a room's messages."""
+        [to] = self._list_of_room(name)
         source, target = part.keys.streams + name, to.keys.streams + name
-        to.commands.execute("DEL", target)
-        start = "-"
-        while entries := part.commands.execute("XRANGE", source, start, "+", "COUNT", _AT_ONCE):
-            to.commands.execute_all([("XADD", target, id, *_flatten(fields)) for id, fields in entries])
-            last = entries[-1][0].decode()
-            _compare(entries, to.commands.execute("XRANGE", target, start, last, "COUNT", _AT_ONCE), target)
-            start = f"({last}"
+        start, commands = "-", [("DEL", target)]
+        while True:
+            reading = (start, "+", "COUNT", _AT_ONCE)
+            left_ms, entries = part.commands.execute_all([("PTTL", source), ("XRANGE", source, *reading)])
+            commands += [("XADD", target, id, *_flatten(fields)) for id, fields in entries]
+            arrived = to.commands.execute_all([*commands, ("XRANGE", target, *reading), *_limit(target, left_ms)])
+            _compare(entries, arrived[len(commands)], target)
             self._copied.messages += len(entries)
             self._report(self._copied)
-        _copy_lifetime(_get_lifetime(part, source), to, target)
-        self._copy(part, part.keys.rooms + name, to, to.keys.rooms + name)
-        self._copied.rooms += 1
+            if len(entries) < _AT_ONCE:
+                return
+            start, commands = f"({entries[-1][0].decode()}", []
 
     def _copy_sessions(self, part: PlainPart) -> None:
         """Copy the sessions: of each, who may resume it has its time anew."""
-        for sid in _list(part, part.keys.sessions):
-            to = self._target.get(sid)
-            self._copy(part, part.keys.session(sid), to, to.keys.session(sid), self._session_ms)
-            self._copied.sessions += 1
+        for sids in _list(part, part.keys.sessions):
+            self._copy(part, attrgetter("sessions"), sids, self._list_of_name, self._session_ms)
+            self._copied.sessions += len(sids)
             self._report(self._copied)
-        for name in _list(part, part.keys.users):
-            self._copy_sids(part, attrgetter("users"), name)
+        self._copy_sids(part, attrgetter("users"))
 
-    def _copy_sids(self, part: PlainPart, get_start: Callable[[Keys], str], name: str) -> None:
-        """Copy a user's sids, each to where its session is."""
-        key = get_start(part.keys) + name
-        left_ms = _get_lifetime(part, key)
-        found = part.commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
-        for sid, score in zip(found[::2], found[1::2], strict=True):
-            to = self._target.get(sid.decode())
-            to_key = get_start(to.keys) + name
-            to.commands.execute("ZADD", to_key, score, sid)
-            _copy_lifetime(left_ms, to, to_key, self._session_ms)
+    def _copy_sids(self, part: PlainPart, get_start: _GetStart) -> None:
+        """Copy users' sids, each to where its session is."""
+        for name in chain.from_iterable(_list(part, get_start(part.keys))):
+            key = get_start(part.keys) + name
+            left_ms, found = part.commands.execute_all([("PTTL", key), ("ZRANGE", key, 0, -1, "WITHSCORES")])
+            for sid, score in zip(found[::2], found[1::2], strict=True):
+                to = self._target.get(sid.decode())
+                to_key = get_start(to.keys) + name
+                to.commands.execute_all([("ZADD", to_key, score, sid), *_limit(to_key, left_ms, self._session_ms)])
 
-    def _copy(self, part: PlainPart, key: str, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
-        """Copy a text, a hash or a sorted set with its time to live, which is ``least_ms`` at least."""
-        left_ms, kind = _get_lifetime(part, key), part.commands.execute("TYPE", key)
-        reading, options, writing, arrange = _KINDS.get(kind, _KINDS[b"string"])
-        found = part.commands.execute(reading, key, *options)
-        to.commands.execute("DEL", to_key)
-        if found in (None, {}, []):  # its time is over
-            return
-        to.commands.execute(writing, to_key, *arrange(found))
-        _compare(found, to.commands.execute(reading, to_key, *options), to_key)
-        _copy_lifetime(left_ms, to, to_key, least_ms)
+    def _copy(
+        self,
+        part: PlainPart,
+        get_start: _GetStart,
+        names: list[str],
+        list_targets: Callable[[str], Iterable[PlainPart]],
+        least_ms: int = 0,
+    ) -> None:
+        """Copy texts, hashes or sorted sets of one kind, by their names, with their times to live."""
+        keys = [get_start(part.keys) + name for name in names]
+        states = part.commands.execute_all([one for key in keys for one in (("PTTL", key), ("TYPE", key))])
+        kinds = [_KINDS.get(kind, _KINDS[b"string"]) for kind in states[1::2]]
+        all_found = part.commands.execute_all([kind.read(key) for kind, key in zip(kinds, keys, strict=True)])
+        writing: dict[PlainPart, list[tuple[Any, ...]]] = {}
+        readings: dict[PlainPart, list[tuple[int, str, Any]]] = {}  # where among its answers is what arrived
+        for name, left_ms, kind, found in zip(names, states[::2], kinds, all_found, strict=True):
+            for to in list_targets(name):
+                key, commands = get_start(to.keys) + name, writing.setdefault(to, [])
+                commands.append(("DEL", key))
+                if found not in (None, {}, []):  # else its time is over
+                    commands += [kind.write(key, found), kind.read(key)]
+                    readings.setdefault(to, []).append((len(commands) - 1, key, found))
+                    commands += _limit(key, left_ms, least_ms)  # last: it may be over at once
+        for to, commands in writing.items():
+            answers = to.commands.execute_all(commands)
+            for index, key, found in readings.get(to, ()):
+                _compare(found, answers[index], key)
 
     def _read_clocks(self) -> list[list[Any]]:
         return [part.commands.execute("HMGET", part.keys.clock, "epoch", "id") for part in self._source]
@@ -224,52 +265,33 @@ class _Migration:
                 epoch, id = secrets.token_urlsafe(6), newest
             commands.execute("HSET", keys.clock, "format", keys.format, "epoch", epoch or "", "id", id or 0)
 
-    def _get_of_room(self, name: str) -> PlainPart:
-        return self._target.get_of_room(*split_name(name))
+    def _list_of_name(self, name: str) -> list[PlainPart]:
+        return [self._target.get(name)]
+
+    def _list_of_room(self, name: str) -> list[PlainPart]:
+        return [self._target.get_of_room(*split_name(name))]
 
     def _list_of_once(self, name: str) -> set[PlainPart]:
         """Return where it may be looked for that a message was stored: room and key may both have colons."""
-        return {self._get_of_room(name[: found.start()]) for found in re.finditer(":", name)}
+        return {to for found in re.finditer(":", name) for to in self._list_of_room(name[: found.start()])}
 
 
-def _list(part: PlainPart, start: str) -> Iterator[str]:
-    """Yield what follows ``start`` in the names of keys; one may come twice."""
+def _list(part: PlainPart, start: str) -> Iterator[list[str]]:
+    """Yield what follows ``start`` in the names of keys, some at a time; one may come twice."""
     cursor: Any = 0
     while True:
         cursor, names = part.commands.execute("SCAN", cursor, "MATCH", f"{start}*", "COUNT", _AT_ONCE)
-        yield from (name.decode().removeprefix(start) for name in names)
+        if names:
+            yield [name.decode().removeprefix(start) for name in names]
         if not int(cursor):
             return
 
 
-def _get_lifetime(part: PlainPart, key: str) -> int:
-    """Return for how many ms a key lives; -1: for ever, -2: no more."""
-    left_ms: int = part.commands.execute("PTTL", key)
-    return left_ms
-
-
-def _copy_lifetime(left_ms: int, to: PlainPart, to_key: str, least_ms: int = 0) -> None:
-    if left_ms != -1:
-        to.commands.execute("PEXPIRE", to_key, max(left_ms, least_ms, 1))
+def _limit(key: str, left_ms: int, least_ms: int = 0) -> list[tuple[Any, ...]]:
+    """Return what limits the life of a key whose source has ``left_ms``: -1 is for ever, -2 no more."""
+    return [] if left_ms == -1 else [("PEXPIRE", key, max(left_ms, least_ms, 1))]
 
 
 def _compare(found: Any, arrived: Any, key: str) -> None:
     if found != arrived:
         raise Error(f"{key} did not arrive as it was; is somebody writing there? Try again.")
-
-
-def _flatten(fields: dict[Any, Any]) -> list[Any]:
-    return [part for field in fields.items() for part in field]
-
-
-#: Of each type, the command that reads all of a key, and the one that writes it from what was read.
-_KINDS: dict[bytes, tuple[str, tuple[Any, ...], str, Callable[[Any], list[Any]]]] = {
-    b"string": ("GET", (), "SET", lambda text: [text]),
-    b"hash": ("HGETALL", (), "HSET", _flatten),
-    b"zset": (
-        "ZRANGE",
-        (0, -1, "WITHSCORES"),
-        "ZADD",
-        lambda found: found[::-1],
-    ),
-}

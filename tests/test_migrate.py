@@ -171,17 +171,30 @@ def test_what_ends_meanwhile_does_not_live_for_ever_there(stopped, redis_server,
     stopped.set(keys[0], "anna")
     stopped.zadd(keys[1], {"name": 1})
     stopped.hset(keys[2], mapping={"pid": "gone.1"})
-    execute = PlainCommands.execute
+    execute_all = PlainCommands.execute_all
 
-    def end_first(self, *command):
-        if command[0] in ("GET", "ZRANGE", "HGETALL") and command[1] in keys:
-            stopped.delete(command[1])
-        return execute(self, *command)
+    def end_first(self, commands):
+        ended = [command[1] for command in commands if command[0] in ("GET", "ZRANGE", "HGETALL")]
+        stopped.delete("nothing", *{*ended} & {*keys})
+        return execute_all(self, commands)
 
-    monkeypatch.setattr(PlainCommands, "execute", end_first)
+    monkeypatch.setattr(PlainCommands, "execute_all", end_first)
     migrate(redis_server.url, target, settle(target, 1), lambda copied: None)
     with redis.Redis.from_url(target) as there:
         assert not there.exists(*keys)
+
+
+def test_what_is_about_to_end_and_what_is_large_arrive(stopped, redis_server, target):
+    [part] = list_parts(stopped, PREFIX)
+    stream = part.keys.stream("/", "x")
+    for id in range(6, 600):
+        stopped.xadd(stream, {"p": id - 1, "n": 0, "b": "\n2[]"}, id=f"{id}-0")
+    for number in range(1000):
+        stopped.set(part.keys.note(f"n{number}"), "anna", px=1 + number)
+    assert migrate(redis_server.url, target, settle(target, 1), lambda copied: None).messages == 595
+    with redis.Redis.from_url(target) as there:
+        assert there.xrange(stream) == stopped.xrange(stream)
+        assert all(there.pttl(key) != -1 for key in there.scan_iter(part.keys.note("*")))
 
 
 def test_what_was_interrupted_is_begun_again_and_nothing_is_left_of_it(stopped, redis_server, target):
