@@ -227,3 +227,13 @@ def test_what_is_stored_in_the_source_meanwhile_is_not_left_out_silently(stopped
         migrate(redis_server.url, target, settle(target, 8), lambda copied: outside.store("late", None, "y"))
     with redis.Redis.from_url(target) as there:
         assert not there.exists(list_parts(there, PREFIX, 8).home.keys.clock)
+
+
+def test_a_farm_moves_to_a_cluster_and_back(stopped, redis_server, target, redis_cluster):
+    stream = list_parts(stopped, PREFIX)[0].keys.stream("/", "x")
+    for url, source in ((redis_cluster.url, redis_server.url), (target, redis_cluster.url)):
+        done = migrate(source, url, settle(url, 8), lambda copied: None)
+        assert (done.rooms, done.messages) == (1, 1)
+    with redis.Redis.from_url(target) as there:
+        moved = list_parts(there, PREFIX, 8).get_of_room("/", "x").keys.stream("/", "x")
+        assert there.xrange(moved) == stopped.xrange(stream)
