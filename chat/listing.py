@@ -1,7 +1,7 @@
 """``chat clients``, ``chat rooms``, ``chat nodes``: what is connected, as a table for people or as JSON."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -86,13 +86,12 @@ def _show(column: str, value: Any) -> str:
 
 @contextmanager
 def _open_directory(settings: Settings) -> Iterator[Directory]:
-    client = connect(settings.redis_url)
     try:
-        shards = list_shards(client, settings.prefix, settings.shards)
-        shards.check()
-        yield Directory(shards)
+        with closing(connect(settings.redis_url)) as client:
+            shards = list_shards(client, settings.prefix, settings.shards)
+            with closing(shards):
+                shards.check()
+                yield Directory(shards)
     except redis.RedisError as error:
         reason = str(error).rstrip(".")
         raise Error(f"the Redis at {without_password(settings.redis_url)} does not answer: {reason}.") from None
-    finally:
-        client.close()

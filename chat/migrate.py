@@ -1,15 +1,18 @@
 """``chat migrate``: a stopped farm's log and sessions are copied to another Redis, of another kind or in more shards.
 
-What arrived is read back and compared. The clocks are written last: until then nobody takes the target for a farm's
-Redis, and whoever was interrupted may begin again.
+What arrived is read back and compared. The clocks are written last, the first shard's at the very end: until then
+nobody takes the target for a farm's Redis, and whoever was interrupted may begin again, which deletes what was left.
 """
 
+import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter, methodcaller
+from typing import Any, NamedTuple
 
 import redis
 
@@ -21,6 +24,34 @@ from chat.redis_url import without_password
 from chat.settings import LEASE_S, Settings
 
 _AT_ONCE = 200  # keys that are looked for, entries
+
+_GetStart = Callable[[Keys], str]  # what the keys of one kind begin with
+
+
+class _Kind(NamedTuple):
+    """A type of Redis': the command that reads all of a key, and the one that writes it from what was read."""
+
+    reader: str
+    options: tuple[Any, ...]
+    writer: str
+    arrange: Callable[[Any], list[Any]]
+
+    def read(self, key: str) -> tuple[Any, ...]:
+        return self.reader, key, *self.options
+
+    def write(self, key: str, found: Any) -> tuple[Any, ...]:
+        return self.writer, key, *self.arrange(found)
+
+
+def _flatten(fields: dict[Any, Any]) -> list[Any]:
+    return [shard for field in fields.items() for shard in field]
+
+
+_KINDS = {
+    b"string": _Kind("GET", (), "SET", lambda text: [text]),
+    b"hash": _Kind("HGETALL", (), "HSET", _flatten),
+    b"zset": _Kind("ZRANGE", (0, -1, "WITHSCORES"), "ZADD", lambda found: found[::-1]),
+}
 
 
 @dataclass
@@ -94,141 +125,173 @@ class _Migration:
         self._session_ms = session_ms
         self._report = report
         self._copied = Copied()
+        self._clocks: list[list[Any]] = []
+        self._mark = f"{target.home.keys.tag}migrating"  # there as long as the copy is not complete
         # What a client shows of one shard holds of each that it becomes; what it shows of several, of no others.
         self._has_sessions = len(source) in (1, len(target))
 
     def check(self, shown_target: str) -> None:
         """Raise ``Error`` if the farm still runs, or another one is where it is to go."""
+        self._clocks = self._read_clocks()
+        self._check_stopped()
+        for shard in self._target:
+            is_left = self._is_begun and shard is not self._target.home
+            if not is_left and shard.commands.execute("EXISTS", shard.keys.clock):
+                raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
+
+    def _check_stopped(self) -> None:
         for keys, commands in self._source:
             nodes = [node.decode() for node in commands.execute("SMEMBERS", keys.nodes)]
             living = [node for node in nodes if commands.execute("EXISTS", keys.leases + node)]
             if living:
                 raise Error(f"the farm still runs: {living[0]}. Stop all workers, wait {LEASE_S} s, and try again.")
-        for keys, commands in self._target:
-            if commands.execute("EXISTS", keys.clock):
-                raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
 
     def run(self) -> Copied:
         """Copy everything; return what that was."""
+        if self._is_begun:
+            self._clear_target()
+        home = self._target.home.commands
+        home.execute("SET", self._mark, "1")
         for shard in self._source:
-            for name in _list(shard, shard.keys.rooms):
-                self._copy_room(shard, name)
-            for name in _list(shard, shard.keys.pointers):
-                to = self._get_of_room(name)
-                self._copy(shard, shard.keys.pointers + name, to, to.keys.pointers + name)
-            for name in _list(shard, shard.keys.onces):
-                to = self._get_of_room(name.rpartition(":")[0])
-                self._copy(shard, shard.keys.onces + name, to, to.keys.onces + name)
-            for name in _list(shard, shard.keys.note("")):
-                to = self._target.get(name)
-                self._copy(shard, shard.keys.note(name), to, to.keys.note(name))
-            for user in _list(shard, shard.keys.notes("")):
-                to = self._target.get(user)
-                self._copy(shard, shard.keys.notes(user), to, to.keys.notes(user))
-            for name in _list(shard, shard.keys.users_sids):
-                self._copy_sids(shard, attrgetter("users_sids"), name)
+            for names in _list(shard, shard.keys.rooms):
+                for name in names:
+                    self._copy_room(shard, name)
+                self._copy(shard, attrgetter("rooms"), names, self._list_of_room)
+                self._copied.rooms += len(names)
+            for get_start, list_targets in (
+                (attrgetter("pointers"), self._list_of_room),
+                (attrgetter("onces"), self._list_of_once),
+                (methodcaller("note", ""), self._list_of_name),
+                (methodcaller("notes", ""), self._list_of_name),
+            ):
+                for names in _list(shard, get_start(shard.keys)):
+                    self._copy(shard, get_start, names, list_targets)
+            self._copy_sids(shard, attrgetter("users_sids"))
             if self._has_sessions:
                 self._copy_sessions(shard)
+        self._check_stopped()
+        if self._read_clocks() != self._clocks:
+            raise Error("something was stored in the source meanwhile. Stop whatever emits there, and try again.")
         self._write_clocks()
+        home.execute("DEL", self._mark)
         return self._copied
 
+    @cached_property
+    def _is_begun(self) -> bool:
+        """Whether what is at the target is what an interrupted copy has left."""
+        return bool(self._target.home.commands.execute("EXISTS", self._mark))
+
+    def _clear_target(self) -> None:
+        """Delete what was copied before: by now it may be gone at the source."""
+        for shard in self._target:
+            for names in _list(shard, shard.keys.tag):
+                shard.commands.execute_all(
+                    [("DEL", key) for name in names if (key := shard.keys.tag + name) != self._mark]
+                )
+
     def _copy_room(self, shard: PlainShard, name: str) -> None:
-        """Copy a room's messages and what is known of it."""
-        to = self._get_of_room(name)
+        """Copy a room's messages."""
+        [to] = self._list_of_room(name)
         source, target = shard.keys.streams + name, to.keys.streams + name
-        to.commands.execute("DEL", target)
-        start = "-"
-        while entries := shard.commands.execute("XRANGE", source, start, "+", "COUNT", _AT_ONCE):
-            to.commands.execute_all([("XADD", target, id, *_flatten(fields)) for id, fields in entries])
-            last = entries[-1][0].decode()
-            _compare(entries, to.commands.execute("XRANGE", target, start, last, "COUNT", _AT_ONCE), target)
-            start = f"({last}"
+        start, commands = "-", [("DEL", target)]
+        while True:
+            reading = (start, "+", "COUNT", _AT_ONCE)
+            left_ms, entries = shard.commands.execute_all([("PTTL", source), ("XRANGE", source, *reading)])
+            commands += [("XADD", target, id, *_flatten(fields)) for id, fields in entries]
+            arrived = to.commands.execute_all([*commands, ("XRANGE", target, *reading), *_limit(target, left_ms)])
+            _compare(entries, arrived[len(commands)], target)
             self._copied.messages += len(entries)
             self._report(self._copied)
-        _copy_lifetime(shard, source, to, target)
-        self._copy(shard, shard.keys.rooms + name, to, to.keys.rooms + name)
-        self._copied.rooms += 1
+            if len(entries) < _AT_ONCE:
+                return
+            start, commands = f"({entries[-1][0].decode()}", []
 
     def _copy_sessions(self, shard: PlainShard) -> None:
         """Copy the sessions: of each, who may resume it has its time anew."""
-        for sid in _list(shard, shard.keys.sessions):
-            to = self._target.get(sid)
-            self._copy(shard, shard.keys.session(sid), to, to.keys.session(sid), self._session_ms)
-            self._copied.sessions += 1
+        for sids in _list(shard, shard.keys.sessions):
+            self._copy(shard, attrgetter("sessions"), sids, self._list_of_name, self._session_ms)
+            self._copied.sessions += len(sids)
             self._report(self._copied)
-        for name in _list(shard, shard.keys.users):
-            self._copy_sids(shard, attrgetter("users"), name)
+        self._copy_sids(shard, attrgetter("users"))
 
-    def _copy_sids(self, shard: PlainShard, get_start: Callable[[Keys], str], name: str) -> None:
-        """Copy a user's sids, each to where its session is."""
-        key = get_start(shard.keys) + name
-        found = shard.commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
-        for sid, score in zip(found[::2], found[1::2], strict=True):
-            to = self._target.get(sid.decode())
-            to_key = get_start(to.keys) + name
-            to.commands.execute("ZADD", to_key, score, sid)
-            _copy_lifetime(shard, key, to, to_key, self._session_ms)
+    def _copy_sids(self, shard: PlainShard, get_start: _GetStart) -> None:
+        """Copy users' sids, each to where its session is."""
+        for name in chain.from_iterable(_list(shard, get_start(shard.keys))):
+            key = get_start(shard.keys) + name
+            left_ms, found = shard.commands.execute_all([("PTTL", key), ("ZRANGE", key, 0, -1, "WITHSCORES")])
+            for sid, score in zip(found[::2], found[1::2], strict=True):
+                to = self._target.get(sid.decode())
+                to_key = get_start(to.keys) + name
+                to.commands.execute_all([("ZADD", to_key, score, sid), *_limit(to_key, left_ms, self._session_ms)])
 
-    def _copy(self, shard: PlainShard, key: str, to: PlainShard, to_key: str, least_ms: int = 0) -> None:
-        """Copy a text, a hash or a sorted set with its time to live, which is ``least_ms`` at least."""
-        kind = shard.commands.execute("TYPE", key)
-        if kind == b"none":  # its time is over
-            return
-        reading, options, writing, arrange = _KINDS[kind]
-        found = shard.commands.execute(reading, key, *options)
-        to.commands.execute("DEL", to_key)
-        to.commands.execute(writing, to_key, *arrange(found))
-        _compare(found, to.commands.execute(reading, to_key, *options), to_key)
-        _copy_lifetime(shard, key, to, to_key, least_ms)
+    def _copy(
+        self,
+        shard: PlainShard,
+        get_start: _GetStart,
+        names: list[str],
+        list_targets: Callable[[str], Iterable[PlainShard]],
+        least_ms: int = 0,
+    ) -> None:
+        """Copy texts, hashes or sorted sets of one kind, by their names, with their times to live."""
+        keys = [get_start(shard.keys) + name for name in names]
+        states = shard.commands.execute_all([one for key in keys for one in (("PTTL", key), ("TYPE", key))])
+        kinds = [_KINDS.get(kind, _KINDS[b"string"]) for kind in states[1::2]]
+        all_found = shard.commands.execute_all([kind.read(key) for kind, key in zip(kinds, keys, strict=True)])
+        writing: dict[PlainShard, list[tuple[Any, ...]]] = {}
+        readings: dict[PlainShard, list[tuple[int, str, Any]]] = {}  # where among its answers is what arrived
+        for name, left_ms, kind, found in zip(names, states[::2], kinds, all_found, strict=True):
+            for to in list_targets(name):
+                key, commands = get_start(to.keys) + name, writing.setdefault(to, [])
+                commands.append(("DEL", key))
+                if found not in (None, {}, []):  # else its time is over
+                    commands += [kind.write(key, found), kind.read(key)]
+                    readings.setdefault(to, []).append((len(commands) - 1, key, found))
+                    commands += _limit(key, left_ms, least_ms)  # last: it may be over at once
+        for to, commands in writing.items():
+            answers = to.commands.execute_all(commands)
+            for index, key, found in readings.get(to, ()):
+                _compare(found, answers[index], key)
+
+    def _read_clocks(self) -> list[list[Any]]:
+        return [shard.commands.execute("HMGET", shard.keys.clock, "epoch", "id") for shard in self._source]
 
     def _write_clocks(self) -> None:
         """Let the target's shards begin where the source's have ended."""
-        clocks = [shard.commands.execute("HMGET", shard.keys.clock, "epoch", "id") for shard in self._source]
-        newest = max(int(id or 0) for _, id in clocks)
-        for keys, commands in self._target:
+        newest = max(int(id or 0) for _, id in self._clocks)
+        for keys, commands in reversed(self._target):
             if self._has_sessions:
-                epoch, id = clocks[keys.shard if len(clocks) > 1 else 0]
+                epoch, id = self._clocks[keys.shard if len(self._clocks) > 1 else 0]
             else:
                 epoch, id = secrets.token_urlsafe(6), newest
             commands.execute("HSET", keys.clock, "format", keys.format, "epoch", epoch or "", "id", id or 0)
 
-    def _get_of_room(self, name: str) -> PlainShard:
-        return self._target.get_of_room(*split_name(name))
+    def _list_of_name(self, name: str) -> list[PlainShard]:
+        return [self._target.get(name)]
+
+    def _list_of_room(self, name: str) -> list[PlainShard]:
+        return [self._target.get_of_room(*split_name(name))]
+
+    def _list_of_once(self, name: str) -> set[PlainShard]:
+        """Return where it may be looked for that a message was stored: room and key may both have colons."""
+        return {to for found in re.finditer(":", name) for to in self._list_of_room(name[: found.start()])}
 
 
-def _list(shard: PlainShard, start: str) -> Iterator[str]:
-    """Yield what follows ``start`` in the names of keys; one may come twice."""
+def _list(shard: PlainShard, start: str) -> Iterator[list[str]]:
+    """Yield what follows ``start`` in the names of keys, some at a time; one may come twice."""
     cursor: Any = 0
     while True:
         cursor, names = shard.commands.execute("SCAN", cursor, "MATCH", f"{start}*", "COUNT", _AT_ONCE)
-        yield from (name.decode().removeprefix(start) for name in names)
+        if names:
+            yield [name.decode().removeprefix(start) for name in names]
         if not int(cursor):
             return
 
 
-def _copy_lifetime(shard: PlainShard, key: str, to: PlainShard, to_key: str, least_ms: int = 0) -> None:
-    left_ms = shard.commands.execute("PTTL", key)
-    if left_ms >= 0:
-        to.commands.execute("PEXPIRE", to_key, max(left_ms, least_ms, 1))
+def _limit(key: str, left_ms: int, least_ms: int = 0) -> list[tuple[Any, ...]]:
+    """Return what limits the life of a key whose source has ``left_ms``: -1 is for ever, -2 no more."""
+    return [] if left_ms == -1 else [("PEXPIRE", key, max(left_ms, least_ms, 1))]
 
 
 def _compare(found: Any, arrived: Any, key: str) -> None:
     if found != arrived:
         raise Error(f"{key} did not arrive as it was; is somebody writing there? Try again.")
-
-
-def _flatten(fields: dict[Any, Any]) -> list[Any]:
-    return [part for field in fields.items() for part in field]
-
-
-#: Of each type, the command that reads all of a key, and the one that writes it from what was read.
-_KINDS: dict[bytes, tuple[str, tuple[Any, ...], str, Callable[[Any], list[Any]]]] = {
-    b"string": ("GET", (), "SET", lambda text: [text]),
-    b"hash": ("HGETALL", (), "HSET", _flatten),
-    b"zset": (
-        "ZRANGE",
-        (0, -1, "WITHSCORES"),
-        "ZADD",
-        lambda found: found[::-1],
-    ),
-}

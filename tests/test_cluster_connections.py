@@ -10,8 +10,10 @@ import pytest
 import redis
 import redis.connection
 
+from chat.errors import Error, Unavailable
+from chat.realtime import Outside
 from chat.realtime.connections import open_connections
-from chat.realtime.keys import Keys
+from chat.realtime.keys import Keys, find_shard
 from chat.realtime.log import Limits
 from chat.realtime.redis_client import PlainCommands, connect
 from chat.realtime.writer import Outgoing, describe_batch
@@ -441,3 +443,61 @@ def test_a_primary_that_joins_later_is_found(redis_cluster, connections, shards)
         redis_cluster.remove_node("d")
     insist_on_heard(connections, keys)
     assert list_stored(home, keys) == ["before", "after"]
+
+
+@contextlib.contextmanager
+def outside_of(cluster, shards):
+    """A farm of these shards, which have all begun, as another process sees it."""
+    with opened(cluster.url, shards) as connections:
+        for keys in shards:
+            store(connections.get_commands(keys), keys, "before")
+    prefix = shards[0].tag[1:].partition(":")[0]
+    with contextlib.closing(Outside(cluster.url, prefix, shards=SHARDS, wait_replicas=1)) as outside:
+        yield outside
+
+
+def find_room(cluster, shards, node, *, is_there):
+    """Return a room that is, or is not, on a primary."""
+    numbers = [number for number, keys in enumerate(shards) if (cluster.get_owner(keys.slot) is node) is is_there]
+    return next(room for room in map(str, itertools.count()) if find_shard(room, SHARDS) in numbers)
+
+
+def test_who_stores_from_outside_waits_for_no_replica_that_is_dead(redis_cluster, shards):
+    primary = redis_cluster.get_owner(shards[0].slot)
+    next(node for node in redis_cluster.nodes.values() if node.is_replica_of(primary)).kill()
+    wait_for(lambda: count_replicas(primary) == 0, "its end to be noticed")
+    with outside_of(redis_cluster, shards) as outside:
+        assert outside.store("news", None, find_room(redis_cluster, shards, primary, is_there=True)).id
+
+
+def count_replicas(primary):
+    rows = primary.ask("CLUSTER", "SLOTS")
+    return sum(len(replicas) for _, _, (_, port, *_), *replicas in rows if port == primary.port)
+
+
+@pytest.mark.parametrize("which", ["first shard", "first slot"])
+def test_who_stores_from_outside_needs_a_primary_only_for_what_is_there(redis_cluster, shards, which):
+    home = redis_cluster.get_owner(shards[0].slot if which == "first shard" else 0)
+    replica = next(node for node in redis_cluster.nodes.values() if node.is_replica_of(home))
+    room, lost = (find_room(redis_cluster, shards, home, is_there=one) for one in (False, True))
+    with outside_of(redis_cluster, shards), without_full_coverage(redis_cluster):
+        for node in (replica, home):
+            node.kill()
+        prefix = shards[0].tag[1:].partition(":")[0]
+        with contextlib.closing(Outside(redis_cluster.url, prefix, shards=SHARDS)) as outside:
+            assert outside.store("news", None, room).id
+            with pytest.raises(Unavailable):
+                outside.store("news", None, lost)
+        with pytest.raises(Error, match=f"set CHAT_SHARDS={SHARDS}"):
+            Outside(redis_cluster.url, prefix, shards=SHARDS + 1)
+
+
+@contextlib.contextmanager
+def without_full_coverage(cluster):
+    """What is lost with one primary is not lost with all, for the block's time."""
+    for node in cluster.nodes.values():
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    yield
+    cluster.heal()
+    for node in cluster.nodes.values():
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "yes")

@@ -5,11 +5,16 @@ import signal
 from dataclasses import replace
 
 import pytest
+import socketio
 
-from benchmarks.faults.cluster_site import ClusterSite, move_by_keys
+from benchmarks.faults.cluster import ROOMS
+from benchmarks.faults.cluster_site import SHARDS, ClusterSite, move_by_keys
 from benchmarks.faults.crowd import Crowd
 from benchmarks.faults.oracle import judge
 from benchmarks.faults.scenarios import CLUSTER_SCENARIOS
+from chat.embedded_cluster import get_url
+from tests.conftest import wait_until
+from tests.test_cli import chat
 
 pytestmark = pytest.mark.cluster
 
@@ -78,3 +83,33 @@ def test_what_a_primary_stores_that_was_replaced_is_delivered_to_nobody(find_fau
         site.wait_until_ready()
 
     assert find_faults(BY_NAME["primary-stopped"], happen) == []
+
+
+def test_a_stock_emitter_may_know_any_node_of_a_cluster(site):
+    """A primary of any shards, or a replica: who is in the room gets each event once."""
+    received = []
+    with socketio.SimpleClient() as client:
+        client.connect(f"{site.url}?userId=anna", transports=["websocket"])
+        client.client.on("news", lambda number, *_: received.append(number))
+        for number, node in enumerate(site.nodes):
+            manager = socketio.RedisManager(node.url, write_only=True)
+            manager.emit("news", number, room="user:anna")
+            manager.redis.close()
+        wait_until(lambda: len(received) >= len(site.nodes), "what was emitted")
+    assert sorted(received) == list(range(len(site.nodes)))
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_commands_say_in_one_sentence_that_a_primary_is_away(site, shard):
+    node = site.get_primary(shard)
+    lost = {shard for shard in range(SHARDS) if site.get_primary(shard) is node}
+    gone, there = (next(room for room in ROOMS if (site.get_shard(room) in lost) is one) for one in (True, False))
+    env = {"REDIS_URL": get_url(site.nodes), "CHAT_SHARDS": str(SHARDS)}
+    with site.without_takeover():
+        site.kill_node(node)
+        for arguments in (["clients"], ["nodes"], ["rooms"], ["kick", "anna"], ["emit", "news", "{}", "--room", gone]):
+            done = chat(*arguments, **env)
+            assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+            assert str(node.port) in done.stderr
+        assert chat("emit", "news", "{}", "--room", there, **env).returncode == 0
+        site.start_redis()

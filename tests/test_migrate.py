@@ -6,7 +6,12 @@ import json
 import pytest
 import redis
 
+from chat.errors import Error
+from chat.migrate import migrate
+from chat.realtime import Outside
 from chat.realtime.plain import list_shards
+from chat.realtime.redis_client import PlainCommands
+from chat.settings import Settings
 from tests.conftest import opening
 from tests.test_cli import chat
 from tests.test_recovery import Client, name
@@ -115,10 +120,8 @@ def test_what_can_not_be_migrated_is_one_sentence(redis_server, target, source, 
 
 def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redis_server, target):
     with cleaned(redis_server.url) as server:
-        for shard in list_shards(server, PREFIX, 2):
-            server.hset(
-                shard.keys.clock, mapping={"format": shard.keys.format, "epoch": "e", "id": 5 + shard.keys.shard}
-            )
+        for part in list_shards(server, PREFIX, 2):
+            server.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5 + part.keys.shard})
         room = list_shards(server, PREFIX, 2).get_of_room("/", "x")
         stream = room.keys.stream("/", "x")
         server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
@@ -127,6 +130,110 @@ def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redi
         done = chat("migrate", redis_server.url, target, "--shards", "3", CHAT_PREFIX=PREFIX)
         assert "1 rooms, 1 messages, 0 sessions" in done.stdout
         with redis.Redis.from_url(target) as there:
-            clocks = [there.hgetall(shard.keys.clock) for shard in list_shards(there, PREFIX, 3)]
+            clocks = [there.hgetall(part.keys.clock) for part in list_shards(there, PREFIX, 3)]
         assert [json.loads(clock[b"id"]) for clock in clocks] == [6, 6, 6]
         assert len({clock[b"epoch"] for clock in clocks}) == 3
+
+
+@pytest.fixture
+def stopped(redis_server):
+    """A stopped farm of one shard: a room with a message."""
+    with cleaned(redis_server.url) as server:
+        [part] = list_shards(server, PREFIX)
+        stream = part.keys.stream("/", "x")
+        server.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5})
+        server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
+        server.hset(part.keys.room_of(stream), mapping={"id": 5})
+        yield server
+
+
+def settle(url, shards):
+    return Settings.from_env({"REDIS_URL": url, "CHAT_PREFIX": PREFIX, "CHAT_SHARDS": str(shards)})
+
+
+def test_what_was_stored_once_is_known_whatever_colons_are_in_its_names(stopped, redis_server, target):
+    [part] = list_shards(stopped, PREFIX)
+    stored = [("user:anna", "order:17"), ("x", "a"), ("a:b:c", "")]
+    for room, key in stored:
+        stopped.set(part.keys.once(part.keys.stream("/", room), key), "5 1", px=60_000)
+    migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
+    with redis.Redis.from_url(target) as there:
+        for room, key in stored:
+            to = list_shards(there, PREFIX, 8).get_of_room("/", room).keys
+            once = to.once(to.stream("/", room), key)
+            assert there.get(once) == b"5 1"
+            assert there.pttl(once) > 0
+
+
+def test_what_ends_meanwhile_does_not_live_for_ever_there(stopped, redis_server, target, monkeypatch):
+    [part] = list_shards(stopped, PREFIX)
+    keys = [part.keys.note("gone"), part.keys.notes("gone"), part.keys.session("gone")]
+    stopped.set(keys[0], "anna")
+    stopped.zadd(keys[1], {"name": 1})
+    stopped.hset(keys[2], mapping={"pid": "gone.1"})
+    execute_all = PlainCommands.execute_all
+
+    def end_first(self, commands):
+        ended = [command[1] for command in commands if command[0] in ("GET", "ZRANGE", "HGETALL")]
+        stopped.delete("nothing", *{*ended} & {*keys})
+        return execute_all(self, commands)
+
+    monkeypatch.setattr(PlainCommands, "execute_all", end_first)
+    migrate(redis_server.url, target, settle(target, 1), lambda copied: None)
+    with redis.Redis.from_url(target) as there:
+        assert not there.exists(*keys)
+
+
+def test_what_is_about_to_end_and_what_is_large_arrive(stopped, redis_server, target):
+    [part] = list_shards(stopped, PREFIX)
+    stream = part.keys.stream("/", "x")
+    for id in range(6, 600):
+        stopped.xadd(stream, {"p": id - 1, "n": 0, "b": "\n2[]"}, id=f"{id}-0")
+    for number in range(1000):
+        stopped.set(part.keys.note(f"n{number}"), "anna", px=1 + number)
+    assert migrate(redis_server.url, target, settle(target, 1), lambda copied: None).messages == 595
+    with redis.Redis.from_url(target) as there:
+        assert there.xrange(stream) == stopped.xrange(stream)
+        assert all(there.pttl(key) != -1 for key in there.scan_iter(part.keys.note("*")))
+
+
+def test_what_was_interrupted_is_begun_again_and_nothing_is_left_of_it(stopped, redis_server, target):
+    def interrupt(copied):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migrate(redis_server.url, target, settle(target, 8), interrupt)
+    with redis.Redis.from_url(target) as there:
+        home, *others = list_shards(there, PREFIX, 8)
+        for part in others:
+            there.hset(part.keys.clock, mapping={"format": part.keys.format, "epoch": "e", "id": 5})
+        there.set(home.keys.note("erased meanwhile"), "anna")
+        done = migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
+        assert (done.rooms, done.messages) == (1, 1)
+        assert there.exists(home.keys.clock)
+        assert [key for key in there.scan_iter(f"{{{PREFIX}:*") if b"erased" in key or b"migrating" in key] == []
+
+
+def test_a_farm_that_has_lost_its_first_shard_is_not_written_over(stopped, redis_server, target):
+    with redis.Redis.from_url(target) as there:
+        there.hset(list_shards(there, PREFIX, 8)[3].keys.clock, "format", "1/8")
+        with pytest.raises(Error, match="has a farm with this CHAT_PREFIX already"):
+            migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
+
+
+def test_what_is_stored_in_the_source_meanwhile_is_not_left_out_silently(stopped, redis_server, target):
+    outside = Outside(redis_server.url, PREFIX)
+    with contextlib.closing(outside), pytest.raises(Error, match="something was stored in the source meanwhile"):
+        migrate(redis_server.url, target, settle(target, 8), lambda copied: outside.store("late", None, "y"))
+    with redis.Redis.from_url(target) as there:
+        assert not there.exists(list_shards(there, PREFIX, 8).home.keys.clock)
+
+
+def test_a_farm_moves_to_a_cluster_and_back(stopped, redis_server, target, redis_cluster):
+    stream = list_shards(stopped, PREFIX)[0].keys.stream("/", "x")
+    for url, source in ((redis_cluster.url, redis_server.url), (target, redis_cluster.url)):
+        done = migrate(source, url, settle(url, 8), lambda copied: None)
+        assert (done.rooms, done.messages) == (1, 1)
+    with redis.Redis.from_url(target) as there:
+        moved = list_shards(there, PREFIX, 8).get_of_room("/", "x").keys.stream("/", "x")
+        assert there.xrange(moved) == stopped.xrange(stream)

@@ -7,7 +7,7 @@ import redis
 
 from chat.errors import Error
 from chat.realtime import Limits, Outside
-from chat.realtime.entry import decode_body, encode_body, make_messages
+from chat.realtime.entry import VOLATILE, decode_body, encode_body, make_messages
 from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
 from chat.realtime.message import Message
@@ -153,6 +153,19 @@ def test_who_joined_a_room_after_its_copy_was_sent_gets_the_one_of_another_room(
     store(server, other, "has its copy", [(one, after)])
     store(server, other, "last", [])
     assert [data.get("text") for data, *_ in a.get(3)] == [None, "before it joined", "last"]
+
+
+@pytest.mark.parametrize("shard", [0, 3])
+def test_what_can_not_be_read_on_a_room_s_channel_disturbs_nobody(site, client, server, shard):
+    a, room = client(site.urls[0], name()), name_room_in(shard)
+    a.call("join", {"room": room})
+    stream = list_shards(server, PREFIX, SHARDS).get_of_room("/", room).keys.stream("/", room)
+    for garbage in (b"nonsense", b"\n\xff", b"[[[\n2[]", b'{"skip":7}\n2["message"]'):
+        assert server.publish(stream, VOLATILE + garbage) == 1
+        assert server.publish(stream, garbage) == 1
+    assert a.call("message", {"room": room, "n": 1})["ok"]
+    assert [data["n"] for data, *_ in a.get(1)] == [1]
+    assert "Traceback" not in site.output
 
 
 def test_who_has_left_an_inbox_comes_back_to_its_session(site, client, server):

@@ -29,8 +29,9 @@ class Outside:
         url: the farm's Redis, as for ``RedisManager``.
         prefix: what every key in Redis begins with.
         history: what is kept of each room.
-        wait_replicas: how many replicas of Redis must have a message before ``store`` returns.
-        shards: how many parts its log has.
+        wait_replicas: how many replicas of Redis must have a message before ``store`` returns; of a cluster's primary
+            that has fewer, all.
+        shards: how many shards its log has.
 
     Raises ``Unavailable`` if Redis does not answer, ``Error`` if it holds what another farm has stored.
     """
@@ -74,7 +75,7 @@ class Outside:
             Unavailable: Redis could not take it just now. Whether it has it is not known if the answer was lost.
         """
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
-        message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
+        message = Outgoing(namespace, room, encode_body(pkt.encode_shards()))
         shard = self._shards.get_of_room(namespace, room)
         batch_key = shard.keys.batch(f"outside#{secrets.token_hex(8)}")
         names, arguments = describe_batch(shard.keys, self._limits, batch_key, [message])
@@ -143,4 +144,6 @@ class Outside:
 
     def _wait_for_replicas(self, shard: PlainShard) -> None:
         if self._wait_replicas:
-            wait_for_replicas(shard.commands.execute, self._wait_replicas)
+            there = shard.commands.count_replicas()
+            replicas = self._wait_replicas if there is None else min(self._wait_replicas, there)
+            wait_for_replicas(shard.commands.execute, replicas)

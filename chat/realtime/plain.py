@@ -1,6 +1,7 @@
 """Shards, as a process that is no worker sees them: over a plain connection each."""
 
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import redis
 
@@ -27,11 +28,25 @@ class PlainShards(tuple[PlainShard, ...]):
         return self[0]
 
     def check(self) -> None:
-        """Raise ``Error`` if they are those of another farm, of another version or number of shards."""
-        keys = self.home.keys
-        found = self.home.commands.execute("HGET", keys.clock, "format")
-        if found is not None and found.decode() != keys.format:
+        """Raise ``Error`` if they are those of another farm, of another version or number of shards.
+
+        The first one says it; while that is away, any other that has begun. Raises ``redis.RedisError`` if none does.
+        """
+        try:
+            found = self.home.commands.execute("HGET", self.home.keys.clock, "format")
+        except (redis.ConnectionError, redis.TimeoutError):
+            found = self._find_format()
+            if found is None:
+                raise
+        if found is not None and found.decode() != self.home.keys.format:
             raise Error(explain_format(found.decode()))
+
+    def _find_format(self) -> Any:
+        for keys, commands in self[1:]:
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                if found := commands.execute("HGET", keys.clock, "format"):
+                    return found
+        return None
 
     def get(self, name: str) -> PlainShard:
         """Return the shard that something is in by its name: a client's sid, a user."""

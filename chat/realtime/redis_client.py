@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException, TryAgainError
+from redis.cluster import parse_cluster_slots
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 from redis.retry import Retry
 from socketio.redis_manager import parse_redis_sentinel_url
 
@@ -16,10 +16,11 @@ from chat.errors import Unavailable
 from chat.realtime.keys import Keys
 from chat.realtime.scripts import get_source
 from chat.realtime.sentinels import Sentinels
-from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, split_sentinel_path
+from chat.redis_url import is_cluster_url, split_cluster_url, split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
+_NODE_S = 1.0  # for a node to say where everything is
 _MAX_CONNECTIONS = 32  # of one worker; who finds all of them busy waits for one
 _MOVES = 3  # of a slot, until it is given up
 
@@ -35,11 +36,11 @@ def connect(url: str) -> redis.Redis:
     Nothing is sent yet. ``url`` is ``redis://``, ``rediss://``, ``unix://`` or
     ``redis+sentinel://host:port[,host:port]/name/db``.
 
-    For ``redis+cluster://host:port[,host:port]`` (with TLS ``rediss+cluster://``) it is a ``RedisCluster``, which asks
-    at once where everything is. Raises ``redis.RedisError``.
+    For ``redis+cluster://host:port[,host:port]`` (with TLS ``rediss+cluster://``) it is a ``Cluster``, which asks at
+    once where everything is. Raises ``redis.RedisError``.
     """
     if is_cluster_url(url):
-        cluster: Any = _connect_cluster(url)
+        cluster: Any = Cluster(url)
         return cluster  # type: ignore[no-any-return]
     options = _get_options()
     if not url.startswith("redis+sentinel:"):
@@ -55,21 +56,10 @@ def connect(url: str) -> redis.Redis:
     return client
 
 
-def connect_node(url: str, address: Address, timeout_s: float = _CONNECT_TIMEOUT_S) -> redis.Redis:
+def connect_node(url: str, address: Address, timeout_s: float = _CONNECT_TIMEOUT_S, **options: Any) -> redis.Redis:
     """Return a client for one node of the cluster at ``url``; nothing is sent yet."""
-    return redis.Redis.from_url(get_node_url(url, *address), **_get_options(timeout_s))
-
-
-def _connect_cluster(url: str) -> Any:
-    first, *others = split_cluster_url(url)[0]
-    options = _get_options() | {"require_full_coverage": False}
-    try:
-        nodes = [ClusterNode(*address) for address in others]  # type: ignore[no-untyped-call]
-        return RedisCluster.from_url(get_node_url(url, *first), startup_nodes=nodes, **options)
-    except (RedisClusterException, LookupError, OSError) as error:  # those are no errors of Redis to redis-py
-        if isinstance(error.__cause__, redis.RedisError):
-            raise error.__cause__ from None
-        raise redis.ConnectionError(str(error)) from error
+    options = split_cluster_url(url)[1] | _get_options(timeout_s) | options
+    return redis.Redis(host=address[0], port=address[1], **options)
 
 
 def _get_options(timeout_s: float = _CONNECT_TIMEOUT_S) -> dict[str, Any]:
@@ -79,6 +69,57 @@ def _get_options(timeout_s: float = _CONNECT_TIMEOUT_S) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # answers in order, and nothing pushed in between
     }
+
+
+class Cluster:
+    """Which primary has what of the cluster at ``url``, as some node says that answers. Raises ``redis.RedisError``.
+
+    redis-py's own client can't be had while the first of all primaries is away.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._nodes = split_cluster_url(url)[0]
+        self._ranges: list[tuple[int, int, Address]] = []
+        self.look_again()
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """There is nothing to be given up: each ``PlainCommands`` has a connection of its own."""
+
+    def look_again(self) -> None:
+        """Ask one node after the other, until one answers."""
+        errors: list[redis.RedisError] = []
+        for address in list(self._nodes):
+            try:
+                with connect_node(self._url, address, _NODE_S) as client:
+                    rows: Any = client.execute_command("CLUSTER SLOTS")
+            except redis.RedisError as error:
+                errors.append(error)
+                self._nodes = [*(one for one in self._nodes if one != address), address]  # the last to be asked again
+            else:
+                found = parse_cluster_slots(rows, current_host=address[0])
+                self._ranges = [(*slots, one["primary"]) for slots, one in found.items()]
+                told = [node for one in found.values() for node in (one["primary"], *one["replicas"])]
+                self._nodes = list(dict.fromkeys((address, *told, *self._nodes)))
+                return
+        raise errors[0]
+
+    def move(self, slot: int, address: Address) -> None:
+        """A node has said where a slot is."""
+        self._ranges.insert(0, (slot, slot, address))
+
+    def open(self, slot: int) -> redis.Redis:
+        """Return a connection to the primary of a slot."""
+        address = next((primary for first, last, primary in self._ranges if first <= slot <= last), None)
+        if address is None:
+            raise redis.ConnectionError(f"no node of the cluster says who has slot {slot}")
+        return connect_node(self._url, address, single_connection_client=True)
 
 
 class PlainCommands:
@@ -94,7 +135,7 @@ class PlainCommands:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client: Any = client
         self._keys = keys
-        self._is_cluster = isinstance(client, RedisCluster)
+        self._is_cluster = isinstance(client, Cluster)
         self._connection: Any = None
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
@@ -109,8 +150,9 @@ class PlainCommands:
             try:
                 return self._connect().execute_command(*command)
             except MovedError as error:
+                host = error.host or self._connection.get_connection_kwargs()["host"]
                 self.close()
-                self._client.nodes_manager.move_slot(error)
+                self._client.move(error.slot_id, (host, error.port))
             except redis.RedisError as error:
                 if isinstance(error, (redis.ConnectionError, redis.TimeoutError, *REFUSALS)):
                     self._look_again()
@@ -131,6 +173,13 @@ class PlainCommands:
         heard: int = self.execute("SPUBLISH" if is_sharded else "PUBLISH", channel, data)
         return heard
 
+    def count_replicas(self) -> int | None:
+        """Return how many replicas of the shard's primary work; ``None``: only Redis knows."""
+        if not self._is_cluster:
+            return None
+        rows, slot = self.execute("CLUSTER", "SLOTS"), self._keys.slot
+        return next((len(replicas) for first, last, _, *replicas in rows if first <= slot <= last), 0)
+
     def close(self) -> None:
         """Give the connection up; the client stays as it is."""
         connection, self._connection = self._connection, None
@@ -139,26 +188,14 @@ class PlainCommands:
 
     def _connect(self) -> Any:
         if self._connection is None:
-            self._connection = self._connect_to_primary() if self._is_cluster else self._client.client()
+            self._connection = self._client.open(self._keys.slot) if self._is_cluster else self._client.client()
         return self._connection
-
-    def _connect_to_primary(self) -> Any:
-        """Return a client with a pool of its own: those of a ``RedisCluster`` reconnect whenever it looks around."""
-        try:
-            node = self._client.get_node_from_key(self._keys.tag)
-            pool = self._client.get_redis_connection(node).connection_pool
-        except RedisClusterException as error:
-            raise redis.ConnectionError(str(error)) from error
-        own = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs)
-        connection = redis.Redis(connection_pool=own, single_connection_client=True)
-        connection.auto_close_connection_pool = True
-        return connection
 
     def _look_again(self) -> None:
         self.close()
         if self._is_cluster:
-            with suppress(RedisClusterException, redis.RedisError, LookupError, OSError):
-                self._client.nodes_manager.initialize()
+            with suppress(redis.RedisError):
+                self._client.look_again()
 
 
 def translate(error: redis.RedisError) -> redis.RedisError:

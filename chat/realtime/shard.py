@@ -4,10 +4,12 @@ Each is complete in itself: a room's messages, members and watchers are in the s
 entry in that of its sid, and a node holds a lease in each. So a part of Redis that is away takes no other with it.
 """
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import gevent
+import redis
 
 from chat.realtime.connections import Connections
 from chat.realtime.entry import Entry
@@ -25,8 +27,9 @@ from chat.realtime.writer import Writer
 if TYPE_CHECKING:
     from chat.realtime.manager import RedisManager
 
+log = logging.getLogger(__name__)
 
-_READY_S = 60.0
+_LOOK_S = 1.0
 
 
 class Options(NamedTuple):
@@ -84,11 +87,23 @@ class Shard:
         return self.follower.is_ready and not self.follower.position.refusal
 
     def _listen(self) -> None:
-        """Listen, once the first shard has shown that the farm has as many: else nothing may be stored here."""
-        while not self._manager.shards.home.follower.wait_until_ready(_READY_S):
+        """Listen, once it is known that the farm has as many shards: else nothing may be stored here."""
+        while not (self._has_begun() or self._manager.shards.home.follower.wait_until_ready(_LOOK_S)):
             pass
-        for _ in self.follower.listen():
-            pass
+        while True:
+            try:
+                for _ in self.follower.listen():
+                    pass
+            except (Exception, gevent.Timeout):
+                log.exception("shard %d is listened to anew", self.number)
+                gevent.sleep(_LOOK_S)
+
+    def _has_begun(self) -> bool:
+        """Whether the shard says by itself that it is one of as many; a new one does not, and the first one has to."""
+        try:
+            return bool(self.commands.execute("HGET", self.keys.clock, "format") == self.keys.format.encode())
+        except redis.RedisError:
+            return False
 
     # From the follower
 
@@ -100,7 +115,10 @@ class Shard:
 
     def on_volatile(self, stream: str, body: bytes) -> None:
         """Deliver a message that is not in the log."""
-        self._manager.deliver_volatile(*self.keys.get_room(stream), body)
+        try:
+            self._manager.deliver_volatile(*self.keys.get_room(stream), body)
+        except (ValueError, TypeError, LookupError) as error:
+            log.warning("a volatile message of %s could not be read and was dropped: %r", stream, error)
 
     def on_presence(self, channel: str, data: bytes) -> None:
         """A user came into a room that is watched, or went."""
