@@ -44,7 +44,7 @@ class _Kind(NamedTuple):
 
 
 def _flatten(fields: dict[Any, Any]) -> list[Any]:
-    return [shard for field in fields.items() for shard in field]
+    return [part for field in fields.items() for part in field]
 
 
 _KINDS = {

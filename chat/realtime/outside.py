@@ -75,7 +75,7 @@ class Outside:
             Unavailable: Redis could not take it just now. Whether it has it is not known if the answer was lost.
         """
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
-        message = Outgoing(namespace, room, encode_body(pkt.encode_shards()))
+        message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
         shard = self._shards.get_of_room(namespace, room)
         batch_key = shard.keys.batch(f"outside#{secrets.token_hex(8)}")
         names, arguments = describe_batch(shard.keys, self._limits, batch_key, [message])
