@@ -19,6 +19,9 @@ from chat.realtime.redis_client import PlainCommands, connect
 from chat.realtime.writer import Outgoing, describe_batch
 from tests.conftest import get_free_ports
 
+# A greenlet that is killed while it connects leaves its socket to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 FAILOVER_S = 15.0  # 2 until it is seen, 1 for the election; more on a busy machine
 SHARDS = 8
 numbers = itertools.count(1)

@@ -120,6 +120,7 @@ def test_who_disconnects_his_own_room_is_told_so(site, three):
 def test_a_client_that_is_away_is_disconnected_for_good(site, client, other):
     a, away = client(site.urls[0]), client(site.urls[other])
     away.cut()
+    site.wait_for_line(f"disconnect sid={away.sid}")
     assert a.call("disconnect_one", away.sid) == "done"
     again = client(site.urls[1], pid=away.pid)
     assert again.sid != away.sid
