@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
 from chat.errors import Error
 from chat.realtime.redis_client import connect
@@ -23,7 +24,6 @@ from chat.realtime.redis_client import connect
 HOST = "127.0.0.1"
 FIRST_PORT = 6401
 
-_SLOTS = 16384
 _OLDEST = 7
 _CREATE_S = 30.0
 _POLL_S = 0.1

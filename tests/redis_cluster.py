@@ -9,22 +9,12 @@ from typing import Any
 
 import redis
 
+from chat import embedded_cluster
+from chat.embedded_cluster import create, prepare
 from chat.programs import find_redis
 from tests.conftest import Process, get_free_ports, wait_until
 
-SLOTS = 16_384
-NODE_TIMEOUT_S = 2.0
-_OPTIONS = {
-    "bind": "127.0.0.1",
-    "cluster-enabled": "yes",
-    "cluster-config-file": "nodes.conf",
-    "cluster-node-timeout": str(int(NODE_TIMEOUT_S * 1000)),
-    "cluster-allow-replica-migration": "no",
-    "appendonly": "yes",
-    "save": "",
-    "repl-diskless-sync-delay": "0",
-    "loglevel": "warning",
-}
+_OPTIONS = ("--cluster-require-full-coverage", "yes", "--cluster-allow-replica-migration", "no")
 
 
 @dataclass
@@ -32,13 +22,11 @@ class Node:
     """One node, and the client that the tests ask it with."""
 
     name: str
-    folder: Path
-    port: int
-    bus_port: int
+    own: embedded_cluster.Node
     process: Process | None = None
 
     def __post_init__(self) -> None:
-        self.folder.mkdir()
+        self.port, self.bus_port = self.own.port, self.own.bus_port
         self.client: Any = None
         self.connect()
         self.id = ""
@@ -53,9 +41,7 @@ class Node:
         return "127.0.0.1", self.port
 
     def start(self) -> None:
-        options = _OPTIONS | {"port": self.port, "cluster-port": self.bus_port, "dir": self.folder}
-        argv = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-        self.process = Process(find_redis(), *argv)
+        self.process = Process(*self.own.argv, *_OPTIONS)
         wait_until(self._answers, f"the node {self.name}")
         self.id = self.ask("CLUSTER", "MYID").decode()
 
@@ -85,9 +71,11 @@ class RedisCluster:
         self.nodes: dict[str, Node] = {}
 
     def __enter__(self) -> "RedisCluster":
-        for name in ("a", "b", "c", "ra", "rb", "rc"):
-            self._start_node(name)
-        self._create()
+        nodes = prepare(find_redis(), self._folder, 3, get_free_ports(12))
+        for name, own in zip(("a", "b", "c", "ra", "rb", "rc"), nodes, strict=True):
+            self._start_node(name, own)
+        create(nodes, 40)
+        wait_until(self._is_well, "the cluster", 40)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -128,7 +116,7 @@ class RedisCluster:
 
     def add_node(self, name: str) -> Node:
         """Add a primary without slots."""
-        node = self._start_node(name)
+        node = self._start_node(name, prepare(find_redis(), self._folder / name, 1, get_free_ports(4))[0])
         node.ask("CLUSTER", "MEET", *self["a"].address, self["a"].bus_port)
         wait_until(lambda: all(node.id in _list_nodes(one) for one in self.nodes.values()), f"all to know {name}")
         wait_until(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok", f"{name} to take part")
@@ -181,9 +169,8 @@ class RedisCluster:
         for node in (to, source, *self.get_others(source)):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", to.id)
 
-    def _start_node(self, name: str) -> Node:
-        port = get_free_ports(2)
-        node = self.nodes[name] = Node(name, self._folder / name, port, port + 1)
+    def _start_node(self, name: str, own: embedded_cluster.Node) -> Node:
+        node = self.nodes[name] = Node(name, own)
         node.start()
         return node
 
@@ -192,19 +179,6 @@ class RedisCluster:
         if node.process.popen.poll() is None:
             node.kill(signal.SIGCONT)
         node.process.close()
-
-    def _create(self) -> None:
-        primaries = [self[name] for name in "abc"]
-        for number, node in enumerate(primaries):
-            first, end = number * SLOTS // 3, (number + 1) * SLOTS // 3
-            node.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
-            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node in list(self.nodes.values())[1:]:
-            self["a"].ask("CLUSTER", "MEET", *node.address, node.bus_port)
-        wait_until(lambda: all(len(_list_nodes(node)) == 6 for node in self.nodes.values()), "all to know all")
-        for primary in primaries:
-            self[f"r{primary.name}"].ask("CLUSTER", "REPLICATE", primary.id)
-        wait_until(self._is_well, "the cluster", 40)
 
     def _is_well(self) -> bool:
         """Whether every node sees all slots with a primary and a replica, which has all that the primary has."""

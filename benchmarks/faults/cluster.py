@@ -122,26 +122,29 @@ def replicas_killed(site: ClusterSite, crowd: Crowd) -> None:
     site.wait_until_ready()
 
 
-def primary_and_worker_killed(site: ClusterSite, crowd: Crowd) -> None:
-    """`kill -9` of a primary, and of a worker before the replica has taken over."""
+def _begin_failover(site: ClusterSite) -> None:
+    """`kill -9` of a primary; its replica has not taken over yet when this returns."""
     site.kill_node(site.get_primary(site.get_shard("common")))
     time.sleep(0.5)
+
+
+def primary_and_worker_killed(site: ClusterSite, crowd: Crowd) -> None:
+    """`kill -9` of a primary, and of a worker before the replica has taken over."""
+    _begin_failover(site)
     site.replace_worker(0, signal.SIGKILL)
     crowd.wait_until_connected()
 
 
 def workers_replaced_in_failover(site: ClusterSite, crowd: Crowd) -> None:
     """`kill -9` of a primary, and every worker killed before the replica has taken over."""
-    site.kill_node(site.get_primary(site.get_shard("common")))
-    time.sleep(0.5)
+    _begin_failover(site)
     site.kill_all_workers()
     crowd.wait_until_connected()
 
 
 def workers_reloaded_in_failover(site: ClusterSite, crowd: Crowd) -> None:
     """`kill -9` of a primary, and HUP of gunicorn's master before the replica has taken over."""
-    site.kill_node(site.get_primary(site.get_shard("common")))
-    time.sleep(0.5)
+    _begin_failover(site)
     site.reload_workers()
     crowd.wait_until_connected()
 

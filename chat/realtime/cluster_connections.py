@@ -32,8 +32,6 @@ class ClusterConnections:
         has_writing: as there.
     """
 
-    is_cluster = True
-
     def __init__(self, url: str, *, has_writing: bool) -> None:
         self._url, self._has_writing = url, has_writing
         self._topology = Topology(url)

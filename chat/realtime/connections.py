@@ -21,8 +21,6 @@ class SingleConnections:
         has_writing: whether what is stored has a connection of its own, so that nothing else waits for replicas.
     """
 
-    is_cluster = False
-
     def __init__(self, client: redis.Redis, *, has_writing: bool) -> None:
         self._client = client
         self._commands = Pipeline(client)

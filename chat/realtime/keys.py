@@ -8,8 +8,9 @@ from binascii import crc_hqx
 from functools import lru_cache
 from itertools import count
 
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
-_SLOTS = 16_384  # of a cluster
 
 _OTHER_VERSION = "Redis holds what a farm of format %s has stored, which this version can't share; change CHAT_PREFIX."
 _OTHER_SHARDS = "Redis holds what a farm with %s has stored; set CHAT_SHARDS=%s, or change CHAT_PREFIX."
@@ -30,7 +31,7 @@ class Keys:
         self.shard, self.shards = shard, shards
         self.format = _FORMAT if shards == 1 else f"{_FORMAT}/{shards}"
         self.tag = f"{_get_tag(prefix, shard, shards)}:"  #: what all of them begin with
-        self.slot = get_slot(self.tag)  #: where in a cluster they are
+        self.slot = key_slot(self.tag.encode())  #: where in a cluster they are
         self.absent = f"{self.tag}absent"  # which never exists (``cluster.lua``)
         self._streams_start = len(self.tag) + len(_STREAMS)
         self.clock = f"{self.tag}clock"
@@ -107,11 +108,6 @@ class Keys:
         return f"{self.members}{node}:"
 
 
-def get_slot(tag: str) -> int:
-    """Return the slot of a cluster that a key is in which begins with a hash tag."""
-    return crc_hqx(tag[1 : tag.index("}")].encode(), 0) % _SLOTS
-
-
 @lru_cache(maxsize=4096)
 def _get_tag(prefix: str, shard: int, shards: int) -> str:
     """Return the hash tag of a shard.
@@ -122,9 +118,10 @@ def _get_tag(prefix: str, shard: int, shards: int) -> str:
     first = f"{{{prefix}:0}}"
     if shard == 0:
         return first
-    slot, near = get_slot(first) + shard * _SLOTS / shards, max(_SLOTS / shards / 8, 8)
+    slots = REDIS_CLUSTER_HASH_SLOTS
+    slot, near = key_slot(first.encode()) + shard * slots / shards, max(slots / shards / 8, 8)
     tags = (f"{{{prefix}:{shard}{f'.{number}' if number else ''}}}" for number in count())
-    return next(tag for tag in tags if (get_slot(tag) - slot + near) % _SLOTS <= 2 * near)
+    return next(tag for tag in tags if (key_slot(tag.encode()) - slot + near) % slots <= 2 * near)
 
 
 def find_shard(name: str, shards: int) -> int:

@@ -1,8 +1,8 @@
 """The connection to Redis: a client that fails fast, and what its failures mean."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import redis
@@ -20,11 +20,13 @@ from chat.redis_url import is_cluster_url, split_cluster_url, split_sentinel_pat
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
-_NODE_S = 1.0  # for a node to say where everything is
 _MAX_CONNECTIONS = 32  # of one worker; who finds all of them busy waits for one
 _MOVES = 3  # of a slot, until it is given up
 
 Address = tuple[str, int]
+
+#: For one of several nodes to answer.
+NODE_S = 1.0
 
 #: By these Redis says that it has executed nothing, and will later on, here or elsewhere.
 REFUSALS = (AskError, TryAgainError, ClusterDownError, redis.ReadOnlyError)
@@ -71,6 +73,26 @@ def _get_options(timeout_s: float = _CONNECT_TIMEOUT_S) -> dict[str, Any]:
     }
 
 
+class SlotRange(NamedTuple):
+    """Some slots of a cluster, and who has them."""
+
+    first: int
+    last: int
+    primary: Address
+    replicas: list[Address]  # that work
+
+
+def parse_slots(rows: Any, host: str = "") -> list[SlotRange]:
+    """Return what ``CLUSTER SLOTS`` says; ``host`` is that of the node that was asked, which may not know its own."""
+    found = parse_cluster_slots(rows, current_host=host)
+    return [SlotRange(*slots, one["primary"], one["replicas"]) for slots, one in found.items()]
+
+
+def find_range(ranges: Iterable[SlotRange], slot: int) -> SlotRange | None:
+    """Return the first range in which ``slot`` is."""
+    return next((one for one in ranges if one.first <= slot <= one.last), None)
+
+
 class Cluster:
     """Which primary has what of the cluster at ``url``, as some node says that answers. Raises ``redis.RedisError``.
 
@@ -80,7 +102,7 @@ class Cluster:
     def __init__(self, url: str) -> None:
         self._url = url
         self._nodes = split_cluster_url(url)[0]
-        self._ranges: list[tuple[int, int, Address]] = []
+        self._ranges: list[SlotRange] = []
         self.look_again()
 
     def __enter__(self) -> "Cluster":
@@ -97,29 +119,27 @@ class Cluster:
         errors: list[redis.RedisError] = []
         for address in list(self._nodes):
             try:
-                with connect_node(self._url, address, _NODE_S) as client:
-                    rows: Any = client.execute_command("CLUSTER SLOTS")
+                with connect_node(self._url, address, NODE_S) as client:
+                    self._ranges = parse_slots(client.execute_command("CLUSTER SLOTS"), address[0])
             except redis.RedisError as error:
                 errors.append(error)
                 self._nodes = [*(one for one in self._nodes if one != address), address]  # the last to be asked again
             else:
-                found = parse_cluster_slots(rows, current_host=address[0])
-                self._ranges = [(*slots, one["primary"]) for slots, one in found.items()]
-                told = [node for one in found.values() for node in (one["primary"], *one["replicas"])]
+                told = [node for one in self._ranges for node in (one.primary, *one.replicas)]
                 self._nodes = list(dict.fromkeys((address, *told, *self._nodes)))
                 return
         raise errors[0]
 
     def move(self, slot: int, address: Address) -> None:
         """A node has said where a slot is."""
-        self._ranges.insert(0, (slot, slot, address))
+        self._ranges.insert(0, SlotRange(slot, slot, address, []))
 
     def open(self, slot: int) -> redis.Redis:
         """Return a connection to the primary of a slot."""
-        address = next((primary for first, last, primary in self._ranges if first <= slot <= last), None)
-        if address is None:
+        found = find_range(self._ranges, slot)
+        if found is None:
             raise redis.ConnectionError(f"no node of the cluster says who has slot {slot}")
-        return connect_node(self._url, address, single_connection_client=True)
+        return connect_node(self._url, found.primary, single_connection_client=True)
 
 
 class PlainCommands:
@@ -177,8 +197,8 @@ class PlainCommands:
         """Return how many replicas of the shard's primary work; ``None``: only Redis knows."""
         if not self._is_cluster:
             return None
-        rows, slot = self.execute("CLUSTER", "SLOTS"), self._keys.slot
-        return next((len(replicas) for first, last, _, *replicas in rows if first <= slot <= last), 0)
+        found = find_range(parse_slots(self.execute("CLUSTER", "SLOTS")), self._keys.slot)
+        return 0 if found is None else len(found.replicas)
 
     def close(self) -> None:
         """Give the connection up; the client stays as it is."""

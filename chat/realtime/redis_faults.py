@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import gevent
 import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
 from chat.realtime.keys import Keys
-from chat.realtime.redis_client import connect
+from chat.realtime.redis_client import connect, parse_slots
 from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, without_password
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 5.0
-_SLOTS = 16384
 _OLDEST = 7  # of a cluster: the first with channels that belong to a shard
 
 #: The URL of each primary, and the slots that it serves, as ranges with both ends.
@@ -128,12 +128,11 @@ def get_primaries(url: str) -> Primaries:
     if not is_cluster_url(url):
         return {url: [(0, _SLOTS - 1)]}
     with open_node(url) as client:
-        rows: list[Any] = client.execute_command("CLUSTER SLOTS")
         asked = client.get_connection_kwargs()
+        ranges = parse_slots(client.execute_command("CLUSTER SLOTS"), asked["host"])
     primaries: dict[str, list[tuple[int, int]]] = {}
-    for first, last, (host, port, *_), *_ in rows:
-        node = get_node_url(url, (host or b"").decode() or asked["host"], port)
-        primaries.setdefault(node, []).append((first, last))
+    for one in ranges:
+        primaries.setdefault(get_node_url(url, *one.primary), []).append((one.first, one.last))
     return primaries or {get_node_url(url, asked["host"], asked["port"]): []}
 
 

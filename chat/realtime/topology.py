@@ -7,30 +7,21 @@ believes one that is cut off from the others, and says so (``cluster_state:fail`
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 import redis
 from gevent.event import Event
 from gevent.hub import Waiter
-from redis.cluster import parse_cluster_slots
 
-from chat.realtime.redis_client import Address, connect_node
+from chat.realtime.redis_client import NODE_S, Address, SlotRange, connect_node, find_range, parse_slots
 from chat.redis_url import split_cluster_url
 
 log = logging.getLogger(__name__)
 
 _ASK_S = 1.0
 _PAUSE_S = 0.05
-_NODE_S = 1.0  # for a node to answer
 _ALL_S = 2.5  # then it is tried again, beginning with those that were not asked
-
-
-class _Range(NamedTuple):
-    first: int
-    last: int
-    primary: Address
-    replicas: int  # that work
 
 
 class Topology:
@@ -41,7 +32,7 @@ class Topology:
         self._given = split_cluster_url(url)[0]
         self._clients: dict[Address, Any] = {}
         self._nodes: list[Address] = []  # that the cluster has told of
-        self._ranges: list[_Range] = []
+        self._ranges: list[SlotRange] = []
         self._primaries: dict[int, Address] = {}  # by slot, once looked up
         self._first = self._given[0]  # to be asked: it has answered, or is said to know
         self._failed: set[Address] = set()
@@ -62,14 +53,14 @@ class Topology:
     def get_primary(self, slot: int) -> Address | None:
         """Return which primary has ``slot``; ``None`` while nobody has said so."""
         address = self._primaries.get(slot)
-        if address is None and (found := self._get_range(slot)) is not None:
+        if address is None and (found := find_range(self._ranges, slot)) is not None:
             address = self._primaries[slot] = found.primary
         return address
 
     def count_replicas(self, slot: int) -> int:
         """Return how many replicas of its primary work, as far as the cluster knows."""
-        found = self._get_range(slot)
-        return 0 if found is None else found.replicas
+        found = find_range(self._ranges, slot)
+        return 0 if found is None else len(found.replicas)
 
     def find_primary(self, slot: int) -> Address:
         """Ask, and return which primary has ``slot``. Raises ``redis.ConnectionError``."""
@@ -97,9 +88,6 @@ class Topology:
         self._moves += 1
         self._is_due.set()
 
-    def _get_range(self, slot: int) -> _Range | None:
-        return next((one for one in self._ranges if one.first <= slot <= one.last), None)
-
     def _run(self, on_asked: Callable[[], object]) -> None:
         while True:
             self._is_due.clear()
@@ -117,7 +105,7 @@ class Topology:
     def _ask(self) -> bool:
         """Ask one node after the other, until one answers that isn't cut off from the others."""
         moves, ends = self._moves, monotonic() + _ALL_S
-        other: tuple[Address, list[_Range], list[Address]] | None = None
+        other: tuple[Address, list[SlotRange], list[Address]] | None = None
         for address in self._list_candidates():
             try:
                 is_sound, ranges, nodes = self._ask_node(address)
@@ -145,12 +133,11 @@ class Topology:
         known = dict.fromkeys((self._first, *self._nodes, *self._given))
         return sorted(known, key=lambda address: (address in self._failed, address != self._first))
 
-    def _ask_node(self, address: Address) -> tuple[bool, list[_Range], list[Address]]:
+    def _ask_node(self, address: Address) -> tuple[bool, list[SlotRange], list[Address]]:
         client = self._clients.get(address)
         if client is None:
-            client = self._clients[address] = connect_node(self._url, address, _NODE_S)
+            client = self._clients[address] = connect_node(self._url, address, NODE_S)
         info: Any = client.execute_command("CLUSTER INFO")
-        answer = parse_cluster_slots(client.execute_command("CLUSTER SLOTS"), current_host=address[0])
-        ranges = [_Range(*slots, one["primary"], len(one["replicas"])) for slots, one in answer.items()]
-        nodes = [node for one in answer.values() for node in (one["primary"], *one["replicas"])]
+        ranges = parse_slots(client.execute_command("CLUSTER SLOTS"), address[0])
+        nodes = [node for one in ranges for node in (one.primary, *one.replicas)]
         return info["cluster_state"] == "ok", ranges, nodes
