@@ -18,11 +18,12 @@ from chat.programs import find_redis
 STORES = {
     "single": {},
     "replicated": {},
+    "primaries": {"CHAT_WAIT_REPLICAS": "0"},
     "cluster": {"CHAT_WAIT_REPLICAS": "0"},
     "waiting": {"CHAT_WAIT_REPLICAS": "1"},
 }
 
-_PRIMARIES = 3  # of a cluster, with a replica each
+_PRIMARIES = 3  # of a cluster
 _OPTIONS = ("--save", "", "--appendonly", "no", "--loglevel", "warning", "--repl-diskless-sync-delay", "0")
 _CLUSTER_OPTIONS = ("--cluster-node-timeout", "30000")  # on a busy machine, nobody takes a primary for dead
 
@@ -60,8 +61,8 @@ def open_store(peer: str) -> Iterator[Store]:
     """Start the Redis of a farm of ``peer``; a cluster for those of ``STORES`` that are one."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="webfarm-bench-")))
-        if peer in ("cluster", "waiting"):
-            store = _start_cluster(stack, folder)
+        if peer in ("primaries", "cluster", "waiting"):
+            store = _start_cluster(stack, folder, replicas=int(peer != "primaries"))
         else:
             store = _start_single(stack, folder, has_replica=peer == "replicated")
         store.env.update({"REDIS_URL": store.url}, **STORES.get(peer, {}))
@@ -83,10 +84,11 @@ def _start_single(stack: contextlib.ExitStack, folder: Path, *, has_replica: boo
     return Store(f"redis://127.0.0.1:{port}/0", {}, (port,), tuple(processes[:1]), tuple(processes[1:]))
 
 
-def _start_cluster(stack: contextlib.ExitStack, folder: Path) -> Store:
-    nodes = prepare(find_redis(), folder, _PRIMARIES, get_free_ports(4 * _PRIMARIES))
+def _start_cluster(stack: contextlib.ExitStack, folder: Path, *, replicas: int) -> Store:
+    first_port = get_free_ports(2 * _PRIMARIES * (1 + replicas))
+    nodes = prepare(find_redis(), folder, _PRIMARIES, first_port, replicas=replicas)
     processes = [_start(stack, *node.argv, *_OPTIONS, *_CLUSTER_OPTIONS) for node in nodes]
-    create(nodes)
+    create(nodes, replicas=replicas)
     ports = tuple(node.port for node in nodes[:_PRIMARIES])
     return Store(get_url(nodes), {}, ports, tuple(processes[:_PRIMARIES]), tuple(processes[_PRIMARIES:]))
 

@@ -54,22 +54,24 @@ class Node:
         return f"redis://{HOST}:{self.port}/0"
 
 
-def prepare(program: str, folder: Path, size: int, first_port: int = FIRST_PORT) -> list[Node]:
-    """Return the nodes of a cluster of ``size`` primaries and as many replicas, the primaries first.
+def prepare(program: str, folder: Path, size: int, first_port: int = FIRST_PORT, *, replicas: int = 1) -> list[Node]:
+    """Return the nodes of a cluster of ``size`` primaries with ``replicas`` each, the primaries first.
 
     Args:
         program: ``redis-server`` or ``valkey-server``.
         folder: of the data; each node gets a folder in it.
         size: at least 3.
-        first_port: of 4 times ``size`` ports: the nodes', then those of their bus.
+        first_port: of twice as many ports as there are nodes: their own, then those of their bus.
+        replicas: of each primary.
 
     Raises:
         Error: the program is too old.
     """
     _check_version(program)
     nodes = []
-    for port in range(first_port, first_port + 2 * size):
-        data, bus_port = folder / str(port), port + 2 * size
+    count = size * (1 + replicas)
+    for port in range(first_port, first_port + count):
+        data, bus_port = folder / str(port), port + count
         data.mkdir(parents=True, exist_ok=True)
         own = {"port": str(port), "bind": HOST, "cluster-port": str(bus_port), "dir": str(data)}
         options = [part for name, value in (own | _OPTIONS).items() for part in (f"--{name}", value)]
@@ -89,37 +91,40 @@ def get_url(nodes: Sequence[Node]) -> str:
     return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in nodes)
 
 
-def create(nodes: Sequence[Node], timeout_s: float = _CREATE_S) -> None:
+def create(nodes: Sequence[Node], timeout_s: float = _CREATE_S, *, replicas: int = 1) -> None:
     """Make ``nodes``, which are being started, one cluster, unless they are; return when it is whole.
+
+    ``replicas`` as for ``prepare``.
 
     Raises:
         Error: it is not whole within ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
-    while not advance(nodes):
+    while not advance(nodes, replicas):
         if time.monotonic() > deadline:
             raise Error(f"the cluster of {get_url(nodes)} is not whole within {timeout_s:g} s.")
         time.sleep(_POLL_S)
 
 
-def advance(nodes: Sequence[Node]) -> bool:
+def advance(nodes: Sequence[Node], replicas: int = 1) -> bool:
     """Do what can be done now for ``nodes`` to be one whole cluster; return whether it is.
 
-    Whole: each node knows all others, all slots are served, and there is a replica to each primary, in step with it.
+    Whole: each node knows all others, all slots are served, and each primary has its ``replicas``, in step with it.
     Nothing is done twice, so a start that was cut short is taken up where it ended.
     """
+    size = len(nodes) // (1 + replicas)
     with ExitStack() as stack:
         try:
             views = [_View(node, stack.enter_context(connect(node.url))) for node in nodes]
             if all(view.is_alone for view in views):
-                _assign_slots(views[: len(views) // 2])
+                _assign_slots(views[:size])
             if strangers := [node for node in nodes if node.port not in views[0].ports]:
                 views[0].meet(strangers)
             elif all(view.ports == views[0].ports for view in views):
                 _assign_replicas(views)
         except redis.RedisError:  # one starts, loads its data, or has not heard of another yet
             return False
-    return all(view.is_whole(len(nodes)) for view in views)
+    return all(view.is_whole(len(nodes), len(nodes) - size) for view in views)
 
 
 class _View:
@@ -149,10 +154,10 @@ class _View:
         """Whether it is a primary that has nothing to serve."""
         return self.primary == "-" and not self.slots
 
-    def is_whole(self, nodes: int) -> bool:
+    def is_whole(self, nodes: int, replicas: int) -> bool:
         served = self._info["cluster_state"] == "ok" and int(self._info["cluster_slots_ok"]) == _SLOTS
         in_step = self._replication["role"] == "master" or self._replication["master_link_status"] == "up"
-        return served and in_step and (len(self.ports), self.replicas) == (nodes, nodes // 2)
+        return served and in_step and (len(self.ports), self.replicas) == (nodes, replicas)
 
     def take(self, epoch: int, first: int, last: int) -> None:
         """Serve the slots from ``first`` to ``last``, unless it does."""

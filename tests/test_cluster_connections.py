@@ -12,11 +12,11 @@ import redis.connection
 
 from chat.errors import Error, Unavailable
 from chat.realtime import Outside
+from chat.realtime.batches import Outgoing, describe_batch, join_batches
 from chat.realtime.connections import open_connections
 from chat.realtime.keys import Keys, find_shard
 from chat.realtime.log import Limits
 from chat.realtime.redis_client import PlainCommands, connect
-from chat.realtime.writer import Outgoing, describe_batch
 from tests.conftest import get_free_ports
 
 # A greenlet that is killed while it connects leaves its socket to the collector.
@@ -133,8 +133,9 @@ def insist_on_heard(connections, keys, timeout_s=FAILOVER_S):
 def store(commands, keys, *texts):
     """Store messages in a room of a shard, as the writer does; what is stored twice is there twice."""
     messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
-    names, arguments = describe_batch(keys, Limits(), keys.batch("test"), messages)
-    _, *answers = commands.run("store", names, [keys.format, "epoch", "", 0, next(numbers), *arguments])
+    clock = (keys.format, "epoch", "", 0)
+    batch = describe_batch(keys, Limits(), clock, keys.batch("test"), next(numbers), messages)
+    [[_, *answers]] = commands.run("store", (), join_batches([batch]))
     return [int(id) for id, _ in answers]
 
 

@@ -28,15 +28,15 @@ class Shard:
 
     def store(self, *messages, node="n", number=None, length=LENGTH, bytes=BYTES, fresh="e1"):
         """Each message is (room, body) or (room, head, tail, once, known ms, recipient)."""
-        keys, args = [self.keys.clock, self.keys.batch(node)], []
+        self.batch += 1
+        number = number or self.batch
+        args = [self.keys.absent, self.keys.clock, self.keys.batch(node), *self.clock(fresh), number]
+        args += [length, bytes, TTL_MS, self.keys.users_sids]
         for room, head, tail, once, known, recipient in (m + ("", "", 0, "")[len(m) - 2 :] for m in messages):
             stream = self.keys.stream("/", room)
-            keys += [stream, self.keys.room_of(stream), self.keys.once(stream, once), self.keys.session(recipient)]
+            args += [stream, self.keys.room_of(stream), self.keys.once(stream, once), self.keys.session(recipient)]
             args += [known, 1 if recipient else 0, head, tail]
-        self.batch += 1
-        epoch, *answers = self.call(
-            "store", keys, *self.clock(fresh), number or self.batch, length, bytes, TTL_MS, self.keys.users_sids, *args
-        )
+        [[epoch, *answers]] = self.call("store", [], 1, len(messages), *args)
         return epoch.decode(), [(int(id), nodes) if id else nodes.decode() for id, nodes in answers]
 
     def read(self, *starts, most=100, most_bytes=BYTES, fresh="e1"):

@@ -7,13 +7,13 @@ import redis
 
 from chat.errors import Error
 from chat.realtime import Limits, Outside
+from chat.realtime.batches import Outgoing, describe_batch, join_batches
 from chat.realtime.entry import VOLATILE, decode_body, encode_body, make_messages
 from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
 from chat.realtime.message import Message
 from chat.realtime.offset import decode_offset, encode_offset
 from chat.realtime.plain import list_shards
-from chat.realtime.writer import Outgoing, describe_batch
 from tests.conftest import get_status, opening, starting_workers, wait_until
 from tests.test_recovery import Client, name
 
@@ -136,8 +136,9 @@ def store(server, room, text, copies):
     """Store what was emitted to several rooms, as it stands in the last one."""
     shard = list_shards(server, PREFIX, SHARDS).get_of_room("/", room)
     message = Outgoing("/", room, encode_body([f'2["message",{{"text":"{text}"}}]'], copies=copies))
-    names, arguments = describe_batch(shard.keys, Limits(), shard.keys.batch(name()), [message])
-    shard.commands.run("store", names, [shard.keys.format, "unused", "", 0, 1, *arguments])
+    clock = (shard.keys.format, "unused", "", 0)
+    batch = describe_batch(shard.keys, Limits(), clock, shard.keys.batch(name()), 1, [message])
+    shard.commands.run("store", (), join_batches([batch]))
 
 
 def test_who_joined_a_room_after_its_copy_was_sent_gets_the_one_of_another_room(site, client, server):

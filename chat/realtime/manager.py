@@ -18,6 +18,7 @@ from typing import Any
 
 import gevent
 
+from chat.realtime.batches import Outgoing
 from chat.realtime.channel import Channel
 from chat.realtime.connection import Connection
 from chat.realtime.connections import open_connections
@@ -35,7 +36,6 @@ from chat.realtime.rooms import check_room, list_rooms, list_sids
 from chat.realtime.session import Session, Taken
 from chat.realtime.shard import Options, Shard
 from chat.realtime.shards import Shards
-from chat.realtime.writer import Outgoing
 
 
 class RedisManager(Registering, Reading, Readiness, Channel):

@@ -1,15 +1,16 @@
 """Offsets: how a client shows up to where it has everything, in every shard of the log.
 
 Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, the
-newest id, then how far each shard's id is behind that, in as many bytes each as the farthest needs. One that is more
-than 71 minutes behind is not shown: what its client has received of such a quiet shard stands in its session.
+newest id, then how far each shard's id is behind that, in four bytes each. One that is more than 71 minutes behind is
+not shown: what its client has received of such a quiet shard stands in its session.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import crc_hqx
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64, crc_hqx
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import zip_longest
+from struct import Struct
 from typing import Any
 
 #: An id of each shard: everything of its rooms up to there; 0: none.
@@ -19,6 +20,7 @@ _ID_BYTES = 7  # of microseconds since 1970: enough until 4253
 _FAR = 2**32 - 1  # microseconds: too far behind to be shown
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def encode_offset(epochs: Sequence[str], ids: Sequence[int]) -> str:
@@ -26,11 +28,11 @@ def encode_offset(epochs: Sequence[str], ids: Sequence[int]) -> str:
     if len(ids) == 1:
         return f"{epochs[0]}.{ids[0]}"
     newest = max(ids)
-    distances = [newest - id if newest - id < _FAR else _FAR for id in ids]
-    width = (max(distances).bit_length() + 7) // 8
-    behind = [distance.to_bytes(width) for distance in distances]
-    packed = b"".join((_pack_epochs(tuple(epochs)), newest.to_bytes(_ID_BYTES), *behind))
-    return urlsafe_b64encode(packed).decode().rstrip("=")
+    behind = [newest - id for id in ids]
+    if newest - min(ids) > _FAR:
+        behind = [min(distance, _FAR) for distance in behind]
+    packed = _pack_epochs(tuple(epochs)) + newest.to_bytes(_ID_BYTES) + _get_struct(len(ids)).pack(*behind)
+    return b2a_base64(packed, newline=False).translate(_URLSAFE).rstrip(b"=").decode()  # urlsafe_b64encode takes twice
 
 
 def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
@@ -52,10 +54,9 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
         return nothing
     start = (count + 1) // 2
     newest, packed = data[start : start + _ID_BYTES], data[start + _ID_BYTES :]
-    width, rest = divmod(len(packed), count)
-    if rest or len(newest) < _ID_BYTES or width > _ID_BYTES:
+    if len(packed) != _get_struct(count).size:
         return nothing
-    behind = [int.from_bytes(packed[i * width : (i + 1) * width]) for i in range(count)]
+    behind = _get_struct(count).unpack(packed)
     top, own = int.from_bytes(newest), _pack_epochs(tuple(epochs))
     shown = zip(behind, _unpack_codes(data[:start]), _unpack_codes(own), strict=False)  # codes are in pairs
     return tuple(max(top - far, 0) if one == other and far < _FAR else 0 for far, one, other in shown)
@@ -65,6 +66,11 @@ def get_latest(one: Ids, other: Ids) -> Ids:
     """Return the later id of each shard; an empty tuple has none."""
     latest = tuple(map(max, one, other)) if one and other else one or other
     return other if latest == other else latest  # which may be many clients'
+
+
+@cache
+def _get_struct(count: int) -> Struct:
+    return Struct(f">{count}I")
 
 
 @lru_cache(maxsize=64)

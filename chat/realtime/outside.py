@@ -12,6 +12,7 @@ from typing import Any
 from socketio import packet
 
 from chat.errors import Error
+from chat.realtime.batches import Outgoing, decode_answer, describe_batch, join_batches
 from chat.realtime.ending import Ended, end_sessions, get_sids
 from chat.realtime.entry import encode_body
 from chat.realtime.log import Limits, Stored
@@ -19,7 +20,7 @@ from chat.realtime.packet import Packet, list_arguments
 from chat.realtime.plain import PlainShard, list_shards
 from chat.realtime.redis_client import connect, redis_errors_as_unavailable
 from chat.realtime.request import encode_request
-from chat.realtime.writer import Outgoing, decode_answer, describe_batch, wait_for_replicas
+from chat.realtime.writer import wait_for_replicas
 
 
 class Outside:
@@ -78,10 +79,10 @@ class Outside:
         message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
         shard = self._shards.get_of_room(namespace, room)
         batch_key = shard.keys.batch(f"outside#{secrets.token_hex(8)}")
-        names, arguments = describe_batch(shard.keys, self._limits, batch_key, [message])
         clock = (shard.keys.format, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
+        batch = describe_batch(shard.keys, self._limits, clock, batch_key, 1, [message])
         with redis_errors_as_unavailable():
-            _, [id, nodes] = shard.commands.run("store", names, [*clock, 1, *arguments])
+            [[_, [id, nodes]]] = shard.commands.run("store", (), join_batches([batch]))
             stored = decode_answer(id, nodes)
             if isinstance(stored, Exception):
                 raise stored

@@ -15,6 +15,7 @@ import gevent
 import hiredis
 import redis
 
+from chat.realtime.batches import Batches
 from chat.realtime.commands import Answer, Command, Commands
 from chat.realtime.scripts import NAMES, get_source
 from chat.realtime.wire import Wire
@@ -36,6 +37,7 @@ class Pipeline(Commands):
 
     def __init__(self, client: redis.Redis, *, is_cluster: bool = False) -> None:
         self.is_cluster = is_cluster
+        self.batches = Batches(self)  #: of all shards that are there
         self._pool: Any = client.connection_pool
         self._wire: Wire | None = None
         self._unsent: list[tuple[Command, Answer]] = []

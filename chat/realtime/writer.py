@@ -1,4 +1,4 @@
-"""Writing to the log: what is emitted within a turn of the loop is stored in one batch, one batch at a time.
+"""Writing to the log: what is emitted while a batch is being stored is the next one.
 
 A batch whose answer was lost is repeated under its number: it is stored once. All of it happens in the hub, as long as
 there is nothing to be waited for but the answer.
@@ -9,17 +9,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 import redis
 from gevent.hub import Waiter
 
-from chat.errors import NoRecipient, Unavailable
+from chat.errors import Unavailable
+from chat.realtime.batches import BYTES, MESSAGES, Batch, Outgoing, decode_answer, describe_batch, join_batches
 from chat.realtime.commands import Commands
 from chat.realtime.follower import Follower
-from chat.realtime.keys import Keys
-from chat.realtime.log import Limits, Log, Stored
+from chat.realtime.log import Log, Stored
 from chat.realtime.metrics import counts
 from chat.realtime.pipeline import REPLICAS_MS
 
@@ -27,19 +27,6 @@ log = logging.getLogger(__name__)
 
 _STORE_S = 4.0  # to store a message; then its sender is told that it could not be done
 _RETRY_S = 0.05
-_BATCH_MESSAGES, _BATCH_BYTES = 200, 1_000_000
-
-
-class Outgoing(NamedTuple):
-    """A message to be stored."""
-
-    namespace: str
-    room: str | None
-    body: tuple[bytes, bytes]  # of encode_body
-    once: str = ""  # under this name it is stored once within known_s
-    known_s: float = 0.0
-    recipient: str = ""  # a sid whose session must exist
-
 
 _Waiting = tuple[Outgoing, Any, float]  # a message, a ``Waiter`` for its answer, and until when it is tried
 
@@ -83,7 +70,7 @@ class Writer:
         self._pending += waiting
         if not self._is_writing:
             self._is_writing = True
-            gevent.get_hub().loop.run_callback(self._write)
+            self._write()
         answers: list[Stored | Exception] = [waiter.get() for _, waiter, _ in waiting]
         stored = []
         for answer in answers:
@@ -92,50 +79,52 @@ class Writer:
             stored.append(answer)
         return stored
 
-    def _write(self) -> None:
-        batch = self._take_batch()
-        self._batch_number += 1
-        try:
-            messages = [message for message, _, _ in batch]
-            keys, arguments = describe_batch(self._log.keys, self._log.limits, self._batch_key, messages)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
-            self._fail(batch, error)
-            return
-        replicas, connection = self._count_replicas(), self._commands.connection
-        if connection is None or not self._follower.is_ready:
-            gevent.spawn(self._insist, batch, keys, arguments)
-        elif replicas:
-            command = self._commands.describe_script("store", keys, self._add_head(arguments))
-            connection.ask_written(command, replicas, partial(self._on_written, batch, keys, arguments, replicas))
-        else:
-            on_answer = partial(self._on_answer, batch, keys, arguments)
-            self._commands.ask_script("store", keys, self._add_head(arguments), on_answer)
+    def take_batch(self, most: int, most_bytes: int) -> Batch | None:
+        """Take out what is stored next; ``None`` if that can't be done just now, and has to be insisted on.
 
-    def _on_written(
-        self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], replicas: int, answer: Any, reached: Any
-    ) -> None:
-        if isinstance(answer, redis.RedisError) or isinstance(reached, redis.RedisError):
-            gevent.spawn(self._insist, batch, keys, arguments)
+        Args:
+            most: messages.
+            most_bytes: of all but the first.
+        """
+        waiting, size = self._take(most, most_bytes)
+        self._batch_number += 1
+        number = self._batch_number
+        try:
+            arguments = self._describe(number, waiting)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
+            self._fail(waiting, error)
+            return None
+        if self._commands.connection is None or not self._follower.is_ready:
+            gevent.spawn(self._insist, number, waiting)
+            return None
+        replicas = self._count_replicas()
+        return Batch(len(waiting), size, arguments, replicas, partial(self._on_answer, number, waiting, replicas))
+
+    def _write(self) -> None:
+        """Have a batch stored, together with those of other shards there."""
+        connection = self._commands.connection
+        if connection is not None:
+            connection.batches.add(self)
+        else:
+            gevent.get_hub().loop.run_callback(self.take_batch, MESSAGES, BYTES)
+
+    def _on_answer(self, number: int, batch: "list[_Waiting]", replicas: int, answer: Any, reached: Any) -> None:
+        if isinstance(answer, redis.RedisError):  # whether it is stored is not known
+            gevent.spawn(self._insist, number, batch)
         elif reached < replicas:
             self._fail(batch, _describe_missing(reached, replicas))
         else:
-            self._on_answer(batch, keys, arguments, answer)
+            try:
+                answers = self._take_note(answer, len(batch))
+            except Exception as error:  # noqa: BLE001
+                self._fail(batch, error)
+            else:
+                self._finish(batch, answers)
 
-    def _on_answer(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any], answer: Any) -> None:
-        if isinstance(answer, redis.RedisError):  # whether it is stored is not known
-            gevent.spawn(self._insist, batch, keys, arguments)
-            return
+    def _insist(self, number: int, batch: "list[_Waiting]") -> None:
+        """Run the script for this batch alone, again and again while its answer is lost."""
         try:
-            answers = self._take_note(answer, len(batch))
-        except Exception as error:  # noqa: BLE001
-            self._fail(batch, error)
-        else:
-            self._finish(batch, answers)
-
-    def _insist(self, batch: "list[_Waiting]", keys: list[str], arguments: list[Any]) -> None:
-        """Run the script, again and again while its answer is lost."""
-        try:
-            answers = self._execute(keys, arguments, len(batch), batch[0][2])
+            answers = self._execute(number, batch)
         except Exception as error:  # noqa: BLE001
             self._fail(batch, error)
         else:
@@ -156,27 +145,30 @@ class Writer:
             run_callback(waiter.switch, answer)
         self._is_writing = bool(self._pending)
         if self._pending:
-            run_callback(self._write)
+            self._write()
 
-    def _take_batch(self) -> "list[_Waiting]":
+    def _take(self, most: int, most_bytes: int) -> "tuple[list[_Waiting], int]":
         batch = [self._pending.popleft()]
-        size = sum(map(len, batch[0][0].body))
-        while self._pending and len(batch) < _BATCH_MESSAGES:
-            size += sum(map(len, self._pending[0][0].body))
-            if size > _BATCH_BYTES:
-                break
+        size = batch[0][0].size
+        while self._pending and len(batch) < most and size + self._pending[0][0].size <= most_bytes:
             batch.append(self._pending.popleft())
-        return batch
+            size += batch[-1][0].size
+        return batch, size
 
-    def _execute(
-        self, keys: list[str], arguments: list[Any], count: int, deadline: float
-    ) -> "list[Stored | Exception]":
+    def _describe(self, number: int, batch: "list[_Waiting]") -> list[Any]:
+        messages = [message for message, _, _ in batch]
+        return describe_batch(
+            self._log.keys, self._log.limits, self._log.clock_arguments, self._batch_key, number, messages
+        )
+
+    def _execute(self, number: int, batch: "list[_Waiting]") -> "list[Stored | Exception]":
+        deadline = batch[0][2]
         while True:
             if not self._follower.wait_until_ready(max(deadline - monotonic(), 0.0)):
                 raise Unavailable("Redis does not answer")
             life = self._commands.life
             try:
-                answer = self._commands.run("store", keys, self._add_head(arguments))
+                [answer] = self._commands.run("store", (), join_batches([self._describe(number, batch)]))
                 if replicas := self._count_replicas():
                     self._wait_for_replicas(life, replicas)
             except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -184,10 +176,7 @@ class Writer:
                     raise Unavailable(f"Redis does not answer: {error}") from error
                 gevent.sleep(_RETRY_S)
             else:
-                return self._take_note(answer, count)
-
-    def _add_head(self, arguments: list[Any]) -> list[Any]:
-        return [*self._log.clock_arguments, self._batch_number, *arguments]
+                return self._take_note(answer, len(batch))
 
     def _take_note(self, answer: list[Any], count: int) -> "list[Stored | Exception]":
         """Return what the store script says of each of ``count`` messages. Raises ``Unavailable``: of others."""
@@ -207,32 +196,6 @@ class Writer:
         if life is None or self._commands.life is not life:
             raise redis.ConnectionError("another connection has written it")
         wait_for_replicas(self._commands.execute, replicas)
-
-
-def describe_batch(
-    keys: Keys, limits: Limits, batch_key: str, messages: Sequence[Outgoing]
-) -> tuple[list[str], list[Any]]:
-    """Return the keys of the store script for ``messages``, and its arguments behind the batch's number."""
-    names = [keys.clock, batch_key]
-    arguments: list[Any] = [limits.length, limits.bytes, int(limits.ttl_s * 1000), keys.users_sids]
-    for namespace, room, body, once, known_s, recipient in messages:
-        names += (
-            stream := keys.stream(namespace, room),
-            keys.room_of(stream),
-            keys.once(stream, once) if once else keys.clock,
-            keys.session(recipient) if recipient else keys.clock,
-        )
-        arguments += (int(known_s * 1000) if once else 0, 1 if recipient else 0, *body)
-    return names, arguments
-
-
-def decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
-    """Return what the store script's answer to one message means."""
-    if id:
-        return Stored(int(id), nodes)
-    if nodes == b"recipient":
-        return NoRecipient("Nobody by that id is connected.")
-    return Unavailable(f"Redis could not store it: {nodes.decode()}")
 
 
 def wait_for_replicas(execute: Callable[..., Any], replicas: int) -> None:

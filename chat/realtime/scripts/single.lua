@@ -5,3 +5,4 @@ local function at_source(epoch)
   return epoch
 end
 
+local function require_slot() end
