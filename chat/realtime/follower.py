@@ -28,8 +28,7 @@ from chat.realtime.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT_S = 0.5
-_DEAF_S = 2.0  # without a marker, the node is cut off; below 3 s with the heartbeat
+_DEAF_S = 2.0  # without a marker, the node is cut off; below 3 s with the beat
 _SILENT_S = 5.0  # after which the connection is opened anew
 _SLICE_S = 0.004  # of catching up; then others get their turn
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
@@ -79,7 +78,6 @@ class Follower:
         self.subscription.add(self.position.channel)
         for name in (self._channel, self._log.keys.requests) if self._channel else ():
             self.subscription.add(name)
-        gevent.spawn(self._beat)
 
     @property
     def is_ready(self) -> bool:
@@ -124,13 +122,12 @@ class Follower:
         if room is not None and not room.since:
             room.since = id
 
-    def _beat(self) -> None:
-        while True:
-            if self._has_heard.is_set():
-                self.position.request_marker()
-                if monotonic() - self.position.heard_at > _SILENT_S:
-                    self.subscription.interrupt()
-            gevent.sleep(_HEARTBEAT_S)
+    def on_beat(self) -> None:
+        """Have a marker published, so that the position moves on where nothing happens."""
+        if self._has_heard.is_set():
+            self.position.request_marker()
+            if monotonic() - self.position.heard_at > _SILENT_S:
+                self.subscription.interrupt()
 
     # What comes
 

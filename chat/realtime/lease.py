@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 #: For so long a user who has left may come back, and nobody hears of it.
 GRACE_S = 5.0
 
-_RENEW_S = 2.0
+#: How often it is to be renewed.
+RENEW_S = 2.0
+
 _PROMPT_S = 1.0  # an answer that takes longer may have come after leases had ended that could not be renewed
 _BURY_AT_ONCE = 500
 _STOP_S = 1.0
@@ -96,7 +98,7 @@ class Lease:
                 log.debug("lease not renewed: %s", error)
             except (Exception, gevent.Timeout):
                 log.exception("lease not renewed")
-            self._is_due.wait(_RENEW_S)
+            self._is_due.wait()
 
     def _renew(self) -> None:
         key = self._keys.leases + self.node

@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 
 from chat.realtime.batches import Outgoing
+from chat.realtime.beat import Beat
 from chat.realtime.channel import Channel
 from chat.realtime.connection import Connection
 from chat.realtime.connections import open_connections
@@ -72,9 +73,13 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self._connections = open_connections(url, has_writing=wait_replicas > 0)
         self._log_faults = partial(log_faults, url, prefix, shards=shards, wait_replicas=wait_replicas)
         self.recovery = Recovery(self)
+        self._beat = Beat()
         options = Options(channel, recovery_window_s, history or Limits(), wait_replicas)
         self.shards = Shards(
-            [Shard(Keys(prefix, number, shards), self._connections, options, self) for number in range(shards)]
+            [
+                Shard(Keys(prefix, number, shards), self._connections, self._beat, options, self)
+                for number in range(shards)
+            ]
         )
         self.directory = Directory(self.shards)
         self.peers = Peers(self.shards)
@@ -88,6 +93,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.peers.start(self.node)
         for shard in self.shards:
             shard.start(self.node)
+        self._beat.start()
         self.initialize()
 
     # Emits

@@ -15,7 +15,7 @@ import gevent
 import hiredis
 import redis
 
-from chat.realtime.batches import Batches
+from chat.realtime.batches import Rounds
 from chat.realtime.commands import Answer, Command, Commands
 from chat.realtime.scripts import NAMES, get_source
 from chat.realtime.wire import Wire
@@ -33,11 +33,12 @@ class Pipeline(Commands):
     Args:
         client: says which Redis; its pool gives the connection.
         is_cluster: whether it is a cluster's.
+        rounds: in which the log is written, if there are more connections over which it is.
     """
 
-    def __init__(self, client: redis.Redis, *, is_cluster: bool = False) -> None:
+    def __init__(self, client: redis.Redis, *, is_cluster: bool = False, rounds: Rounds | None = None) -> None:
         self.is_cluster = is_cluster
-        self.batches = Batches(self)  #: of all shards that are there
+        self.rounds = rounds or Rounds()
         self._pool: Any = client.connection_pool
         self._wire: Wire | None = None
         self._unsent: list[tuple[Command, Answer]] = []

@@ -5,6 +5,7 @@ import math
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
+from typing import Any
 
 import gevent
 import redis
@@ -86,12 +87,18 @@ class Position:
             self._is_asked_again = True  # the clock of the one that is under way may be too low
         else:
             self._is_marking = True
-            gevent.spawn(self._publish_marker)
+            self._commands.ask_script("mark", *self._describe_marker(), self._on_marked)
 
     def show(self) -> None:
         """Have a marker published, which shows Redis what this node has seen. Raises ``redis.RedisError``."""
-        arguments = [*self._log.clock_arguments, self.channel, monotonic()]
-        epoch, newest, refusal = self._commands.run("mark", [self._log.keys.clock], arguments)
+        self._take_note(self._commands.run("mark", *self._describe_marker()))
+
+    def _describe_marker(self) -> tuple[list[str], list[Any]]:
+        """Return the keys and the arguments of the script."""
+        return [self._log.keys.clock], [*self._log.clock_arguments, self.channel, monotonic()]
+
+    def _take_note(self, answer: Any) -> None:
+        epoch, newest, refusal = answer
         self._log.see(epoch, newest)
         if refusal and not self.refusal:
             log.error("Redis takes no writes: %s", refusal.decode())
@@ -99,13 +106,12 @@ class Position:
         self._shown_at = monotonic()
         self._unheard_since = min(self._unheard_since, self._shown_at)
 
-    def _publish_marker(self) -> None:
-        try:
-            self.show()
-            while self._is_asked_again:
-                self._is_asked_again = False
-                self.show()
-        except redis.RedisError as error:
-            log.debug("no marker: %s", error)
-        finally:
-            self._is_marking = self._is_asked_again = False
+    def _on_marked(self, answer: Any) -> None:
+        is_asked_again = self._is_asked_again
+        self._is_marking = self._is_asked_again = False
+        if isinstance(answer, redis.RedisError):
+            log.debug("no marker: %s", answer)
+            return
+        self._take_note(answer)
+        if is_asked_again:
+            self.request_marker()

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 _GATHER_S = 0.1  # what comes and goes within it is not told
 _SLICE_S = 0.004  # of telling; then others get their turn
-_ANNOUNCE_S = 0.5
 _ANNOUNCE_AT_ONCE = 200
 
 #: Given namespace, room, user, whether it is there, and the sids of this node's clients that watch the room.
@@ -50,10 +49,6 @@ class Presence:
         self._watchers: dict[str, dict[str, None]] = {}  # sids by channel
         self._changes: dict[tuple[str, str], bool] = {}  # of a channel's user
         self._timer: Any = None
-
-    def start(self) -> None:
-        """Announce from now on who has gone, on behalf of all nodes."""
-        gevent.spawn(self._run)
 
     def watch(self, sid: str, namespace: str, room: str) -> None:
         """Tell a client of this node who comes to ``room`` and goes, from when this returns. Raises ``Unavailable``."""
@@ -105,19 +100,14 @@ class Presence:
     def _get_channel(self, namespace: str, room: str) -> str:
         return self._keys.present + name_room(namespace, room)
 
-    def _run(self) -> None:
-        """Announce who has gone. If Redis was away, all nodes may first write who is there."""
-        while True:
-            gevent.sleep(_ANNOUNCE_S)
-            try:
-                while self._lease.may_judge and self._announce() == _ANNOUNCE_AT_ONCE:
-                    pass
-            except redis.RedisError as error:
-                log.debug("nobody was announced: %s", error)
-            except (Exception, gevent.Timeout):
-                log.exception("nobody was announced")
+    def on_beat(self) -> None:
+        """Announce who has gone, on behalf of all nodes. If Redis was away, all may first write who is there."""
+        if self._lease.may_judge:
+            keys = self._keys
+            self._commands.ask_script("announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present], self._on_announced)
 
-    def _announce(self) -> int:
-        keys = self._keys
-        count: int = self._commands.run("announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present])
-        return count
+    def _on_announced(self, count: Any) -> None:
+        if isinstance(count, redis.RedisError):
+            log.debug("nobody was announced: %s", count)
+        elif count == _ANNOUNCE_AT_ONCE:
+            self.on_beat()

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 import redis
 
+from chat.realtime.beat import Beat
 from chat.realtime.connections import Connections
 from chat.realtime.entry import Entry
 from chat.realtime.follower import Follower
 from chat.realtime.inboxes import Inboxes
 from chat.realtime.keys import Keys
-from chat.realtime.lease import Lease
+from chat.realtime.lease import RENEW_S, Lease
 from chat.realtime.log import Limits, Log
 from chat.realtime.presence import Presence
 from chat.realtime.registry import Registry
@@ -47,11 +48,14 @@ class Shard:
     Args:
         keys: its names in Redis.
         connections: to Redis.
+        beat: for all shards.
         options: as all shards have them.
         manager: whose clients are told.
     """
 
-    def __init__(self, keys: Keys, connections: Connections, options: Options, manager: "RedisManager") -> None:
+    def __init__(
+        self, keys: Keys, connections: Connections, beat: Beat, options: Options, manager: "RedisManager"
+    ) -> None:
         self.keys = keys
         self.number = keys.shard
         self._is_home = self.number == 0
@@ -70,13 +74,16 @@ class Shard:
         self.presence = Presence(self.commands, keys, self.lease, self.follower, manager.tell_watchers)
         self.inboxes = Inboxes(self.commands, keys, options.history.ttl_s)
         self.renewal = Renewal(self.sessions, manager.recovery.drop, manager.recovery.on_expired)
+        beat.add(self.follower.on_beat)
+        beat.add(self.presence.on_beat)
+        beat.add(self.lease.renew_soon, RENEW_S)
 
     def start(self, node: str) -> None:
         """Work in the name of ``node`` from now on."""
         self.lease.hold(node)
         for part in (self.writer, self.sessions, self.follower):
             part.start(node)
-        for one in (self.inboxes, self.renewal, self.presence):
+        for one in (self.inboxes, self.renewal):
             one.start()
         if not self._is_home:  # else the manager listens, for the sake of the channel
             gevent.spawn(self._listen)

@@ -104,7 +104,7 @@ class Writer:
         """Have a batch stored, together with those of other shards there."""
         connection = self._commands.connection
         if connection is not None:
-            connection.batches.add(self)
+            connection.rounds.add(connection, self)
         else:
             gevent.get_hub().loop.run_callback(self.take_batch, MESSAGES, BYTES)
 

@@ -1,0 +1,36 @@
+"""The beat: what is done for each shard of the log again and again.
+
+It is done for all shards in one turn of the loop, so that it leaves together: a Redis that is woken once for several
+scripts spends much less than one that is woken for each.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+_BEAT_S = 0.5
+
+
+class Beat:
+    """A timer, and what it calls."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[tuple[int, Callable[[], object]]] = []
+        self._number = 0
+        self._timer: Any = None
+
+    def add(self, callback: Callable[[], object], every_s: float = _BEAT_S) -> None:
+        """Call ``callback`` in the hub each ``every_s`` seconds, a multiple of 0.5; it may not block."""
+        self._callbacks.append((round(every_s / _BEAT_S), callback))
+
+    def start(self) -> None:
+        """Begin."""
+        self._timer = gevent.get_hub().loop.timer(_BEAT_S, _BEAT_S)
+        self._timer.start(self._strike)
+
+    def _strike(self) -> None:
+        self._number += 1
+        for every, callback in self._callbacks:
+            if self._number % every == 0:
+                callback()
