@@ -130,12 +130,14 @@ def insist_on_heard(connections, keys, timeout_s=FAILOVER_S):
     wait_for(is_heard, f"a subscription at the primary of slot {keys.slot}", timeout_s)
 
 
+def create_batch(keys, *texts):
+    messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
+    return describe_batch(keys, Limits(), (keys.format, "epoch", "", 0), keys.batch("test"), next(numbers), messages)
+
+
 def store(commands, keys, *texts):
     """Store messages in a room of a shard, as the writer does; what is stored twice is there twice."""
-    messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
-    clock = (keys.format, "epoch", "", 0)
-    batch = describe_batch(keys, Limits(), clock, keys.batch("test"), next(numbers), messages)
-    [[_, *answers]] = commands.run("store", (), join_batches([batch]))
+    [[_, *answers]] = commands.run("store", (), join_batches([create_batch(keys, *texts)]))
     return [int(id) for id, _ in answers]
 
 
@@ -284,6 +286,24 @@ def test_a_slot_that_is_being_moved_refuses_scripts_until_it_is_there(redis_clus
     _, errors = job.get(timeout=FAILOVER_S)
     assert errors
     assert list_stored(target, keys) == ["before", "after"]
+
+
+def test_batches_of_all_shards_of_a_primary_are_stored_by_one_call_but_for_one_that_is_being_moved(
+    redis_cluster, connections, shards
+):
+    owner = redis_cluster.get_owner(shards[0].slot)
+    here = [keys for keys in shards if redis_cluster.get_owner(keys.slot) is owner]
+    writing = connections.get_writing(shards[0])
+    writing.execute("PING")
+    stored = writing.connection.run("store", (), join_batches([create_batch(keys, "one", "two") for keys in here]))
+    assert [len(answers) for _, *answers in stored] == [2] * len(here)
+    with redis_cluster.moving_slot(here[1].slot, redis_cluster.get_others(owner)[0]) as move_keys:
+        assert move_keys(1) == 1
+        answers = writing.connection.run("store", (), join_batches([create_batch(keys, "three") for keys in here]))
+        assert [isinstance(answer, redis.RedisError) for answer in answers] == [keys is here[1] for keys in here]
+    for keys in here:
+        texts = ["one", "two"] if keys is here[1] else ["one", "two", "three"]
+        assert list_stored(redis_cluster.get_owner(keys.slot), keys) == texts
 
 
 def test_a_primary_that_was_killed_is_replaced(redis_cluster, connections, shards):

@@ -5,7 +5,9 @@ import time
 import pytest
 import redis
 
+from chat.realtime.batches import Outgoing, describe_batch, join_batches
 from chat.realtime.keys import Keys
+from chat.realtime.log import Limits
 from chat.realtime.scripts import get_source
 
 LENGTH, BYTES, TTL_MS = 10_000, 1_000_000, 60_000
@@ -122,6 +124,25 @@ def test_a_repeated_batch_writes_so_that_replicas_can_be_waited_for(shard):
     shard.client.pexpire(shard.keys.batch("n"), 1000)
     shard.store(("a", "1"), number=7)
     assert shard.client.pttl(shard.keys.batch("n")) > 50_000
+
+
+def test_of_several_batches_one_that_is_refused_takes_no_other_with_it(shard):
+    shards = [Keys("t", number, 3) for number in range(3)]
+    shard.client.hset(shards[1].clock, "format", "other")
+    batches = [
+        describe_batch(
+            keys, Limits(), (keys.format, "e1", "", 0), keys.batch("n"), 7, [Outgoing("/", "a", (text, b""))]
+        )
+        for keys, text in zip(shards, (b"1", b"22", b"333"), strict=True)
+    ]
+    first, refused, last = shard.call("store", [], *join_batches(batches))
+    assert (first[0], first[1][1], last[0], last[1][1]) == (b"e1", 0, b"e1", 0)
+    assert isinstance(refused, redis.ResponseError)
+    assert "FORMAT other" in str(refused)
+    stored = [[entry[b"b"] for _, entry in shard.client.xrange(keys.stream("/", "a"))] for keys in shards]
+    assert stored == [[b"1"], [], [b"333"]]
+    assert shard.call("store", [], *join_batches([batches[0], batches[2]])) == [first, last]  # none is stored twice
+    assert shard.client.xlen(shards[2].stream("/", "a")) == 1
 
 
 def test_a_batch_that_comes_late_is_not_stored_again(shard):
