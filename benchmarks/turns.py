@@ -9,6 +9,7 @@ ratio is of one turn to the one of the same round, and the table has the median 
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -76,13 +77,12 @@ def measure(rounds: int) -> Iterator[tuple[str, dict[str, list[Turn]]]]:
             for peer, farm in farms.items():
                 loads[peer].call("connect", ports=farm.ports, count=clients)
                 farm.settle()
-            for number in range(rounds + 1):  # the first one warms up
-                click.echo(f"\rturns: {test}, round {number} of {rounds} ", nl=False, err=True)
+            numbers = stack.enter_context(click.progressbar(range(rounds + 1), label=test, file=sys.stderr))
+            for number in numbers:  # the first one warms up
                 for peer in [*PEERS][:: 1 if number % 2 else -1]:
                     loads[peer].call(command, **arguments)
                     turn = _take_turn(farms[peer], loads[peer])
                     turns[peer] += [turn] if number else []
-            click.echo(err=True)
         yield test, turns
 
 
@@ -94,8 +94,8 @@ def _take_turn(farm: Farm, load: Load) -> Turn:
     messages = load.call("count")["deliveries"] - before
     load.call("stop")
     total = load.count_settled()
-    if total["gone"] or total["deliveries"] != total["acks"]:
-        raise click.ClickException(f"a message was lost, or a client: {total}")
+    if not messages or total["gone"] or total["deliveries"] != total["acks"]:
+        raise click.ClickException(f"nothing came, a message was lost, or a client: {total}")
     return usage.per(messages)
 
 

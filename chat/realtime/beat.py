@@ -4,12 +4,15 @@ It is done for all shards in one turn of the loop, so that it leaves together: a
 scripts spends much less than one that is woken for each.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 
-_BEAT_S = 0.5
+log = logging.getLogger(__name__)
+
+BEAT_S = 0.5  #: at which Redis is heard of
 
 
 class Beat:
@@ -20,17 +23,20 @@ class Beat:
         self._number = 0
         self._timer: Any = None
 
-    def add(self, callback: Callable[[], object], every_s: float = _BEAT_S) -> None:
+    def add(self, callback: Callable[[], object], every_s: float = BEAT_S) -> None:
         """Call ``callback`` in the hub each ``every_s`` seconds, a multiple of 0.5; it may not block."""
-        self._callbacks.append((round(every_s / _BEAT_S), callback))
+        self._callbacks.append((round(every_s / BEAT_S), callback))
 
     def start(self) -> None:
         """Begin."""
-        self._timer = gevent.get_hub().loop.timer(_BEAT_S, _BEAT_S)
+        self._timer = gevent.get_hub().loop.timer(BEAT_S, BEAT_S)
         self._timer.start(self._strike)
 
     def _strike(self) -> None:
         self._number += 1
         for every, callback in self._callbacks:
             if self._number % every == 0:
-                callback()
+                try:
+                    callback()
+                except Exception:
+                    log.exception("not done in this beat: %s", callback)

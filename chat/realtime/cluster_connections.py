@@ -1,6 +1,5 @@
 """A worker's connections to a cluster: to each primary some, which all shards there share."""
 
-from chat.realtime.batches import Rounds
 from chat.realtime.commands import Commands
 from chat.realtime.keys import Keys
 from chat.realtime.pipeline import Pipeline
@@ -14,10 +13,10 @@ from chat.realtime.topology import Topology
 class _Node:
     """The connections to one primary."""
 
-    def __init__(self, url: str, address: Address, topology: Topology, rounds: Rounds, *, has_writing: bool) -> None:
+    def __init__(self, url: str, address: Address, topology: Topology, *, has_writing: bool) -> None:
         client = connect_node(url, address)
-        self.commands = Pipeline(client, is_cluster=True, rounds=rounds)
-        self.writing = Pipeline(client, is_cluster=True, rounds=rounds) if has_writing else self.commands
+        self.commands = Pipeline(client, is_cluster=True)
+        self.writing = Pipeline(client, is_cluster=True) if has_writing else self.commands
         self.subscribers = Subscribers(client, topology.on_moved)
 
     def close(self) -> None:
@@ -36,7 +35,6 @@ class ClusterConnections:
     def __init__(self, url: str, *, has_writing: bool) -> None:
         self._url, self._has_writing = url, has_writing
         self._topology = Topology(url)
-        self._rounds = Rounds()
         self._nodes: dict[Address, _Node] = {}
         self._subscriptions: list[Subscription] = []
 
@@ -70,7 +68,7 @@ class ClusterConnections:
     def _get_node(self, address: Address) -> _Node:
         node = self._nodes.get(address)
         if node is None:
-            node = _Node(self._url, address, self._topology, self._rounds, has_writing=self._has_writing)
+            node = _Node(self._url, address, self._topology, has_writing=self._has_writing)
             self._nodes[address] = node
         return node
 

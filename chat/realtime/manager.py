@@ -34,6 +34,7 @@ from chat.realtime.recovery import Recovery
 from chat.realtime.redis_faults import log_faults
 from chat.realtime.registering import Registering
 from chat.realtime.rooms import check_room, list_rooms, list_sids
+from chat.realtime.rounds import Rounds
 from chat.realtime.session import Session, Taken
 from chat.realtime.shard import Options, Shard
 from chat.realtime.shards import Shards
@@ -75,12 +76,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.recovery = Recovery(self)
         self._beat = Beat()
         options = Options(channel, recovery_window_s, history or Limits(), wait_replicas)
-        self.shards = Shards(
-            [
-                Shard(Keys(prefix, number, shards), self._connections, self._beat, options, self)
-                for number in range(shards)
-            ]
-        )
+        rounds, all_keys = Rounds(), [Keys(prefix, number, shards) for number in range(shards)]
+        self.shards = Shards([Shard(keys, self._connections, self._beat, rounds, options, self) for keys in all_keys])
         self.directory = Directory(self.shards)
         self.peers = Peers(self.shards)
 

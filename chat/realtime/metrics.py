@@ -107,6 +107,7 @@ class Counts(Collector):
         self.handling = Histogram()
         self.storing = Histogram()
         self.stored = 0
+        self.insisted = 0
         self.followed = 0
         self.gaps = 0
         self.gap_messages = 0
@@ -124,6 +125,7 @@ class Counts(Collector):
             ("received_bytes", "Bytes that came from clients, without HTTP's heads.", self.received_bytes),
             ("sent_bytes", "Bytes that were sent to clients, without HTTP's heads.", self.sent_bytes),
             ("messages_stored", "Messages that this worker stored in the log, repeats included.", self.stored),
+            ("batches_insisted", "Batches that needed a call of their own, as the first one failed.", self.insisted),
             ("messages_followed", "Messages of the log that came to this worker.", self.followed),
             ("gaps_filled", "Times that messages of the log were missing, or may have been, and were read.", self.gaps),
             ("gap_messages", "Messages that were read from the log to fill gaps.", self.gap_messages),

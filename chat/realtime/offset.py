@@ -54,9 +54,10 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
         return nothing
     start = (count + 1) // 2
     newest, packed = data[start : start + _ID_BYTES], data[start + _ID_BYTES :]
-    if len(packed) != _get_struct(count).size:
+    width, rest = divmod(len(packed), count)  # four bytes; others were written by an older version
+    if rest or len(newest) < _ID_BYTES or width > _ID_BYTES:
         return nothing
-    behind = _get_struct(count).unpack(packed)
+    behind = [int.from_bytes(packed[i * width : (i + 1) * width]) for i in range(count)]
     top, own = int.from_bytes(newest), _pack_epochs(tuple(epochs))
     shown = zip(behind, _unpack_codes(data[:start]), _unpack_codes(own), strict=False)  # codes are in pairs
     return tuple(max(top - far, 0) if one == other and far < _FAR else 0 for far, one, other in shown)

@@ -15,7 +15,6 @@ import gevent
 import hiredis
 import redis
 
-from chat.realtime.batches import Rounds
 from chat.realtime.commands import Answer, Command, Commands
 from chat.realtime.scripts import NAMES, get_source
 from chat.realtime.wire import Wire
@@ -33,12 +32,10 @@ class Pipeline(Commands):
     Args:
         client: says which Redis; its pool gives the connection.
         is_cluster: whether it is a cluster's.
-        rounds: in which the log is written, if there are more connections over which it is.
     """
 
-    def __init__(self, client: redis.Redis, *, is_cluster: bool = False, rounds: Rounds | None = None) -> None:
+    def __init__(self, client: redis.Redis, *, is_cluster: bool = False) -> None:
         self.is_cluster = is_cluster
-        self.rounds = rounds or Rounds()
         self._pool: Any = client.connection_pool
         self._wire: Wire | None = None
         self._unsent: list[tuple[Command, Answer]] = []
@@ -87,7 +84,7 @@ class Pipeline(Commands):
         if self._wire is not None:
             self._wire.lose(error)
         elif self._connecting is not None:
-            self._connecting.kill(error, block=False)
+            gevent.spawn(self._connecting.kill, error, block=False)  # once it has begun: else nobody would be told
 
     def _send(self) -> None:
         if self._wire is None:

@@ -112,6 +112,9 @@ class Position:
         if isinstance(answer, redis.RedisError):
             log.debug("no marker: %s", answer)
             return
-        self._take_note(answer)
+        try:
+            self._take_note(answer)
+        except Exception:
+            log.exception("a marker could not be taken note of")
         if is_asked_again:
             self.request_marker()

@@ -49,6 +49,7 @@ class Presence:
         self._watchers: dict[str, dict[str, None]] = {}  # sids by channel
         self._changes: dict[tuple[str, str], bool] = {}  # of a channel's user
         self._timer: Any = None
+        self._is_announcing = False
 
     def watch(self, sid: str, namespace: str, room: str) -> None:
         """Tell a client of this node who comes to ``room`` and goes, from when this returns. Raises ``Unavailable``."""
@@ -102,12 +103,18 @@ class Presence:
 
     def on_beat(self) -> None:
         """Announce who has gone, on behalf of all nodes. If Redis was away, all may first write who is there."""
-        if self._lease.may_judge:
-            keys = self._keys
-            self._commands.ask_script("announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present], self._on_announced)
+        if self._lease.may_judge and not self._is_announcing:
+            self._is_announcing = True
+            self._announce()
+
+    def _announce(self) -> None:
+        keys = self._keys
+        self._commands.ask_script("announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present], self._on_announced)
 
     def _on_announced(self, count: Any) -> None:
+        if count == _ANNOUNCE_AT_ONCE and self._lease.may_judge:
+            self._announce()
+            return
+        self._is_announcing = False
         if isinstance(count, redis.RedisError):
             log.debug("nobody was announced: %s", count)
-        elif count == _ANNOUNCE_AT_ONCE:
-            self.on_beat()

@@ -22,6 +22,7 @@ from chat.realtime.log import Limits, Log
 from chat.realtime.presence import Presence
 from chat.realtime.registry import Registry
 from chat.realtime.renewal import Renewal
+from chat.realtime.rounds import Rounds
 from chat.realtime.sessions import Sessions
 from chat.realtime.writer import Writer
 
@@ -49,12 +50,19 @@ class Shard:
         keys: its names in Redis.
         connections: to Redis.
         beat: for all shards.
+        rounds: for all shards.
         options: as all shards have them.
         manager: whose clients are told.
     """
 
     def __init__(
-        self, keys: Keys, connections: Connections, beat: Beat, options: Options, manager: "RedisManager"
+        self,
+        keys: Keys,
+        connections: Connections,
+        beat: Beat,
+        rounds: Rounds,
+        options: Options,
+        manager: "RedisManager",
     ) -> None:
         self.keys = keys
         self.number = keys.shard
@@ -66,9 +74,8 @@ class Shard:
         subscription = connections.create_subscription(keys)
         channel = options.channel if self._is_home else ""
         self.follower = Follower(subscription, self.commands, self.log, channel, self)
-        self.writer = Writer(
-            connections.get_writing(keys), self.log, self.follower, _count_replicas(connections, keys, options)
-        )
+        count_replicas = _count_replicas(connections, keys, options)
+        self.writer = Writer(connections.get_writing(keys), rounds, self.log, self.follower, count_replicas)
         self.lease = Lease(self.commands, keys, manager.describe_node, self.on_return)
         self.registry = Registry(self.commands, keys, self.lease)
         self.presence = Presence(self.commands, keys, self.lease, self.follower, manager.tell_watchers)

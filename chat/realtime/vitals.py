@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from chat.realtime.beat import BEAT_S
 from chat.realtime.capacity import capacity
 from chat.realtime.lag import Lag
 from chat.realtime.metrics import counts
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 VERSION = version("webfarm")
 _TICKS_OF_STORING = 20  # five seconds
-_HEARTBEAT_S = 0.5  # at which Redis is heard of
 
 
 class Vitals(Collector):
@@ -105,7 +105,7 @@ class Vitals(Collector):
         self._ticks += 1
         if self._ticks % _TICKS_OF_STORING == 0:
             self._storing_since = [self._storing_since[1], counts.storing.copy_buckets()]
-        if self._server is None or self.lag.get_recent() > _HEARTBEAT_S:
+        if self._server is None or self.lag.get_recent() > BEAT_S:
             return  # who was not listened to has not gone
         loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:

@@ -21,7 +21,8 @@ from chat.realtime.commands import Commands
 from chat.realtime.follower import Follower
 from chat.realtime.log import Log, Stored
 from chat.realtime.metrics import counts
-from chat.realtime.pipeline import REPLICAS_MS
+from chat.realtime.pipeline import REPLICAS_MS, Pipeline
+from chat.realtime.rounds import Rounds
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +37,22 @@ class Writer:
 
     Args:
         commands: a connection to the Redis that it is in.
+        rounds: in which it is written, with all other shards.
         shard: the log.
         follower: which knows whether messages may be stored just now.
         count_replicas: says how many replicas must have a message before ``store`` returns.
     """
 
     def __init__(
-        self, commands: Commands, shard: Log, follower: Follower, count_replicas: Callable[[], int] = lambda: 0
+        self,
+        commands: Commands,
+        rounds: Rounds,
+        shard: Log,
+        follower: Follower,
+        count_replicas: Callable[[], int] = lambda: 0,
     ) -> None:
         self._commands = commands
+        self._rounds = rounds
         self._log = shard
         self._follower = follower
         self._count_replicas = count_replicas
@@ -70,7 +78,7 @@ class Writer:
         self._pending += waiting
         if not self._is_writing:
             self._is_writing = True
-            self._write()
+            self._rounds.add(self)
         answers: list[Stored | Exception] = [waiter.get() for _, waiter, _ in waiting]
         stored = []
         for answer in answers:
@@ -79,34 +87,36 @@ class Writer:
             stored.append(answer)
         return stored
 
+    @property
+    def connection(self) -> Pipeline | None:
+        """Where its batches are stored just now; ``None``: nobody knows."""
+        return self._commands.connection
+
     def take_batch(self, most: int, most_bytes: int) -> Batch | None:
-        """Take out what is stored next; ``None`` if that can't be done just now, and has to be insisted on.
+        """Take out what is stored next; ``None`` if that can't be done just now, and is insisted on.
 
         Args:
             most: messages.
             most_bytes: of all but the first.
         """
-        waiting, size = self._take(most, most_bytes)
-        self._batch_number += 1
+        if not self._follower.is_ready:
+            self.insist()
+            return None
+        waiting = self._take(most, most_bytes)
         number = self._batch_number
         try:
-            arguments = self._describe(number, waiting)
+            replicas = self._count_replicas()
+            on_answer = partial(self._on_answer, number, waiting, replicas)
+            size = sum(message.size for message, _, _ in waiting)
+            return Batch(len(waiting), size, self._describe(number, waiting), replicas, on_answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
             self._fail(waiting, error)
             return None
-        if self._commands.connection is None or not self._follower.is_ready:
-            gevent.spawn(self._insist, number, waiting)
-            return None
-        replicas = self._count_replicas()
-        return Batch(len(waiting), size, arguments, replicas, partial(self._on_answer, number, waiting, replicas))
 
-    def _write(self) -> None:
-        """Have a batch stored, together with those of other shards there."""
-        connection = self._commands.connection
-        if connection is not None:
-            connection.rounds.add(connection, self)
-        else:
-            gevent.get_hub().loop.run_callback(self.take_batch, MESSAGES, BYTES)
+    def insist(self) -> None:
+        """Store what is next by a call of its own, as soon as that can be done."""
+        waiting = self._take(MESSAGES, BYTES)
+        gevent.spawn(self._insist, self._batch_number, waiting)
 
     def _on_answer(self, number: int, batch: "list[_Waiting]", replicas: int, answer: Any, reached: Any) -> None:
         if isinstance(answer, redis.RedisError):  # whether it is stored is not known
@@ -123,6 +133,7 @@ class Writer:
 
     def _insist(self, number: int, batch: "list[_Waiting]") -> None:
         """Run the script for this batch alone, again and again while its answer is lost."""
+        counts.insisted += 1
         try:
             answers = self._execute(number, batch)
         except Exception as error:  # noqa: BLE001
@@ -145,15 +156,17 @@ class Writer:
             run_callback(waiter.switch, answer)
         self._is_writing = bool(self._pending)
         if self._pending:
-            self._write()
+            self._rounds.add(self)
 
-    def _take(self, most: int, most_bytes: int) -> "tuple[list[_Waiting], int]":
+    def _take(self, most: int, most_bytes: int) -> "list[_Waiting]":
+        """Take out what is pending, as a batch with a number of its own."""
         batch = [self._pending.popleft()]
         size = batch[0][0].size
         while self._pending and len(batch) < most and size + self._pending[0][0].size <= most_bytes:
             batch.append(self._pending.popleft())
             size += batch[-1][0].size
-        return batch, size
+        self._batch_number += 1
+        return batch
 
     def _describe(self, number: int, batch: "list[_Waiting]") -> list[Any]:
         messages = [message for message, _, _ in batch]

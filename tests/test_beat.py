@@ -1,0 +1,21 @@
+"""The beat: what is done again and again, all of it in one turn of the loop."""
+
+import gevent
+
+from chat.realtime import beat as beat_module
+from chat.realtime.beat import BEAT_S, Beat
+
+
+def test_one_that_fails_takes_no_other_with_it_and_some_are_done_less_often(monkeypatch, caplog):
+    monkeypatch.setattr(beat_module, "BEAT_S", BEAT_S / 100)
+    done, beat = [], Beat()
+    beat.add(lambda: done.append("each") or 1 / 0, BEAT_S / 100)
+    beat.add(lambda: done.append("third"), 3 * BEAT_S / 100)
+    beat.add(lambda: done.append("each, too"), BEAT_S / 100)
+    beat.start()
+    with gevent.Timeout(10):
+        while done.count("third") < 2:
+            gevent.sleep(0.001)
+    beat._timer.close()
+    assert done[:8] == ["each", "each, too"] * 2 + ["each", "third", "each, too", "each"]
+    assert "ZeroDivisionError" in caplog.text
