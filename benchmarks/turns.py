@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from statistics import median, quantiles
+from typing import Any, NamedTuple
 
 import click
 
@@ -30,23 +31,35 @@ PEERS = {
 }
 #: Each: what it is compared with.
 BASES = {"replicated": "single", "primaries": "single", "cluster": "replicated"}
-#: What is sent: how many clients there are, and what the load generator is told.
+
+
+class Test(NamedTuple):
+    """What is sent: how many clients there are, and what the load generator is told."""
+
+    clients: int
+    command: str
+    event: str
+    senders: int
+    rate: int = 0  # messages a second; 0: as soon as the last one is acknowledged
+    is_each: bool = False  # so many to each primary
+
+    def get_arguments(self, farm: Farm) -> dict[str, Any]:
+        """Return the arguments of the command for the load generator of a farm."""
+        rate = self.rate * (len(farm.store.ports) if self.is_each else 1)
+        return {"event": self.event, "senders": self.senders} | ({"rate": rate} if rate else {})
+
+
+_PRIVATE = (private.CLIENTS, "send_paced", "privateMessage", private.CLIENTS)
+_ROOMS = (stored.CLIENTS, "send_paced", "privateToEach", stored.CLIENTS)
 TESTS = {
-    "private messages, 1,000 a second": (
-        private.CLIENTS,
-        ("send_paced", {"event": "privateMessage", "rate": private.RATE, "senders": private.CLIENTS}),
+    "private messages, 1,000 a second": Test(*_PRIVATE, rate=private.RATE),
+    "private messages, each of 64 clients when its last one is acknowledged": Test(
+        private.CLIENTS, "send_closed_loop", "privateMessage", private.CLOSED_LOOP_SENDERS
     ),
-    "private messages, each of 64 clients when its last one is acknowledged": (
-        private.CLIENTS,
-        ("send_closed_loop", {"event": "privateMessage", "senders": private.CLOSED_LOOP_SENDERS}),
-    ),
-    "to 1,000 rooms, 500 a second": (
-        stored.CLIENTS,
-        ("send_paced", {"event": "privateToEach", "rate": stored.RATE, "senders": stored.CLIENTS}),
-    ),
-    "to 1,000 rooms, each of 1,000 clients when its last one is acknowledged": (
-        stored.CLIENTS,
-        ("send_closed_loop", {"event": "privateToEach", "senders": stored.CLIENTS}),
+    "to 1,000 rooms, 500 a second": Test(*_ROOMS, rate=stored.RATE),
+    "to 1,000 rooms, 500 a second to each primary": Test(*_ROOMS, rate=stored.RATE, is_each=True),
+    "to 1,000 rooms, each of 1,000 clients when its last one is acknowledged": Test(
+        stored.CLIENTS, "send_closed_loop", "privateToEach", stored.CLIENTS
     ),
 }
 TURN_S, WARMING_S = 1.5, 0.4
@@ -69,21 +82,21 @@ it is on its two cores. `.venv/bin/python -m benchmarks.turns --write` takes it 
 
 def measure(rounds: int) -> Iterator[tuple[str, dict[str, list[Turn]]]]:
     """Yield each test, and the turns of each kind of Redis."""
-    for test, (clients, (command, arguments)) in TESTS.items():
+    for name, test in TESTS.items():
         turns: dict[str, list[Turn]] = {peer: [] for peer in PEERS}
         with contextlib.ExitStack() as stack:
             farms = {peer: stack.enter_context(Farm(peer)) for peer in PEERS}
             loads = {peer: farm.add_load() for peer, farm in farms.items()}
             for peer, farm in farms.items():
-                loads[peer].call("connect", ports=farm.ports, count=clients)
+                loads[peer].call("connect", ports=farm.ports, count=test.clients)
                 farm.settle()
-            numbers = stack.enter_context(click.progressbar(range(rounds + 1), label=test, file=sys.stderr))
+            numbers = stack.enter_context(click.progressbar(range(rounds + 1), label=name, file=sys.stderr))
             for number in numbers:  # the first one warms up
                 for peer in [*PEERS][:: 1 if number % 2 else -1]:
-                    loads[peer].call(command, **arguments)
+                    loads[peer].call(test.command, **test.get_arguments(farms[peer]))
                     turn = _take_turn(farms[peer], loads[peer])
                     turns[peer] += [turn] if number else []
-        yield test, turns
+        yield name, turns
 
 
 def _take_turn(farm: Farm, load: Load) -> Turn:

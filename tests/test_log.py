@@ -7,7 +7,7 @@ import re
 import pytest
 import redis
 
-from tests.conftest import get_keys, read_offset, starting_workers, wait_until
+from tests.conftest import get_epochs, get_keys, read_offset, starting_workers, wait_until
 from tests.test_recovery import Client as _Client
 
 
@@ -257,6 +257,29 @@ def test_a_client_that_comes_back_and_whose_session_is_taken_meanwhile_is_droppe
     assert "Traceback" not in site.output
     for one in (other, again):
         one.stack.close()
+
+
+def test_what_came_to_a_session_that_could_not_be_resumed_is_not_for_the_new_one(site, pair, redis_server, raw_client):
+    a, b = pair
+    gate = f"{a.sid} select"
+    b.call("close_gate", gate)
+    with redis.Redis.from_url(redis_server.url) as server:
+        epoch = get_epochs(server, "logged")[get_keys("logged", "all").shard]
+    a.cut()
+    raw = raw_client(site.urls[1], join=False)
+    raw.send("40" + json.dumps({"pid": a.pid, "offset": f"{epoch}.9999999999999999"}))
+    wait_until(lambda: b.call("is_reached", gate), "the handler")
+    b.call("emit", "early", 1, {})
+    b.get(1, "early")  # so did the one that is coming back: it is in the room of all
+    b.call("open_gate", gate)
+    answer = raw.receive()
+    assert answer.startswith("40")
+    assert a.sid not in answer
+    b.call("emit", "late", 1, {})
+    received = []
+    while not received or received[-1] != "late":
+        received.append(json.loads(raw.receive()[2:])[0])
+    assert received == ["welcome", "arrived", "late"]
 
 
 def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):

@@ -14,7 +14,7 @@ from chat.realtime import polling as polling_half
 from chat.realtime.connection import Connection
 from chat.realtime.message import CLOSE, Message
 from chat.realtime.transport import EngineServer
-from tests.conftest import Example, starting_processes, wait_until
+from tests.conftest import PING, PONG, Example, frame, starting_processes, wait_until
 
 TURN_S = 0.005
 
@@ -239,6 +239,21 @@ def test_nothing_is_left_of_a_polling_session_when_its_last_messages_were_polled
     assert polling.get().text == "1"
     assert polling.sid not in engine.report()["open"]
     assert polling.get().status_code == 400
+
+
+def test_a_client_that_is_about_to_switch_when_its_session_ends_is_told_over_its_websocket(engine, polling, wire):
+    """It would neither poll nor switch if its websocket were closed just then, and wait for its ping timeout."""
+    ws = wire(engine.url).upgrade(f"/engine.io/?EIO=4&transport=websocket&sid={polling.sid}")
+    ws.send("2probe")
+    assert ws.receive() == "3probe"
+    assert polling.get().text == "6"
+    assert polling.post("4leave") == 200
+    wait_until(lambda: polling.sid in engine.report()["ended"], "the end of the session")
+    ws.write(frame(PING))
+    assert ws.read_frame() == (PONG, True, b"")
+    ws.send("5")
+    assert ws.receive() == "1"
+    ws.receive_close()
 
 
 def test_what_waits_to_be_polled_is_counted_in_bytes(polling):

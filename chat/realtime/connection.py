@@ -220,7 +220,7 @@ class Connection(Jobs):
             return
         self.closed = reason
         if self.upgrading is not None:
-            self.upgrading.cancel()
+            self.upgrading.end()
         if self.websocket is not None:
             self.websocket.close()
         elif self.polling is not None:

@@ -32,6 +32,7 @@ from chat.realtime.transport import EngineServer
 log = Throttled(logging.getLogger(__name__))
 
 _MAX_NAMESPACES = 100  # of one connection
+_AWAY_S = 1.0  # that a client waits which can't join as Redis is away: it comes back at once when it is closed
 
 
 class Joining(socketio.Server):
@@ -58,14 +59,14 @@ class Joining(socketio.Server):
         if connection.closed:
             return
         connection.hold(namespace)
-        replay = None
+        replay, is_away = None, False
         try:
             replay = self._join(eio_sid, namespace, data)
         except ClientError as error:
             self._refuse(eio_sid, namespace, _describe(error))
         except Unavailable as error:
             log.warning("closed, it will come back", extra={"connection": eio_sid, "reason": str(error)})
-            self.eio.disconnect(eio_sid)
+            is_away = True
         except (Exception, gevent.Timeout):
             log.exception("the connect handler failed; connection %s closed", eio_sid)
             self.eio.disconnect(eio_sid)
@@ -76,6 +77,9 @@ class Joining(socketio.Server):
                 self.manager.disconnect(sid, namespace, ignore_queue=True)
             connection.release(replay)
         self.environ.pack(eio_sid)
+        if is_away:
+            gevent.sleep(_AWAY_S)
+            self.eio.disconnect(eio_sid)
 
     def _find_refusal(self, eio_sid: str, namespace: str) -> str:
         """Return why the client can't join, whoever it is; an empty text if it can."""
@@ -140,6 +144,8 @@ class Joining(socketio.Server):
             except NotResumable as error:
                 why_not = str(error)
                 counts.sessions_not_resumed[why_not] += 1
+                if connection := self.eio.sockets.get(eio_sid):
+                    connection.hold(namespace)  # what came to that session is not for the next one
             else:
                 counts.sessions_resumed += 1
                 return sid, replay, ""

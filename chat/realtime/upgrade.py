@@ -45,6 +45,14 @@ class Upgrade:
     def on_close(self, reason: str) -> None:
         self._connection.upgrading = None
 
+    def end(self) -> None:
+        """The session has ended. A client that is about to switch is told by its poll, or once it has switched.
+
+        Were its websocket closed just then, the stock client would neither poll nor switch, until its ping timeout.
+        """
+        if not self.is_probed:
+            self.cancel()
+
     def cancel(self) -> None:
         """Close the websocket; the session goes on as it was. Nothing happens once it has switched."""
         if self._connection.upgrading is self:
