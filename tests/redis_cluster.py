@@ -71,14 +71,20 @@ class RedisCluster:
         self.nodes: dict[str, Node] = {}
 
     def __enter__(self) -> "RedisCluster":
-        nodes = prepare(find_redis(), self._folder, 3, get_free_ports(12))
-        for name, own in zip(("a", "b", "c", "ra", "rb", "rc"), nodes, strict=True):
-            self._start_node(name, own)
-        create(nodes, 40)
-        wait_until(self._is_well, "the cluster", 40)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._stop_all)
+            nodes = prepare(find_redis(), self._folder, 3, get_free_ports(12))
+            for name, own in zip(("a", "b", "c", "ra", "rb", "rc"), nodes, strict=True):
+                self._start_node(name, own)
+            create(nodes, 40)
+            wait_until(self._is_well, "the cluster", 40)
+            stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._stop_all()
+
+    def _stop_all(self) -> None:
         for node in self.nodes.values():
             self._stop(node)
 
