@@ -23,6 +23,10 @@ local function trim(stream, total, newest, max_bytes)
   end
 end
 
+local function explain(fault)
+  return type(fault) == 'table' and fault.err or tostring(fault)
+end
+
 local function store_batch(first)
   local count, present, clock, last_batch = unpack(ARGV, first, first + 3)
   local number, length, max_bytes, lifetime, users_sids = unpack(ARGV, first + 8, first + 12)
@@ -95,7 +99,7 @@ local function store_batch(first)
   local answer = {epoch}
   for i = 1, tonumber(count) do
     local is_stored, one = pcall(store, unpack(ARGV, first + 5 + 8 * i, first + 12 + 8 * i))
-    answer[i + 1] = is_stored and one or {'', type(one) == 'table' and one.err or tostring(one)}
+    answer[i + 1] = is_stored and one or {'', explain(one)}
   end
   redis.call('HSET', clock, 'id', text(newest))
   redis.call('SET', last_batch, number .. ' ' .. cjson.encode(answer), 'PX', 60000)
@@ -108,7 +112,7 @@ end
 local answers, first = {}, 2
 for i = 1, tonumber(ARGV[1]) do
   local is_stored, answer = pcall(store_batch, first)
-  answers[i] = is_stored and answer or {err = type(answer) == 'table' and answer.err or tostring(answer)}
+  answers[i] = is_stored and answer or {err = explain(answer)}
   first = first + 13 + 8 * ARGV[first]
 end
 return answers
