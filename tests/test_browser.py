@@ -65,6 +65,7 @@ def test_a_websocket_runs_over_http_2_and_survives_a_reload_of_haproxy(open_page
     send(anna, "over HTTP/2")
     expect(anna.locator("#log li.message[data-state=sent]")).to_have_count(1)
     assert tls.wait_for_line("transport=websocket").endswith("HTTP/2.0 101")
+    anna.wait_for_function("sockets[0].io.engine.transport.name === 'websocket'")
     tls.reload(get_ranges(site))
     send(anna, "after the reload")
     expect(anna.locator("#log li.message[data-state=sent]")).to_have_count(2)

@@ -113,11 +113,39 @@ def test_a_source_file_that_changes_restarts_the_workers(run, copy):
     wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 500, "the broken file to be met")
     events.write_text(good)
     wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "the mended file to be met")
-    saved = copy / "saved"
-    saves_itself = f"from pathlib import Path\nif not Path({str(saved)!r}).exists():\n    "
-    saves_itself += f"Path({str(saved)!r}).touch()\n    Path(__file__).touch()\n"
-    events.write_text(f"{good}\n\n{saves_itself}")
+
+
+@pytest.mark.parametrize("moment", ["load", "start"])
+def test_a_source_file_that_changes_while_it_is_loaded_or_the_servers_start_is_met_too(run, copy, moment):
+    process, _, base = run("--reload", "--workers", "1", cwd=copy)
+    events = copy / "chat" / "events.py"
+    saves_itself = f"""
+
+from pathlib import Path
+
+from chat.realtime.service import Service
+
+SAVED = Path(__file__).with_name("saved")
+start = Service.start
+
+
+def save(*args):
+    if not SAVED.exists():
+        SAVED.touch()
+        Path(__file__).touch()
+    if args:
+        start(*args)
+
+
+if SAVED.exists():
+    print("loaded anew")
+elif "{moment}" == "load":
+    save()
+Service.start = save
+"""
+    events.write_text(events.read_text() + saves_itself)
     process.wait_for_line("events.py modified while it was loaded")
+    process.wait_for_line("loaded anew")
     wait_until(lambda: get_status(f"http://127.0.0.1:{base}/readyz") == 200, "what was saved last to be met")
 
 
@@ -142,7 +170,12 @@ def test_clients_come_back_recovered_to_handlers_that_were_edited_also_after_a_s
     errors.write_text(errors.read_text() + '\n\nclass TooLoud(ClientError):\n    code = "too_loud"\n')
     edit("text.upper() if TooLoud.code else None", "TooLoud")
     for name in ("anna", "ben"):
-        wait_until(lambda name=name: node.call(name, "shout", "hey", timeout_s=2) == "HEY", "the new handler", 40)
+        wait_until(
+            lambda name=name: node.call(name, "shout", "hey", timeout_s=2) == "HEY",
+            "the new handler",
+            40,
+            about=process,
+        )
     assert "graceful timeout" not in process.output
     assert node.call("ben", "message", {"room": "lobby", "text": "hello"})["ok"]
     for name in ("anna", "ben"):

@@ -110,6 +110,7 @@ class Worker(GeventWebSocketWorker):
         self.slot = min(slots, key=lambda slot: (taken_by_new.count(slot), taken.count(slot), slot))
         self._number = self._numbers[self.slot, _TAKEN] + 1
         self._numbers[self.slot, _TAKEN] = self._number
+        self._forked = time()
         boots_until = monotonic() + _BOOT_S
         os.utime(self.tmp.fileno(), (boots_until, boots_until))  # gunicorn would wait for its first sign for ever
 
@@ -128,7 +129,6 @@ class Worker(GeventWebSocketWorker):
 
     def load_wsgi(self) -> None:
         """Load the app, then start its Socket.IO servers, before the first client comes."""
-        began = time()
         try:
             super().load_wsgi()
         except Exception as error:
@@ -138,8 +138,6 @@ class Worker(GeventWebSocketWorker):
             for frame in traceback.extract_tb(error.__traceback__):
                 self.reloader.add_extra_file(frame.filename)
             self.wsgi = gunicorn.util.make_fail_app(traceback.format_exc())
-        if self.reloader:
-            self._check_sources(began)
         from chat.realtime.service import Service
 
         for service in Service.get_all():
@@ -147,13 +145,16 @@ class Worker(GeventWebSocketWorker):
         gc.collect()
         gc.freeze()  # collections then pass over what lives as long as the process: tens of milliseconds each
 
-    def _check_sources(self, began: float) -> None:
-        """End if a source file was edited while the app was loaded; gunicorn looks from now on only."""
+    def _get_edited_source(self) -> str | None:
+        """Return a source file that was edited since the fork; gunicorn's reloader, started by now, knows none before.
+
+        The modules that the master has loaded are loaded anew right after the fork.
+        """
         for path in self.reloader.get_files():
             with contextlib.suppress(OSError):
-                if began < os.stat(path).st_mtime <= time():
-                    self.log.info("Worker reloading: %s modified while it was loaded", path)
-                    sys.exit(0)
+                if self._forked < os.stat(path).st_mtime <= time():
+                    return str(path)
+        return None
 
     @property
     def node(self) -> str:
@@ -163,6 +164,11 @@ class Worker(GeventWebSocketWorker):
 
     def run(self) -> None:
         """Serve until told to end."""
+        if self.reloader and (edited := self._get_edited_source()):
+            self.log.info("Worker reloading: %s modified while it was loaded", edited)
+            self.alive = False
+            self._leave(at_once=True)
+            return
         gevent.spawn(self._confirm)
         super().run()
 
