@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.realtime.offset import decode_offset, encode_offset, get_latest
+from chat.realtime.offset import Vector, decode_offset, get_latest
 
 NOW = 1_795_520_454_007_527  # microseconds since 1970
 EPOCHS = [f"{number}epoch{number * 7}" for number in range(16)]
@@ -18,10 +18,26 @@ ids = st.one_of(st.just(0), st.integers(1, 2**53))
 @given(st.lists(ids, min_size=1, max_size=16))
 def test_ids_come_back_as_they_were(shown):
     epochs = EPOCHS[: len(shown)]
-    offset = encode_offset(epochs, shown)
-    far = max(shown) - 2**32 + 1 if len(shown) > 1 else 0  # what is that far behind is not shown
+    offset = Vector(epochs, shown).encode()
+    far = max(shown) - 2**31 if len(shown) > 1 else 0  # what is that far behind is not shown
     assert decode_offset(offset, epochs) == tuple(id if id > far else 0 for id in shown)
     assert offset.isascii() and '"' not in offset and "\\" not in offset  # it stands in a JSON text as it is
+
+
+@given(
+    st.lists(ids, min_size=2, max_size=8),
+    st.lists(st.tuples(st.integers(0, 7), ids, st.sampled_from("ab")), max_size=20),
+)
+def test_an_offset_follows_every_change(began, changes):
+    epochs, shown = EPOCHS[: len(began)], list(began)
+    vector = Vector(epochs, shown)
+    for number, id, epoch in changes:
+        shard = number % len(shown)
+        shown[shard], epochs[shard] = id, epoch
+        vector.show(shard, epoch, id)
+        got = decode_offset(vector.encode(), epochs)
+        assert all(one in (own, 0) for one, own in zip(got, shown, strict=True))
+        assert all(one == own for one, own in zip(got, shown, strict=True) if own > max(shown) - 2**31)
 
 
 def create_ids(shards, *, idle=0):
@@ -37,12 +53,12 @@ def create_ids(shards, *, idle=0):
 @pytest.mark.parametrize("idle", [False, True], ids=["all are busy", "a third is idle"])
 def test_an_offset_is_short(shards, most, idle):
     epochs = [f"{secrets.token_urlsafe(6)}{number}" for number in range(shards)]
-    assert len(encode_offset(epochs, create_ids(shards, idle=shards // 3 if idle else 0))) < most
+    assert len(Vector(epochs, create_ids(shards, idle=shards // 3 if idle else 0)).encode()) < most
 
 
 def test_of_a_shard_that_began_anew_nothing_is_shown():
     shown = create_ids(8)
-    offset = encode_offset(EPOCHS[:8], shown)
+    offset = Vector(EPOCHS[:8], shown).encode()
     epochs = [*EPOCHS[:3], "another", *EPOCHS[4:8]]
     assert decode_offset(offset, epochs) == (*shown[:3], 0, *shown[4:])
 
@@ -53,12 +69,12 @@ def test_an_offset_of_one_shard_counts_in_all():
 
 
 def test_an_offset_of_another_number_of_shards_shows_nothing():
-    offset = encode_offset(EPOCHS[:8], create_ids(8))
+    offset = Vector(EPOCHS[:8], create_ids(8)).encode()
     for shards in (1, 2, 7, 9, 16):
         assert decode_offset(offset, EPOCHS[:shards]) == (0,) * shards
 
 
-PACKED = encode_offset(EPOCHS[:8], create_ids(8))
+PACKED = Vector(EPOCHS[:8], create_ids(8)).encode()
 NO_END = urlsafe_b64encode(b"\x00" * 15 + b"\xff" * 8).decode()
 HUGE = urlsafe_b64encode(b"\xff" * 12_000).decode()
 

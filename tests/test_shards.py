@@ -16,7 +16,7 @@ from chat.realtime.directory import Directory
 from chat.realtime.entry import Body, make_messages
 from chat.realtime.held import Held, Replay
 from chat.realtime.keys import find_shard
-from chat.realtime.offset import decode_offset, encode_offset
+from chat.realtime.offset import Vector, decode_offset
 from chat.realtime.plain import list_shards
 from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
 from tests.test_cli import chat
@@ -101,7 +101,7 @@ def group_by_room(messages):
 
 def create_messages(shard, id, shown):
     event = Body(f'2["message",{id}]')
-    return make_messages(event, shard, id, encode_offset(["a", "b"], shown))
+    return make_messages(event, shard, id, Vector(["a", "b"], shown).encode())
 
 
 def test_an_offset_never_shows_what_comes_behind_it():

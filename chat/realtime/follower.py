@@ -52,14 +52,21 @@ class Follower:
         subscription: to its channels.
         commands: the connection for what is asked.
         shard: the log.
+        position: the node's, in this shard.
         channel: one that is listened to as well (``listen`` yields what comes), as are requests; none but on the first.
         receiver: whom messages are given to.
     """
 
     def __init__(
-        self, subscription: Subscription, commands: Commands, shard: Log, channel: str, receiver: Receiver
+        self,
+        subscription: Subscription,
+        commands: Commands,
+        shard: Log,
+        position: Position,
+        channel: str,
+        receiver: Receiver,
     ) -> None:
-        self.position = Position(commands, shard)
+        self.position = position
         self._commands = commands
         self._run = b""  # which life of Redis' process this is
         self._log = shard
@@ -254,7 +261,7 @@ class Follower:
         else:
             for room in self._rooms.values():
                 room.last, room.since = None, 0
-            self.position.id = 0
+            self.position.reset()
             self._wait_for_marker(life, self._log.newest)
         self._epoch = self._log.epoch
         turn_ends = monotonic() + _SLICE_S

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from chat.realtime.entry import put_offset
 from chat.realtime.message import Message
-from chat.realtime.offset import Ids, encode_offset
+from chat.realtime.offset import Ids, Vector
 
 
 class Replay(NamedTuple):
@@ -23,11 +23,16 @@ class Replay(NamedTuple):
 
         The node's, which a message has that came live, may be behind what is replayed, or before what is sent later.
         """
-        ids = list(self.shown)
+        if self.epochs is None:
+            yield from messages
+            return
+        ids, vector = list(self.shown), Vector(self.epochs, self.shown)
         for message in messages:
-            if message.id and self.epochs is not None:
-                ids[message.shard] = max(ids[message.shard], message.id)
-                yield put_offset(message, encode_offset(self.epochs, ids))
+            if message.id:
+                shard = message.shard
+                ids[shard] = max(ids[shard], message.id)
+                vector.show(shard, self.epochs[shard], ids[shard])
+                yield put_offset(message, vector.encode())
             else:
                 yield message
 

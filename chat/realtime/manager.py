@@ -27,6 +27,7 @@ from chat.realtime.directory import Directory
 from chat.realtime.entry import Copy, Entry, decode_body, encode_body, make_messages
 from chat.realtime.keys import Keys
 from chat.realtime.log import Limits, Stored
+from chat.realtime.offset import Vector
 from chat.realtime.peers import Peers
 from chat.realtime.readiness import Readiness
 from chat.realtime.reading import Reading
@@ -76,8 +77,10 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self.recovery = Recovery(self)
         self._beat = Beat()
         options = Options(channel, recovery_window_s, history or Limits(), wait_replicas)
-        rounds, all_keys = Rounds(), [Keys(prefix, number, shards) for number in range(shards)]
-        self.shards = Shards([Shard(keys, self._connections, self._beat, rounds, options, self) for keys in all_keys])
+        rounds, delivered = Rounds(), Vector([""] * shards, [0] * shards)
+        all_keys = [Keys(prefix, number, shards) for number in range(shards)]
+        common = (self._connections, self._beat, rounds, delivered, options, self)
+        self.shards = Shards([Shard(keys, *common) for keys in all_keys], delivered)
         self.directory = Directory(self.shards)
         self.peers = Peers(self.shards)
 

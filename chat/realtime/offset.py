@@ -1,14 +1,13 @@
 """Offsets: how a client shows up to where it has everything, in every shard of the log.
 
-Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, the
-newest id, then how far each shard's id is behind that, in four bytes each. One that is more than 71 minutes behind is
-not shown: what its client has received of such a quiet shard stands in its session.
+Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, an
+id as the base, then how far each shard's id is above that, in four bytes each. One that is not is not shown: what a
+client has received of a shard that has been quiet for half an hour stands in its session.
 """
 
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64, crc_hqx
 from collections.abc import Sequence
-from functools import cache, lru_cache
 from itertools import zip_longest
 from struct import Struct
 from typing import Any
@@ -16,23 +15,48 @@ from typing import Any
 #: An id of each shard: everything of its rooms up to there; 0: none.
 Ids = tuple[int, ...]
 
-_ID_BYTES = 7  # of microseconds since 1970: enough until 4253
-_FAR = 2**32 - 1  # microseconds: too far behind to be shown
+_BASE, _FIELD = Struct(">Q"), Struct(">I")
+_MAX_AHEAD = 2**32 - 1  # microseconds: 71 minutes
+_BEHIND = 2**31  # the base, when it is set: as often as an id is too far ahead
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
-def encode_offset(epochs: Sequence[str], ids: Sequence[int]) -> str:
-    """Return how a client shows that it has everything up to ``ids``; both by shard."""
-    if len(ids) == 1:
-        return f"{epochs[0]}.{ids[0]}"
-    newest = max(ids)
-    behind = [newest - id for id in ids]
-    if newest - min(ids) > _FAR:
-        behind = [min(distance, _FAR) for distance in behind]
-    packed = _pack_epochs(tuple(epochs)) + newest.to_bytes(_ID_BYTES) + _get_struct(len(ids)).pack(*behind)
-    return b2a_base64(packed, newline=False).translate(_URLSAFE).rstrip(b"=").decode()  # urlsafe_b64encode takes twice
+class Vector:
+    """Ids by shard, kept as the offset that shows them: each message changes one shard's field.
+
+    Args:
+        epochs: of each shard.
+        ids: everything up to there.
+    """
+
+    def __init__(self, epochs: Sequence[str], ids: Sequence[int]) -> None:
+        self._epochs, self._ids = list(epochs), list(ids)
+        self._first = (len(ids) + 1) // 2 + _BASE.size  # where the fields begin
+        self._packed = bytearray()
+        self._pack()
+
+    def show(self, shard: int, epoch: str, id: int) -> None:
+        """Change a shard's id."""
+        self._ids[shard] = id
+        ahead = id - self._base
+        if 0 < ahead <= _MAX_AHEAD and self._epochs[shard] == epoch:
+            _FIELD.pack_into(self._packed, self._first + _FIELD.size * shard, ahead)
+        else:
+            self._epochs[shard] = epoch
+            self._pack()
+
+    def encode(self) -> str:
+        """Return the offset."""
+        if len(self._ids) == 1:
+            return f"{self._epochs[0]}.{self._ids[0]}"
+        return b2a_base64(self._packed, newline=False).translate(_URLSAFE).rstrip(b"=").decode()  # twice as fast
+
+    def _pack(self) -> None:
+        self._base = max(max(self._ids) - _BEHIND, 0)
+        fields = [_FIELD.pack(max(id - self._base, 0)) for id in self._ids]
+        self._packed[:] = _pack_epochs(self._epochs) + _BASE.pack(self._base) + b"".join(fields)
 
 
 def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
@@ -53,14 +77,13 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
     except ValueError:
         return nothing
     start = (count + 1) // 2
-    newest, packed = data[start : start + _ID_BYTES], data[start + _ID_BYTES :]
-    width, rest = divmod(len(packed), count)  # four bytes; others were written by an older version
-    if rest or len(newest) < _ID_BYTES or width > _ID_BYTES:
+    first = start + _BASE.size
+    if len(data) != first + _FIELD.size * count:
         return nothing
-    behind = [int.from_bytes(packed[i * width : (i + 1) * width]) for i in range(count)]
-    top, own = int.from_bytes(newest), _pack_epochs(tuple(epochs))
-    shown = zip(behind, _unpack_codes(data[:start]), _unpack_codes(own), strict=False)  # codes are in pairs
-    return tuple(max(top - far, 0) if one == other and far < _FAR else 0 for far, one, other in shown)
+    [base] = _BASE.unpack_from(data, start)
+    fields = (ahead for [ahead] in _FIELD.iter_unpack(data[first:]))
+    shown = zip(fields, _unpack_codes(data[:start]), _unpack_codes(_pack_epochs(epochs)), strict=False)  # in pairs
+    return tuple(base + ahead if ahead and one == other else 0 for ahead, one, other in shown)
 
 
 def get_latest(one: Ids, other: Ids) -> Ids:
@@ -69,13 +92,7 @@ def get_latest(one: Ids, other: Ids) -> Ids:
     return other if latest == other else latest  # which may be many clients'
 
 
-@cache
-def _get_struct(count: int) -> Struct:
-    return Struct(f">{count}I")
-
-
-@lru_cache(maxsize=64)
-def _pack_epochs(epochs: tuple[str, ...]) -> bytes:
+def _pack_epochs(epochs: Sequence[str]) -> bytes:
     codes = [crc_hqx(epoch.encode(), 0) & 0xF for epoch in epochs]
     return bytes(high << 4 | low for high, low in zip_longest(codes[::2], codes[1::2], fillvalue=0))
 

@@ -14,6 +14,7 @@ from gevent.event import AsyncResult
 from chat.errors import Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.log import Log
+from chat.realtime.offset import Vector
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ class Position:
     that was stored before has come.
     """
 
-    def __init__(self, commands: Commands, shard: Log) -> None:
+    def __init__(self, commands: Commands, shard: Log, delivered: Vector) -> None:
         self.id = 0
+        self._delivered = delivered  # all shards' positions
         self.refusal = ""  # why Redis takes no writes
         self.heard_at = -math.inf  # when the newest marker that came was asked for
         self._shown_at = -math.inf  # when Redis last took one
@@ -66,8 +68,14 @@ class Position:
         if id <= self.id:
             return
         self.id = id
+        self._delivered.show(self._log.keys.shard, self._log.epoch, id)
         while self._waiting and self._waiting[0][0] <= id:
             heappop(self._waiting)[2].set(None)
+
+    def reset(self) -> None:
+        """What has been delivered is of no log any more."""
+        self.id = 0
+        self._delivered.show(self._log.keys.shard, self._log.epoch, 0)
 
     def wait_until_passed(self, id: int) -> None:
         """Wait until everything up to ``id`` has been delivered. Raises ``Unavailable``."""

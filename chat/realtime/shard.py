@@ -19,6 +19,8 @@ from chat.realtime.inboxes import Inboxes
 from chat.realtime.keys import Keys
 from chat.realtime.lease import RENEW_S, Lease
 from chat.realtime.log import Limits, Log
+from chat.realtime.offset import Vector
+from chat.realtime.position import Position
 from chat.realtime.presence import Presence
 from chat.realtime.registry import Registry
 from chat.realtime.renewal import Renewal
@@ -51,6 +53,7 @@ class Shard:
         connections: to Redis.
         beat: for all shards.
         rounds: for all shards.
+        delivered: the positions of all shards.
         options: as all shards have them.
         manager: whose clients are told.
     """
@@ -61,6 +64,7 @@ class Shard:
         connections: Connections,
         beat: Beat,
         rounds: Rounds,
+        delivered: Vector,
         options: Options,
         manager: "RedisManager",
     ) -> None:
@@ -73,7 +77,8 @@ class Shard:
         self.sessions = Sessions(self.commands, self.log, options.recovery_window_s)
         subscription = connections.create_subscription(keys)
         channel = options.channel if self._is_home else ""
-        self.follower = Follower(subscription, self.commands, self.log, channel, self)
+        position = Position(self.commands, self.log, delivered)
+        self.follower = Follower(subscription, self.commands, self.log, position, channel, self)
         count_replicas = _count_replicas(connections, keys, options)
         self.writer = Writer(connections.get_writing(keys), rounds, self.log, self.follower, count_replicas)
         self.lease = Lease(self.commands, keys, manager.describe_node, self.on_return)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import gevent
 
 from chat.realtime.keys import find_shard
-from chat.realtime.offset import Ids, encode_offset
+from chat.realtime.offset import Ids, Vector
 from chat.realtime.service import Service
 from chat.realtime.shard import Shard
 
@@ -18,14 +18,16 @@ class Shards(Service):
 
     Args:
         shards: all of them, in order.
+        delivered: their positions.
     """
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
+    def __init__(self, shards: Sequence[Shard], delivered: Vector) -> None:
         self._all = tuple(shards)
         self._count = len(self._all)
         self.home = self._all[0]  #: where is what concerns the farm as a whole
         self._positions = tuple(shard.follower.position for shard in self._all)
         self._logs = tuple(shard.log for shard in self._all)
+        self._delivered = delivered
         self._last_positions: Ids = ()  # returned again while nothing has moved: many clients keep them
         self._last_epochs: tuple[str, ...] = ()
         self.register()
@@ -72,11 +74,8 @@ class Shards(Service):
 
     def encode_offset(self, shard: Shard, id: int) -> str:
         """Return the offset of a message that is just being delivered."""
-        if self._count == 1:
-            return f"{shard.log.epoch}.{id}"
-        ids = [position.id for position in self._positions]
-        ids[shard.number] = id
-        return encode_offset([log.epoch for log in self._logs], ids)
+        self._delivered.show(shard.number, shard.log.epoch, id)
+        return self._delivered.encode()
 
     def create_name(self, create: Callable[[], str], owner: str) -> str:
         """Return a name by ``create`` that is in the shard of ``owner``, so that an owner's sessions are together."""
