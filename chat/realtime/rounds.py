@@ -49,7 +49,8 @@ class Rounds:
     def _begin_soon(self) -> None:
         if not self._is_beginning:
             self._is_beginning = True
-            gevent.get_hub().loop.run_callback(self._begin)
+            run_callback = gevent.get_hub().loop.run_callback
+            run_callback(run_callback, self._begin)
 
     def _begin(self) -> None:
         self._is_beginning = False

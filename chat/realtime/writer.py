@@ -102,12 +102,11 @@ class Writer:
         if not self._follower.is_ready:
             self.insist()
             return None
-        waiting = self._take(most, most_bytes)
+        waiting, size = self._take(most, most_bytes)
         number = self._batch_number
         try:
             replicas = self._count_replicas()
             on_answer = partial(self._on_answer, number, waiting, replicas)
-            size = sum(message.size for message, _, _ in waiting)
             return Batch(len(waiting), size, self._describe(number, waiting), replicas, on_answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch is to be written
             self._fail(waiting, error)
@@ -115,7 +114,7 @@ class Writer:
 
     def insist(self) -> None:
         """Store what is next by a call of its own, as soon as that can be done."""
-        waiting = self._take(MESSAGES, BYTES)
+        waiting, _ = self._take(MESSAGES, BYTES)
         gevent.spawn(self._insist, self._batch_number, waiting)
 
     def _on_answer(self, number: int, batch: "list[_Waiting]", replicas: int, answer: Any, reached: Any) -> None:
@@ -158,15 +157,16 @@ class Writer:
         if self._pending:
             self._rounds.add(self)
 
-    def _take(self, most: int, most_bytes: int) -> "list[_Waiting]":
-        """Take out what is pending, as a batch with a number of its own."""
-        batch = [self._pending.popleft()]
+    def _take(self, most: int, most_bytes: int) -> "tuple[list[_Waiting], int]":
+        """Take out what is pending, as a batch with a number of its own; return its size, too."""
+        pending = self._pending
+        batch = [pending.popleft()]
         size = batch[0][0].size
-        while self._pending and len(batch) < most and size + self._pending[0][0].size <= most_bytes:
-            batch.append(self._pending.popleft())
-            size += batch[-1][0].size
+        while pending and len(batch) < most and (more := size + pending[0][0].size) <= most_bytes:
+            batch.append(pending.popleft())
+            size = more
         self._batch_number += 1
-        return batch
+        return batch, size
 
     def _describe(self, number: int, batch: "list[_Waiting]") -> list[Any]:
         messages = [message for message, _, _ in batch]

@@ -1,9 +1,12 @@
 """The Lua scripts that run in Redis; each says in its head what it takes and returns."""
 
+import re
 from functools import cache
 from importlib.resources import files
 
-_SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what the scripts have in common
+_SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what some scripts have in common
+_WORDS = re.compile(r"\w+")
+_FUNCTIONS = re.compile(r"^local function (\w+)", re.MULTILINE)
 NAMES = (
     *("store", "mark", "read", "inbox", "history", "confirm", "erase"),
     *("connect", "change", "renew", "restore", "take", "end"),
@@ -14,6 +17,16 @@ NAMES = (
 
 @cache
 def get_source(name: str, *, is_cluster: bool = False) -> str:
-    """Return the source of the script ``name``; in a cluster it has one key more (``cluster.lua``)."""
-    parts = ("cluster" if is_cluster else "single", *_SHARED, name)
-    return "".join((files(__name__) / f"{part}.lua").read_text() for part in parts)
+    """Return the source of the script ``name``, behind what it needs; in a cluster it has a key more (``cluster.lua``).
+
+    Each call makes all functions of the source anew.
+    """
+    source = _read(name)
+    for shared in map(_read, reversed(_SHARED)):  # which need only those before them
+        if {*_FUNCTIONS.findall(shared)} & {*_WORDS.findall(source)}:
+            source = shared + source
+    return _read("cluster" if is_cluster else "single") + source
+
+
+def _read(name: str) -> str:
+    return (files(__name__) / f"{name}.lua").read_text()
