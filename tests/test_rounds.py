@@ -19,10 +19,10 @@ SHARDS = 3
 class Shard:
     """Has as many messages as it is asked for, as a writer that has much to do."""
 
-    def __init__(self, number, connection, answered, size=1):
+    def __init__(self, number, connection, answered, size=1, replicas=0):
         self.keys = Keys("rounds", number, SHARDS)
-        self.connection, self.insisted, self.fault = connection, 0, None
-        self._batches, self._answered, self._size = 0, answered, size
+        self.connection, self.insisted, self.hurried, self.fault = connection, 0, 0, None
+        self._batches, self._answered, self._size, self._replicas = 0, answered, size, replicas
 
     def take_batch(self, most, most_bytes):
         assert most > 0 < most_bytes
@@ -30,10 +30,13 @@ class Shard:
         clock = (self.keys.format, "epoch", "", 0)
         messages = [Outgoing("/", "room", (b"text", b""))] * min(self._size, most)
         arguments = describe_batch(self.keys, Limits(), clock, self.keys.batch("node"), self._batches, messages)
-        return Batch(len(messages), 4 * len(messages), arguments, 0, self._on_answer)
+        return Batch(len(messages), 4 * len(messages), arguments, self._replicas, self._on_answer)
 
     def insist(self):
         self.insisted += 1
+
+    def hurry_replicas(self):
+        self.hurried += 1
 
     def _on_answer(self, answer, reached):
         self._answered.append((self.keys.shard, answer))
@@ -104,6 +107,26 @@ def test_a_call_has_so_many_messages_and_who_is_left_comes_with_the_next(client,
     wait_for(lambda: len(answered) == 3)
     assert [len(answer) - 1 for _, answer in answered] == [MESSAGES - 1, 1, 2]
     assert count_calls(client) == calls + 2
+
+
+def test_replicas_that_are_late_are_hurried_once(opened):
+    rounds, answered = Rounds(), []
+    shard = Shard(0, opened(), answered, replicas=1)  # there is none, which is known after a second
+    rounds.add(shard)
+    wait_for(lambda: shard.hurried)
+    assert not answered
+    wait_for(lambda: answered)
+    assert shard.hurried == 1
+
+
+def test_replicas_that_are_in_time_are_not_hurried(opened, monkeypatch):
+    monkeypatch.setattr(rounds_module, "_LATE_S", 1.2)
+    rounds, answered = Rounds(), []
+    shard = Shard(0, opened(), answered, replicas=1)
+    for count in (1, 2):
+        rounds.add(shard)
+        wait_for(lambda count=count: len(answered) == count)
+    assert not shard.hurried
 
 
 def test_the_next_round_begins_when_all_have_answered(opened, monkeypatch):

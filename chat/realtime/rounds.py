@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LATE_S = 0.004  # for replicas to say that they have it
 _ROUND_S = 0.02  # that somebody waits for the end of a round: one primary that is slow holds up no other
 
 
@@ -86,9 +87,15 @@ class Rounds:
         self._called.add(connection)
         self._awaited.add(connection)
         if replicas:
-            connection.ask_written(command, replicas, on_answer)
+            late = gevent.get_hub().loop.timer(_LATE_S)
+            late.start(writers[0].hurry_replicas)
+            connection.ask_written(command, replicas, partial(self._on_written, late, on_answer))
         else:
             connection.ask(command, lambda answer: on_answer(answer, 0))
+
+    def _on_written(self, late: Any, on_answer: Any, answer: Any, reached: Any) -> None:
+        late.close()
+        on_answer(answer, reached)
 
     def _on_answer(self, connection: "Pipeline", batches: list[Batch], answer: Any, reached: Any) -> None:
         if isinstance(reached, redis.RedisError):

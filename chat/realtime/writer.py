@@ -117,6 +117,14 @@ class Writer:
         waiting, _ = self._take(MESSAGES, BYTES)
         gevent.spawn(self._insist, self._batch_number, waiting)
 
+    def hurry_replicas(self) -> None:
+        """Have something written, as replicas are late in saying what they have.
+
+        The kernel may hold back what they say until something comes from the primary (Nagle's algorithm, up to 40 ms):
+        Valkey 9.1 does not set ``TCP_NODELAY`` on a replica's connection to its primary.
+        """
+        self._follower.position.request_marker()
+
     def _on_answer(self, number: int, batch: "list[_Waiting]", replicas: int, answer: Any, reached: Any) -> None:
         if isinstance(answer, redis.RedisError):  # whether it is stored is not known
             gevent.spawn(self._insist, number, batch)
