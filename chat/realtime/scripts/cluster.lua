@@ -3,9 +3,9 @@
 local publish, numsub = 'SPUBLISH', 'SHARDNUMSUB'
 table.remove(KEYS)
 
--- Fails unless the slot of a key that never exists is here, as a whole.
-local function require_slot(absent)
-  redis.call('EXISTS', absent)
+-- Returns a key's value. Fails unless its slot is here, as a whole; absent is a key of that which never exists.
+local function get_if_whole(key, absent)
+  return redis.call('MGET', key, absent)[1]
 end
 
 -- What a message of the log names beside its epoch: a primary that stood still and was replaced meanwhile still executes

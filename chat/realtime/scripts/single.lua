@@ -5,4 +5,6 @@ local function at_source(epoch)
   return epoch
 end
 
-local function require_slot() end
+local function get_if_whole(key)
+  return redis.call('GET', key)
+end

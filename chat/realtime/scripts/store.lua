@@ -1,6 +1,6 @@
 -- Stores batches of messages, each of one shard, and publishes every message on its room's channel, atomically.
 -- KEYS: none, as a primary's shards are in several slots; of one batch any of its shard's, by which a cluster sends it on
--- ARGV: how many batches; then of each: how many messages, a key by which its slot is known to be here, clock, the
+-- ARGV: how many batches; then of each: how many messages, a key of its slot that never exists, clock, its
 --       node's last batch, 4 for the clock, the batch's number, a room's length, bytes and lifetime (ms), and what the
 --       keys begin with of the sids to which something was sent, by their users;
 --       then of each message: stream, room, what was stored once, recipient's session, for how long it is known to be
@@ -28,12 +28,11 @@ local function explain(fault)
 end
 
 local function store_batch(first)
-  local count, present, clock, last_batch = unpack(ARGV, first, first + 3)
+  local count, absent, clock, last_batch = unpack(ARGV, first, first + 3)
   local number, length, max_bytes, lifetime, users_sids = unpack(ARGV, first + 8, first + 12)
-  require_slot(present)
+  local done = get_if_whole(last_batch, absent)
   local epoch, newest = open_clock(clock, unpack(ARGV, first + 4, first + 7))
   max_bytes = tonumber(max_bytes)
-  local done = redis.call('GET', last_batch)
   local last = done and tonumber(done:match('^%d+'))
   if last == tonumber(number) then
     redis.call('PEXPIRE', last_batch, 60000) -- a write, or WAIT on a new connection would have nothing to wait for
