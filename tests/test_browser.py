@@ -1,6 +1,7 @@
 """The pages, in headless Chromium, on two workers behind HAProxy."""
 
 import os
+import re
 import signal
 from functools import partial
 
@@ -254,7 +255,7 @@ def test_of_a_large_room_a_part_is_listed(open_page, redis_server, directory):
     choose(anna, "common")
     choose(anna, "large")
     expect(anna.locator("#people .note")).to_have_text("and more")
-    expect(anna.locator("#people .count")).to_have_text("1,000+")
+    expect(anna.locator("#people .count")).to_have_text(re.compile(r"^1,00[01]\+$"))  # she may be one of the others
     expect(anna.locator("#people li").first).to_have_text("anna-l (you)")
 
 

@@ -99,6 +99,15 @@ def test_the_shards_of_one_redis_are_stored_by_one_call(client, opened):
     assert all(answer[0] == b"epoch" and answer[1][0] for _, answer in answered)
 
 
+def test_what_is_emitted_in_the_same_turn_of_the_loop_is_taken_along(client, opened):
+    rounds, answered, pipeline = Rounds(), [], opened()
+    calls = count_calls(client)
+    rounds.add(Shard(0, pipeline, answered))
+    gevent.get_hub().loop.run_callback(rounds.add, Shard(1, pipeline, answered))
+    wait_for(lambda: len(answered) == 2)
+    assert count_calls(client) == calls + 1
+
+
 def test_a_call_has_so_many_messages_and_who_is_left_comes_with_the_next(client, opened):
     rounds, answered, pipeline = Rounds(), [], opened()
     calls = count_calls(client)

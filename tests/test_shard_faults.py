@@ -1,6 +1,7 @@
 """What may go wrong with several shards: between their clocks, their epochs, and the moments at which each is read."""
 
 import contextlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 import redis
@@ -203,6 +204,27 @@ def test_a_client_gets_all_rooms_again_once_and_in_order_however_often_it_is_cut
     got += [event[1:] for event in a.events]
     for room in rooms:
         assert [data["n"] for data, *_ in got if data["room"] == room] == list(range(6))
+
+
+def test_what_an_offset_shows_of_a_shard_in_which_a_client_has_no_room_is_not_believed(site, client, server):
+    user, room = name(), name_room_in(1)
+    a, b = client(site.urls[0], user), client(site.urls[1], name())
+    for one in (a, b):
+        assert one.call("join", {"room": room})["ok"]
+    b.call("message", {"room": room, "n": 1})
+    [[_, _, offset]] = a.get(1)
+    a.cut()
+    b.call("message", {"room": room, "n": 2})
+    session = server.hkeys(list_shards(server, PREFIX, SHARDS).get(a.sid).keys.session(a.sid))
+    rooms = [field.decode().removeprefix("floor:") for field in session if field.startswith(b"floor:")]
+    taken = {find_shard(one, SHARDS) for one in ("/", *rooms)}
+    fields = [b"\0\0\0\0" if shard in taken else b"\xff" * 4 for shard in range(SHARDS)]
+    hostile = urlsafe_b64encode(urlsafe_b64decode(offset + "=")[: SHARDS // 2] + b"\xff" * 8 + b"".join(fields))
+    again = client(site.urls[1], user, pid=a.pid, offset=hostile.decode().rstrip("="))
+    assert again.sid == a.sid
+    b.call("message", {"room": room, "n": 3})
+    again.wait(lambda: again.events and again.events[-1][1]["n"] == 3)
+    assert [args[0]["n"] for _, *args in again.events][-2:] == [2, 3]
 
 
 def test_a_start_with_another_number_of_shards_is_refused_and_stores_nothing(redis_server, workers, server):

@@ -19,7 +19,6 @@ from chat.errors import Unavailable
 from chat.realtime.commands import Commands
 from chat.realtime.entry import VOLATILE, Entry
 from chat.realtime.keys import explain_format
-from chat.realtime.log import Log
 from chat.realtime.metrics import counts
 from chat.realtime.position import Position
 from chat.realtime.receiver import Receiver
@@ -51,25 +50,18 @@ class Follower:
     Args:
         subscription: to its channels.
         commands: the connection for what is asked.
-        shard: the log.
-        position: the node's, in this shard.
+        position: the node's, in its log.
         channel: one that is listened to as well (``listen`` yields what comes), as are requests; none but on the first.
         receiver: whom messages are given to.
     """
 
     def __init__(
-        self,
-        subscription: Subscription,
-        commands: Commands,
-        shard: Log,
-        position: Position,
-        channel: str,
-        receiver: Receiver,
+        self, subscription: Subscription, commands: Commands, position: Position, channel: str, receiver: Receiver
     ) -> None:
         self.position = position
         self._commands = commands
         self._run = b""  # which life of Redis' process this is
-        self._log = shard
+        self._log = position.log
         self._receiver = receiver
         self.subscription = subscription
         self._channel = channel

@@ -1,8 +1,8 @@
 """Offsets: how a client shows up to where it has everything, in every shard of the log.
 
-Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, an
-id as the base, then how far each shard's id is above that, in four bytes each. One that is not is not shown: what a
-client has received of a shard that has been quiet for half an hour stands in its session.
+Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, a
+base, which is less than the ids, and how far each shard's id is above it, in four bytes each. An id that is not above
+it is not shown: what a client has received of a shard that has been quiet for half an hour stands in its session.
 """
 
 from base64 import urlsafe_b64decode
@@ -17,7 +17,7 @@ Ids = tuple[int, ...]
 
 _BASE, _FIELD = Struct(">Q"), Struct(">I")
 _MAX_AHEAD = 2**32 - 1  # microseconds: 71 minutes
-_BEHIND = 2**31  # the base, when it is set: as often as an id is too far ahead
+_BEHIND = 2**31  # the newest id, when the base is set: at first, and whenever an id is too far ahead
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
@@ -38,7 +38,7 @@ class Vector:
         self._pack()
 
     def show(self, shard: int, epoch: str, id: int) -> None:
-        """Change a shard's id."""
+        """Change a shard's id, which is of ``epoch``."""
         self._ids[shard] = id
         ahead = id - self._base
         if 0 < ahead <= _MAX_AHEAD and self._epochs[shard] == epoch:

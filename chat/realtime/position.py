@@ -38,7 +38,7 @@ class Position:
         self._shown_at = -math.inf  # when Redis last took one
         self._unheard_since = math.inf  # and none has come
         self.channel = ""  # of the markers
-        self._log = shard
+        self.log = shard
         self._commands = commands
         self._is_marking = self._is_asked_again = False
         self._waiting: list[tuple[int, int, AsyncResult[None]]] = []  # a heap
@@ -46,7 +46,7 @@ class Position:
 
     def start(self, node: str) -> None:
         """Have markers on the channel of ``node``."""
-        self.channel = self._log.keys.marks + node
+        self.channel = self.log.keys.marks + node
 
     @property
     def is_deaf(self) -> bool:
@@ -56,7 +56,7 @@ class Position:
 
     def get_lag(self) -> float:
         """Return by how many seconds what is delivered may be behind what is stored; infinity before anything came."""
-        return max(self._log.newest - self.id, 0) / 1_000_000 + monotonic() - self.heard_at
+        return max(self.log.newest - self.id, 0) / 1_000_000 + monotonic() - self.heard_at
 
     def on_heard(self, asked_at: float) -> None:
         """A marker came that was asked for at ``asked_at``."""
@@ -68,14 +68,14 @@ class Position:
         if id <= self.id:
             return
         self.id = id
-        self._delivered.show(self._log.keys.shard, self._log.epoch, id)
+        self._delivered.show(self.log.keys.shard, self.log.epoch, id)
         while self._waiting and self._waiting[0][0] <= id:
             heappop(self._waiting)[2].set(None)
 
     def reset(self) -> None:
         """What has been delivered is of no log any more."""
         self.id = 0
-        self._delivered.show(self._log.keys.shard, self._log.epoch, 0)
+        self._delivered.show(self.log.keys.shard, self.log.epoch, 0)
 
     def wait_until_passed(self, id: int) -> None:
         """Wait until everything up to ``id`` has been delivered. Raises ``Unavailable``."""
@@ -103,11 +103,11 @@ class Position:
 
     def _describe_marker(self) -> tuple[list[str], list[Any]]:
         """Return the keys and the arguments of the script."""
-        return [self._log.keys.clock], [*self._log.clock_arguments, self.channel, monotonic()]
+        return [self.log.keys.clock], [*self.log.clock_arguments, self.channel, monotonic()]
 
     def _take_note(self, answer: Any) -> None:
         epoch, newest, refusal = answer
-        self._log.see(epoch, newest)
+        self.log.see(epoch, newest)
         if refusal and not self.refusal:
             log.error("Redis takes no writes: %s", refusal.decode())
         self.refusal = refusal.decode()

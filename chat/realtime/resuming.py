@@ -147,9 +147,11 @@ class Resuming(NoRecovery):
     def _replay(self, session: Session, offset: Any) -> Replay:
         """Return what a client that comes back has missed. It is in its rooms already, and its messages are held."""
         shards, namespace = self._manager.shards, session.namespace
-        shown = decode_offset(offset, session.epochs)  # which are checked: this node may be late
-        received = get_latest(shown, session.received)
         groups = shards.group(namespace, session.floors)
+        numbers = {shard.number for shard in groups}
+        decoded = decode_offset(offset, session.epochs)  # which are checked: this node may be late
+        shown = tuple(id if number in numbers else 0 for number, id in enumerate(decoded))  # the rest isn't checked
+        received = get_latest(shown, session.received)
         readings: dict[Shard, Reading] = {}
         found: list[Found] = []
         for shard, rooms in groups.items():

@@ -70,6 +70,7 @@ class Rounds:
 
     def _call(self, connection: "Pipeline", writers: "Sequence[Writer]") -> None:
         batches: list[Batch] = []
+        taken: list[Writer] = []
         messages, size = MESSAGES, BYTES
         for index, writer in enumerate(writers):
             if messages <= 0 or size <= 0:
@@ -78,6 +79,7 @@ class Rounds:
             batch = writer.take_batch(messages, size)
             if batch is not None:
                 batches.append(batch)
+                taken.append(writer)
                 messages, size = messages - batch.messages, size - batch.bytes
         if not batches:
             return
@@ -87,11 +89,16 @@ class Rounds:
         self._called.add(connection)
         self._awaited.add(connection)
         if replicas:
-            late = gevent.get_hub().loop.timer(_LATE_S)
-            late.start(writers[0].hurry_replicas)
+            loop = gevent.get_hub().loop
+            late = loop.timer(_LATE_S)
+            late.start(loop.run_callback, self._hurry, connection, taken[0])  # once what has come by then was read
             connection.ask_written(command, replicas, partial(self._on_written, late, on_answer))
         else:
             connection.ask(command, lambda answer: on_answer(answer, 0))
+
+    def _hurry(self, connection: "Pipeline", writer: "Writer") -> None:
+        if connection in self._called:
+            writer.hurry_replicas()
 
     def _on_written(self, late: Any, on_answer: Any, answer: Any, reached: Any) -> None:
         late.close()

@@ -78,7 +78,7 @@ class Shard:
         subscription = connections.create_subscription(keys)
         channel = options.channel if self._is_home else ""
         position = Position(self.commands, self.log, delivered)
-        self.follower = Follower(subscription, self.commands, self.log, position, channel, self)
+        self.follower = Follower(subscription, self.commands, position, channel, self)
         count_replicas = _count_replicas(connections, keys, options)
         self.writer = Writer(connections.get_writing(keys), rounds, self.log, self.follower, count_replicas)
         self.lease = Lease(self.commands, keys, manager.describe_node, self.on_return)

@@ -73,7 +73,10 @@ class Shards(Service):
         return self._last_epochs
 
     def encode_offset(self, shard: Shard, id: int) -> str:
-        """Return the offset of a message that is just being delivered."""
+        """Return the offset of a message that is just being delivered; messages of other shards show it, too.
+
+        Until all recipients have been sent it, nobody may have a turn.
+        """
         self._delivered.show(shard.number, shard.log.epoch, id)
         return self._delivered.encode()
 

@@ -7,7 +7,8 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 - ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
   loaded is an error page until it is mended, not the end.
 - ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``), which says itself when it is full.
-- ``run``: a worker says when it can do its work (``chat.realtime.watchdog``).
+- ``run``: a worker says when it can do its work (``chat.realtime.watchdog``); one that has loaded what was edited
+  meanwhile ends.
 - ``handle_exit``, ``handle_quit``: the clients are sent away before the process ends. Websockets are not in the pool
   that gunicorn waits for.
 """
@@ -146,9 +147,9 @@ class Worker(GeventWebSocketWorker):
         gc.freeze()  # collections then pass over what lives as long as the process: tens of milliseconds each
 
     def _get_edited_source(self) -> str | None:
-        """Return a source file that was edited since the fork; gunicorn's reloader, started by now, knows none before.
+        """Return a source file that was edited between the fork and the first look of gunicorn's reloader.
 
-        The modules that the master has loaded are loaded anew right after the fork.
+        What the master had loaded of an app's own was loaded anew right after the fork (``chat.gunicorn.load_anew``).
         """
         for path in self.reloader.get_files():
             with contextlib.suppress(OSError):
@@ -163,7 +164,7 @@ class Worker(GeventWebSocketWorker):
         return f"{socket.gethostname()}:{address[1] if isinstance(address, tuple) else address}"
 
     def run(self) -> None:
-        """Serve until told to end."""
+        """Serve until told to end, or end at once, for what was edited while it was loaded to be loaded anew."""
         if self.reloader and (edited := self._get_edited_source()):
             self.log.info("Worker reloading: %s modified while it was loaded", edited)
             self.alive = False
