@@ -1,6 +1,7 @@
 """A worker's connections to a cluster: three primaries and their replicas, which move, stop and die."""
 
 import contextlib
+import gc
 import itertools
 import signal
 
@@ -19,7 +20,7 @@ from chat.realtime.log import Limits
 from chat.realtime.redis_client import PlainCommands, connect
 from tests.conftest import get_free_ports
 
-# A greenlet that is killed while it connects leaves its socket to the collector.
+# A greenlet that is killed while it connects leaves its socket to the collector, which comes by at the end of the test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 FAILOVER_S = 15.0  # 2 until it is seen, 1 for the election; more on a busy machine
@@ -31,6 +32,8 @@ numbers = itertools.count(1)
 def others_run_meanwhile(monkeypatch):
     """Who waits for a connection holds up nobody else, as in a worker."""
     monkeypatch.setattr(redis.connection, "socket", gevent.socket)
+    yield
+    gc.collect()
 
 
 @pytest.fixture
