@@ -8,6 +8,7 @@ it is not shown: what a client has received of a shard that has been quiet for h
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64, crc_hqx
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from struct import Struct
 from typing import Any
@@ -17,7 +18,7 @@ Ids = tuple[int, ...]
 
 _BASE, _FIELD = Struct(">Q"), Struct(">I")
 _MAX_AHEAD = 2**32 - 1  # microseconds: 71 minutes
-_BEHIND = 2**31  # the newest id, when the base is set: at first, and whenever an id is too far ahead
+_BEHIND = 2**31  # so far is a base behind the newest id when it is set: until an id is too far ahead of it
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
@@ -33,6 +34,7 @@ class Vector:
 
     def __init__(self, epochs: Sequence[str], ids: Sequence[int]) -> None:
         self._epochs, self._ids = list(epochs), list(ids)
+        self._is_packed = len(ids) > 1
         self._first = (len(ids) + 1) // 2 + _BASE.size  # where the fields begin
         self._packed = bytearray()
         self._pack()
@@ -41,22 +43,22 @@ class Vector:
         """Change a shard's id, which is of ``epoch``."""
         self._ids[shard] = id
         ahead = id - self._base
-        if 0 < ahead <= _MAX_AHEAD and self._epochs[shard] == epoch:
-            _FIELD.pack_into(self._packed, self._first + _FIELD.size * shard, ahead)
-        else:
+        if self._epochs[shard] != epoch or not 0 < ahead <= _MAX_AHEAD:
             self._epochs[shard] = epoch
             self._pack()
+        elif self._is_packed:
+            _FIELD.pack_into(self._packed, self._first + _FIELD.size * shard, ahead)
 
     def encode(self) -> str:
         """Return the offset."""
-        if len(self._ids) == 1:
+        if not self._is_packed:
             return f"{self._epochs[0]}.{self._ids[0]}"
         return b2a_base64(self._packed, newline=False).translate(_URLSAFE).rstrip(b"=").decode()  # twice as fast
 
     def _pack(self) -> None:
         self._base = max(max(self._ids) - _BEHIND, 0)
         fields = [_FIELD.pack(max(id - self._base, 0)) for id in self._ids]
-        self._packed[:] = _pack_epochs(self._epochs) + _BASE.pack(self._base) + b"".join(fields)
+        self._packed[:] = _pack_epochs(tuple(self._epochs)) + _BASE.pack(self._base) + b"".join(fields)
 
 
 def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
@@ -82,7 +84,8 @@ def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
         return nothing
     [base] = _BASE.unpack_from(data, start)
     fields = (ahead for [ahead] in _FIELD.iter_unpack(data[first:]))
-    shown = zip(fields, _unpack_codes(data[:start]), _unpack_codes(_pack_epochs(epochs)), strict=False)  # in pairs
+    own = _pack_epochs(tuple(epochs))
+    shown = zip(fields, _unpack_codes(data[:start]), _unpack_codes(own), strict=False)  # codes are in pairs
     return tuple(base + ahead if ahead and one == other else 0 for ahead, one, other in shown)
 
 
@@ -92,7 +95,8 @@ def get_latest(one: Ids, other: Ids) -> Ids:
     return other if latest == other else latest  # which may be many clients'
 
 
-def _pack_epochs(epochs: Sequence[str]) -> bytes:
+@lru_cache(maxsize=64)
+def _pack_epochs(epochs: tuple[str, ...]) -> bytes:
     codes = [crc_hqx(epoch.encode(), 0) & 0xF for epoch in epochs]
     return bytes(high << 4 | low for high, low in zip_longest(codes[::2], codes[1::2], fillvalue=0))
 

@@ -51,7 +51,7 @@ class Rounds:
         if not self._is_beginning:
             self._is_beginning = True
             run_callback = gevent.get_hub().loop.run_callback
-            run_callback(run_callback, self._begin)
+            run_callback(run_callback, self._begin)  # behind what others have put there in this turn of the loop
 
     def _begin(self) -> None:
         self._is_beginning = False
