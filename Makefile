@@ -9,7 +9,7 @@ fail = { echo "setup: $(1)" >&2; exit 1; }
 
 .PHONY: run test lint bench faults soak setup install uninstall
 run: setup
-	@exec $(BIN)/chat run $(ARGS)
+	@exec $(BIN)/webfarm run $(ARGS)
 
 test: .venv/developer node_modules/axe-core/axe.min.js
 	@sh tests/install-browser.sh
@@ -24,10 +24,10 @@ bench: .venv/bench benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 faults: setup benchmarks/node_modules/.package-lock.json
-	@exec $(BIN)/python -m benchmarks.faults $(ARGS)
+	@exec $(BIN)/python -m faults $(ARGS)
 
 soak: setup benchmarks/node_modules/.package-lock.json
-	@exec $(BIN)/python -m benchmarks.faults.soak $(ARGS)
+	@exec $(BIN)/python -m faults.soak $(ARGS)
 
 setup: .venv/packages node_modules/.package-lock.json
 

@@ -1,5 +1,5 @@
-"""gunicorn's configuration: that of ``chat/gunicorn.py``, for the chat."""
+"""gunicorn's configuration: that of ``webfarm/gunicorn.py``, for the chat."""
 
-from chat.gunicorn import *  # noqa: F403
+from webfarm.gunicorn import *  # noqa: F403
 
 wsgi_app = "wsgi:app"

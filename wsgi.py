@@ -3,6 +3,6 @@
 import os
 
 from chat.app import create_app
-from chat.settings import Settings
+from webfarm.settings import Settings
 
 app = create_app(Settings.from_env(os.environ))

@@ -35,7 +35,7 @@ from benchmarks.report import (
     write_block,
     write_results,
 )
-from chat.errors import Error
+from webfarm.errors import Error
 
 SCRIPTS = tuple(dict.fromkeys((*SERVERS.scripts, *CLUSTERS.scripts)))
 

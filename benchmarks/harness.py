@@ -123,7 +123,7 @@ class Farm:
     Args:
         peer: one of ``PEERS``, or webfarm with a Redis of a kind of ``STORES``.
         size: how many processes.
-        is_chat: webfarm is the whole chat, in open mode; else an app on ``chat.realtime`` alone.
+        is_chat: webfarm is the whole chat, in open mode; else an app on ``webfarm`` alone.
     """
 
     def __init__(self, peer: str, size: int = WORKERS, *, is_chat: bool = False) -> None:
@@ -160,7 +160,11 @@ class Farm:
     def _get_commands(self) -> Iterator[tuple[list[str], dict[str, str]]]:
         gunicorn = [str(BIN / "gunicorn"), "-c"]
         if self._is_webfarm:
-            env = {"CHAT_BASE_PORT": str(self.ports[0]), "CHAT_WORKERS": str(self.size), "CHAT_LOG_LEVEL": "error"}
+            env = {
+                "WEBFARM_BASE_PORT": str(self.ports[0]),
+                "WEBFARM_WORKERS": str(self.size),
+                "WEBFARM_LOG_LEVEL": "error",
+            }
             yield [*gunicorn, "gunicorn.conf.py", self._app], env
             return
         for port in self.ports:

@@ -1,6 +1,6 @@
 """Who is connected, on all workers: what does the answer cost?
 
-20,000 clients, spread evenly over four workers. webfarm, the whole chat, is asked by ``chat clients --json``, which
+20,000 clients, spread evenly over four workers. webfarm, the whole chat, is asked by ``webfarm clients --json``, which
 reads Redis; then the first 300 clients of the listing are read alone. Node is asked by ``io.fetchSockets()`` on one
 worker, which asks all others; it has no pages, and stock python-socketio has no such call. A listing that is not
 complete, or has a client twice, is a fault.
@@ -15,8 +15,8 @@ import redis
 
 from benchmarks.harness import BIN, Farm, Metric
 from benchmarks.processes import ROOT
-from chat.realtime.directory import Directory
-from chat.realtime.plain import list_shards
+from webfarm.nodes.directory import Directory
+from webfarm.redis.blocking import list_shards
 
 CLIENTS, PAGE = 20_000, 300
 LOADS = 2  # a process can't have 20,000 sockets everywhere
@@ -49,9 +49,11 @@ def run(farm: Farm, quick: bool) -> dict[str, float]:
 
 
 def _list(farm: Farm) -> int:
-    """Return how many clients ``chat clients --json`` knows."""
+    """Return how many clients ``webfarm clients --json`` knows."""
     environ = {**os.environ, "REDIS_URL": farm.store.url}
-    done = subprocess.run([BIN / "chat", "clients", "--json"], cwd=ROOT, env=environ, capture_output=True, check=True)
+    done = subprocess.run(
+        [BIN / "webfarm", "clients", "--json"], cwd=ROOT, env=environ, capture_output=True, check=True
+    )
     clients = json.loads(done.stdout)
     if not all("common" in client["rooms"] for client in clients):
         raise RuntimeError("a client's rooms are missing")
@@ -62,6 +64,6 @@ def _list(farm: Farm) -> int:
 
 def _read_page(farm: Farm) -> None:
     with redis.Redis.from_url(farm.store.url) as client:
-        directory = Directory(list_shards(client, "chat"))
+        directory = Directory(list_shards(client, "webfarm"))
         if len(list(islice(directory.iterate_clients(), PAGE))) != PAGE:
             raise RuntimeError("a page is missing")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 _START_TIMEOUT_S = 60.0
 _ports = iter(range(12_000 + os.getpid() % 100 * 100, 32_000))  # below those that the kernel gives to clients
-_OWN_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
+_OWN_SETTINGS = ("WEBFARM_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
 
 
 class Process:

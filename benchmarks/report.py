@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.harness import PEERS, find_node
 from benchmarks.processes import ROOT
-from chat.programs import find_redis
+from webfarm.run.programs import find_redis
 
 #: script -> peer -> one dictionary of figures per round
 Figures = Mapping[str, Mapping[str, list[dict[str, float]]]]
@@ -46,7 +46,7 @@ a fresh Redis (no persistence). The figures are medians over the rounds, in brac
 
 Node is socket.io {socketio} with @socket.io/redis-adapter {adapter}; stock is python-socketio {stock} on gunicorn's
 gevent worker with gevent-websocket and `socketio.RedisManager`; Flask-SocketIO {flask} stands on the same, with its
-message queue; webfarm is an app on `chat.realtime` alone. Each is two
+message queue; webfarm is an app on `webfarm` alone. Each is two
 processes on two ports, tied through Redis, without a balancer; the clients connect to both directly, over websocket
 alone, uncompressed. The handlers (`benchmarks/servers/`) do the same on all four. CPU time is user and system time of
 the two processes with all their threads, from the kernel's clock of each; Redis' is in rows of its own. Everything
@@ -249,7 +249,7 @@ def _describe_redis() -> str:
 def get_commit() -> str:
     """Return what is checked out, and whether the server was changed since."""
     commit = _ask("git", "rev-parse", "--short", "HEAD")
-    changed = _ask("git", "status", "--porcelain", "--", "chat", "gunicorn.conf.py")
+    changed = _ask("git", "status", "--porcelain", "--", "webfarm", "chat", "gunicorn.conf.py")
     return f"{commit} with changes" if changed else commit
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import click
 
 from benchmarks.processes import Process, get_free_ports, is_listening, wait_until
-from chat.programs import find_haproxy
+from webfarm.run.programs import find_haproxy
 
 WORKERS, CONNECTED, COMING = 8, 600, 20_000
 

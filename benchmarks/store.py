@@ -11,16 +11,16 @@ from pathlib import Path
 import redis
 
 from benchmarks.processes import Process, get_free_ports, is_listening, wait_until
-from chat.embedded_cluster import create, get_url, prepare
-from chat.programs import find_redis
+from webfarm.run.programs import find_redis
+from webfarm.run.redis_cluster import create, get_url, prepare
 
 #: How webfarm is compared with itself: each kind of Redis, and what the workers are told of it.
 STORES = {
     "single": {},
     "replicated": {},
-    "primaries": {"CHAT_WAIT_REPLICAS": "0"},
-    "cluster": {"CHAT_WAIT_REPLICAS": "0"},
-    "waiting": {"CHAT_WAIT_REPLICAS": "1"},
+    "primaries": {"WEBFARM_WAIT_REPLICAS": "0"},
+    "cluster": {"WEBFARM_WAIT_REPLICAS": "0"},
+    "waiting": {"WEBFARM_WAIT_REPLICAS": "1"},
 }
 
 _PRIMARIES = 3  # of a cluster

@@ -11,9 +11,9 @@
 - ``admin``, ``admin_auth``, ``admin_feed``, ``admin_views``, ``figures``: the Admin UI and ``/status``.
 - ``outside``, ``api``, ``remote``: the way in from outside, over HTTP and by commands.
 - ``app``: where the parts meet, as a WSGI application.
-- ``cli``: the ``chat`` command. ``farm``, ``parts``, ``programs``, ``embedded_cluster``: ``chat run``; ``haproxy``,
+- ``cli``: the ``chat`` command. ``farm``, ``parts``, ``programs``, ``embedded_cluster``: ``webfarm run``; ``haproxy``,
   ``listing``, ``migrate`` and ``doctor/``: other commands.
 - ``testing/``: a test kit for handlers, this project's and others'.
 
-This module imports nothing: gunicorn's master reads ``chat.settings`` before gevent has patched the workers.
+This module imports nothing: gunicorn's master reads ``webfarm.settings`` before gevent has patched the workers.
 """

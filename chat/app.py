@@ -2,18 +2,18 @@
 
 from flask import Flask
 
-from chat.admin import SECRET, AdminNamespace
-from chat.admin_auth import AdminAuth
-from chat.admin_views import create_admin
-from chat.api import create_api
 from chat.demo import DemoNamespace, create_demo
 from chat.events import ChatNamespace
-from chat.figures import Figures
-from chat.limits import RateLimits
-from chat.proxies import TrustedProxies
-from chat.realtime import Limits, RedisManager, Server, WSGIApp
-from chat.settings import Settings
-from chat.views import create_blueprint
+from chat.pages import create_blueprint
+from webfarm import RedisManager, Retention, Server, WSGIApp
+from webfarm.rate_limits import RateLimits
+from webfarm.settings import Settings
+from webfarm.web.admin import SECRET, AdminNamespace
+from webfarm.web.admin_auth import AdminAuth
+from webfarm.web.admin_views import create_admin
+from webfarm.web.api import create_api
+from webfarm.web.figures import Figures
+from webfarm.web.proxies import TrustedProxies
 
 
 def create_app(settings: Settings) -> Flask:
@@ -28,7 +28,7 @@ def create_app(settings: Settings) -> Flask:
         recovery_window_s=settings.recovery_window_s,
         wait_replicas=settings.wait_replicas,
         shards=settings.shards,
-        history=Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s),
+        history=Retention(settings.history_length, settings.history_bytes, settings.history_ttl_s),
     )
     # The demo has no tokens.
     namespace = ChatNamespace(settings, manager) if settings.secret else DemoNamespace(settings, manager)

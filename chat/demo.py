@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import gevent
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
-from chat.errors import BadRequest
 from chat.events import ChatNamespace
-from chat.proxies import ADDRESSES, is_loopback
-from chat.realtime import RedisManager, Stored
-from chat.settings import Settings
+from webfarm import RedisManager, Stored
+from webfarm.errors import BadRequest
+from webfarm.settings import Settings
+from webfarm.web.proxies import ADDRESSES, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def create_demo(run_key: str | None, has_connection: Callable[[str], bool]) -> B
     """Return the demo's page, and what kills this worker if it asks for that.
 
     Args:
-        run_key: what ``chat run`` gave its workers; without it nothing is killed. A browser on this machine gets it.
+        run_key: what ``webfarm run`` gave its workers; without it nothing is killed. A browser on this machine gets it.
         has_connection: whether this worker has a connection with an Engine.IO sid.
     """
     demo = Blueprint("demo", __name__)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from chat.auth import NAME_RULE, is_name
-from chat.errors import BadRequest
+from webfarm.auth import NAME_RULE, is_name
+from webfarm.errors import BadRequest
 
 
 def get_room(data: Any) -> str:

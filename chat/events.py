@@ -1,7 +1,7 @@
 """The chat's own handlers: the file to edit.
 
 ``on_<event>`` handles an event from a client; what it returns is the acknowledgement. To refuse an event, raise
-a ``ClientError`` of ``chat.errors``. An event of one's own takes a method::
+a ``ClientError`` of ``webfarm.errors``. An event of one's own takes a method::
 
     def on_shout(self, sid: str, text: Any) -> dict[str, Any]:
         if not isinstance(text, str):
@@ -16,14 +16,14 @@ from typing import Any
 
 import socketio
 
-from chat.arguments import get_page, get_recipient, get_room
-from chat.auth import Identity, authenticate, create_guest, is_name
-from chat.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
-from chat.limits import Buckets
-from chat.namespaces import Namespace
-from chat.private import PRIVATE, PrivateRooms
-from chat.realtime import MESSAGE_ID, RedisManager, Stored
-from chat.settings import Settings
+from chat.event_arguments import get_page, get_recipient, get_room
+from chat.private_rooms import PRIVATE, PrivateRooms
+from webfarm import MESSAGE_ID, RedisManager, Stored
+from webfarm.auth import Identity, authenticate, create_guest, is_name
+from webfarm.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
+from webfarm.rate_limits import Buckets
+from webfarm.settings import Settings
+from webfarm.socketio.namespace import Namespace
 
 COMMON_ROOM = "common"
 EVERYBODY = "*"

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
-from chat.auth import NAME_RULE, is_name
-from chat.errors import BadRequest
 from chat.events import EVERYBODY, get_user_room
-from chat.realtime import MESSAGE_ID, check_event
-from chat.realtime.strict_json import loads
+from webfarm import MESSAGE_ID, check_event
+from webfarm.auth import NAME_RULE, is_name
+from webfarm.errors import BadRequest
+from webfarm.protocol.strict_json import loads
 
 
 def get_room(*, room: Any = None, user: Any = None, everybody: bool = False) -> str:

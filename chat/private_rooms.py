@@ -1,6 +1,6 @@
 """Private rooms: whom their members have let in."""
 
-from chat.realtime import Notes, RedisManager
+from webfarm import Grants, RedisManager
 
 #: What the names of rooms begin with that need an invitation, or a token that names them.
 PRIVATE = "private:"
@@ -16,7 +16,7 @@ class PrivateRooms:
 
     def __init__(self, manager: RedisManager, ttl_s: float) -> None:
         self._manager = manager
-        self._notes = Notes(manager.shards, ttl_s)
+        self._notes = Grants(manager.shards, ttl_s)
 
     def invite(self, room: str, user: str) -> None:
         """Let ``user`` in."""

@@ -1,4 +1,4 @@
-"""A board of squares that many paint at once: an app on ``chat.realtime`` alone, with its page (``board.html``).
+"""A board of squares that many paint at once: an app on ``webfarm`` alone, with its page (``board.html``).
 
 What was painted is the log of one room. So nothing else has to be kept: who comes is told what stands there, who comes
 back after a lost connection gets what it has missed.
@@ -10,14 +10,14 @@ from typing import Any
 
 from flask import Flask, Response, send_file
 
-from chat.errors import BadRequest
-from chat.realtime import MESSAGE_ID, RedisManager, Server, WSGIApp
+from webfarm import MESSAGE_ID, RedisManager, Server, WSGIApp
+from webfarm.errors import BadRequest
 
 SQUARES, COLOURS = 256, ("white", "black", "crimson", "gold", "seagreen", "royalblue")
 BOARD = "board"  # the room
 HERE = Path(__file__).parent
 
-manager = RedisManager(os.environ["REDIS_URL"], prefix=os.environ.get("CHAT_PREFIX", "board"))
+manager = RedisManager(os.environ["REDIS_URL"], prefix=os.environ.get("WEBFARM_PREFIX", "board"))
 sio = Server(manager)
 flask_app = Flask(__name__, static_folder=HERE.parent / "node_modules/socket.io-client/dist", static_url_path="/client")
 app = WSGIApp(sio, flask_app)

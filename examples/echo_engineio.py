@@ -2,8 +2,8 @@
 
 import os
 
-from chat.realtime import EngineServer, WSGIApp
-from chat.settings import Settings
+from webfarm import EngineServer, WSGIApp
+from webfarm.settings import Settings
 
 eio = EngineServer(cors_allowed_origins="*", **Settings.from_env(os.environ).engine_options)
 app = WSGIApp(eio, path="/engine.io/")

@@ -3,8 +3,8 @@
 import os
 from typing import Any
 
-from chat.realtime import Server, WSGIApp
-from chat.settings import Settings
+from webfarm import Server, WSGIApp
+from webfarm.settings import Settings
 
 settings = Settings.from_env(os.environ)
 sio = Server(

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from chat.realtime import HandshakeError, WebSockets, encode_frame
-from chat.settings import Settings
+from webfarm import HandshakeError, WebSockets, encode_frame
+from webfarm.settings import Settings
 
 settings = Settings.from_env(os.environ)
 websockets = WebSockets(

@@ -1,11 +1,11 @@
-"""An app written for Flask-SocketIO: with ``flask_socketio`` instead of ``chat.realtime.flask`` it is what it was."""
+"""An app written for Flask-SocketIO: with ``flask_socketio`` instead of ``webfarm.flask`` it is what it was."""
 
 import os
 
 from flask import Flask, current_app, request, session
 from werkzeug.local import LocalProxy
 
-from chat.realtime.flask import (
+from webfarm.flask import (
     ConnectionRefusedError,
     Namespace,
     SocketIO,

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 import click
 from redis import RedisError
 
-from benchmarks.faults.crowd import Users
-from benchmarks.faults.oracle import ZEROS
-from benchmarks.faults.run import Outcome, format_table, get_folder, run
-from benchmarks.faults.scenarios import CLUSTER_SCENARIOS, SCENARIOS, Scenario
-from benchmarks.faults.site import WORKERS, Site
 from benchmarks.processes import ROOT
 from benchmarks.report import describe_machine, get_commit, write_block
-from chat.errors import Error
+from faults.crowd import Users
+from faults.oracle import ZEROS
+from faults.run import Outcome, format_table, get_folder, run
+from faults.scenarios import CLUSTER_SCENARIOS, SCENARIOS, Scenario
+from faults.site import WORKERS, Site
+from webfarm.errors import Error
 
 _NAMES = {
     "webfarm": "webfarm",

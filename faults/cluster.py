@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
 
-from benchmarks.faults.cluster_site import SHARDS, ClusterSite, move_at_once, move_by_keys
-from benchmarks.faults.crowd import Crowd
-from benchmarks.faults.faults import ROUNDS
-from benchmarks.faults.oracle import Event, Verdict
 from benchmarks.harness import wait_until
-from chat.embedded_cluster import Node
-from chat.realtime.keys import find_shard
+from faults.cluster_site import SHARDS, ClusterSite, move_at_once, move_by_keys
+from faults.crowd import Crowd
+from faults.faults import ROUNDS
+from faults.oracle import Event, Verdict
+from webfarm.redis.keys import find_shard
+from webfarm.run.redis_cluster import Node
 
 #: One room in each shard.
 ROOMS = tuple(

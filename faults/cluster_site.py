@@ -12,12 +12,12 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from benchmarks.faults.processes import is_alive
-from benchmarks.faults.site import Site
 from benchmarks.harness import get_free_ports, wait_until
-from chat.embedded_cluster import HOST, Node, create, get_url, prepare
-from chat.programs import find_redis
-from chat.realtime.keys import Keys, find_shard
+from faults.processes import is_alive
+from faults.site import Site
+from webfarm.redis.keys import Keys, find_shard
+from webfarm.run.programs import find_redis
+from webfarm.run.redis_cluster import HOST, Node, create, get_url, prepare
 
 SHARDS = 8
 _SIZE = 3
@@ -77,7 +77,7 @@ class ClusterSite(Site):
         return next(node for first, last, node in self._get_ranges() if first <= slot <= last)
 
     def get_slot(self, shard: int) -> int:
-        return Keys(self._env.get("CHAT_PREFIX", "chat"), shard, SHARDS).slot
+        return Keys(self._env.get("WEBFARM_PREFIX", "webfarm"), shard, SHARDS).slot
 
     def get_shards_of(self, node: Node) -> list[int]:
         """Return the shards that a primary has."""

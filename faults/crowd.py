@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.faults.oracle import Event
 from benchmarks.harness import find_node
 from benchmarks.processes import Process, wait_until
+from faults.oracle import Event
 
 CONNECT_S = 30.0
 _SETTLE_S = 60.0

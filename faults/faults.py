@@ -3,8 +3,8 @@
 import signal
 import time
 
-from benchmarks.faults.crowd import Crowd
-from benchmarks.faults.site import WORKERS, Site
+from faults.crowd import Crowd
+from faults.site import WORKERS, Site
 
 LEASE_S = 6
 RELOADS = 20

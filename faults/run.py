@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.faults.crowd import Crowd
-from benchmarks.faults.oracle import ZEROS, Verdict, judge
-from benchmarks.faults.scenarios import Scenario
 from benchmarks.processes import ROOT
+from faults.crowd import Crowd
+from faults.oracle import ZEROS, Verdict, judge
+from faults.scenarios import Scenario
 
 _WARM_S, _AFTER_S = 2.0, 3.0  # of talk before and after the fault
 _FEW = 12  # users, when it has to be quick

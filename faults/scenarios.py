@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from benchmarks.faults import cluster, faults, sentinel
-from benchmarks.faults.cluster_site import ClusterSite
-from benchmarks.faults.crowd import Crowd, Users
-from benchmarks.faults.oracle import ZEROS, Event, Verdict
-from benchmarks.faults.sentinel import SentinelSite
-from benchmarks.faults.site import Site
+from faults import cluster, faults, sentinel
+from faults.cluster_site import ClusterSite
+from faults.crowd import Crowd, Users
+from faults.oracle import ZEROS, Event, Verdict
+from faults.sentinel import SentinelSite
+from faults.site import Site
 
 Check = Callable[[Any, list[Event], Verdict], str]
 
@@ -149,13 +149,13 @@ SCENARIOS = (
     Scenario(faults.kill_all_workers, "all"),
     Scenario(faults.stop_worker, "stay"),
     Scenario(faults.wake_worker, "all"),
-    Scenario(faults.kill_worker_of_old_connections, "all", env={"CHAT_RECOVERY_WINDOW_S": "3"}),
-    Scenario(faults.trim, "none", env={"CHAT_HISTORY_LENGTH": "20"}, keeps_all=False),
+    Scenario(faults.kill_worker_of_old_connections, "all", env={"WEBFARM_RECOVERY_WINDOW_S": "3"}),
+    Scenario(faults.trim, "none", env={"WEBFARM_HISTORY_LENGTH": "20"}, keeps_all=False),
     Scenario(faults.cut, "all"),
     Scenario(faults.cut_replay, "all", Users(pad=2000)),
     Scenario(faults.two_tabs, "stay", check=_only_one_tab_stays),
     Scenario(faults.two_tabs_at_once, "any", check=_each_session_is_held_once),
-    Scenario(faults.stop_readers, "all", Users(pad=8000), {"CHAT_MAX_OUTBOX_BYTES": "65536"}),
+    Scenario(faults.stop_readers, "all", Users(pad=8000), {"WEBFARM_MAX_OUTBOX_BYTES": "65536"}),
     Scenario(faults.reload_haproxy, "stay", check=_no_visit_fails, figures=_count_visits),
     Scenario(faults.kill_haproxy, "all"),
     Scenario(faults.restart_redis, "stay"),
@@ -171,11 +171,11 @@ SCENARIOS = (
     Scenario(faults.redis_read_only, "stay"),
     _by_sentinel(sentinel.sentinel_kill, is_smooth=True),
     _by_sentinel(sentinel.sentinel_cut_off),
-    _by_sentinel(sentinel.sentinel_cut_off_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_cut_off_without_wait, keeps_all=False, WEBFARM_WAIT_REPLICAS="0"),
     _by_sentinel(sentinel.sentinel_failover_paused, is_smooth=True),
-    _by_sentinel(sentinel.sentinel_failover_wait_2, CHAT_WAIT_REPLICAS="2"),
+    _by_sentinel(sentinel.sentinel_failover_wait_2, WEBFARM_WAIT_REPLICAS="2"),
     _by_sentinel(sentinel.sentinel_failover, keeps_all=False),
-    _by_sentinel(sentinel.sentinel_failover_without_wait, keeps_all=False, CHAT_WAIT_REPLICAS="0"),
+    _by_sentinel(sentinel.sentinel_failover_without_wait, keeps_all=False, WEBFARM_WAIT_REPLICAS="0"),
     Scenario(faults.storm, "all", Users(pad=1000)),
     Scenario(faults.send_twice, "stay", users=Users(times=2)),
     Scenario(faults.join_and_send, "stay", users=Users(fresh=True, retries=0, ackTimeout=10_000)),

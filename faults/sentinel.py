@@ -11,11 +11,11 @@ from typing import Any
 
 import redis
 
-from benchmarks.faults.crowd import Crowd
-from benchmarks.faults.oracle import Event
-from benchmarks.faults.site import Site
 from benchmarks.processes import get_free_ports, wait_until
-from chat.programs import find_redis
+from faults.crowd import Crowd
+from faults.oracle import Event
+from faults.site import Site
+from webfarm.run.programs import find_redis
 
 _NAME = "farm"
 _NODES = 3

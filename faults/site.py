@@ -21,11 +21,11 @@ from typing import Self
 
 from redis import Redis, RedisError, ResponseError
 
-from benchmarks.faults.processes import get_children, get_listening_ports, get_ports_to, is_alive
 from benchmarks.harness import find_node
 from benchmarks.processes import Process, get_free_ports, wait_until
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy, find_redis
+from faults.processes import get_children, get_listening_ports, get_ports_to, is_alive
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy, find_redis
 
 WORKERS = 3
 READY_S = 60.0
@@ -57,9 +57,9 @@ class Site:
         self.url = f"http://127.0.0.1:{haproxy_port}"
         self._env = {
             "REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
-            "CHAT_BASE_PORT": str(self.ports[0]),
-            "CHAT_WORKERS": str(WORKERS),
-            "CHAT_DRAIN_S": "3",
+            "WEBFARM_BASE_PORT": str(self.ports[0]),
+            "WEBFARM_WORKERS": str(WORKERS),
+            "WEBFARM_DRAIN_S": "3",
         } | env
         self._processes: dict[str, Process] = {}
         self._stack = contextlib.ExitStack()
@@ -86,8 +86,8 @@ class Site:
     def _start_workers(self) -> None:
         """Start those that are not running."""
         gunicorn = [sys.executable, "-m", "gunicorn"]
-        stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "benchmarks.faults.stock:app"]
-        own, node = [*gunicorn, self._app], [find_node(), "benchmarks/faults/node.mjs"]
+        stock = [*gunicorn, "-c", "benchmarks/servers/stock_gunicorn.py", "faults.stock:app"]
+        own, node = [*gunicorn, self._app], [find_node(), "faults/node.mjs"]
         argv = {"webfarm": own, "node": node, "stock": stock}[self.peer]
         for number, port in enumerate(self.ports if self._has_masters else [0]):
             if (name := f"workers-{number}") not in self._masters or not is_alive(self._masters[name].pid):

@@ -25,16 +25,16 @@ from urllib.request import urlopen
 
 import click
 
-from benchmarks.faults import faults
-from benchmarks.faults.crowd import Crowd, Users
-from benchmarks.faults.oracle import Verdict, judge
-from benchmarks.faults.site import WORKERS, Site
 from benchmarks.processes import ROOT
 from benchmarks.report import describe_machine, get_commit, write_block
+from faults import faults
+from faults.crowd import Crowd, Users
+from faults.oracle import Verdict, judge
+from faults.site import WORKERS, Site
 
 _FOLDER = ROOT / ".run/faults/soak"
 _USERS = Users(count=42, retries=40, rooms=("red", "blue", "green"), pad=200)
-_ENV = {"CHAT_RECOVERY_WINDOW_S": "20", "CHAT_HISTORY_TTL_S": "40"}
+_ENV = {"WEBFARM_RECOVERY_WINDOW_S": "20", "WEBFARM_HISTORY_TTL_S": "40"}
 _ROUND_S, _CALM_S = 30.0, 4.0
 _FORGET_S = 240.0  # the window, the lease, the history's time, that in which a repeat is known; and some
 #: Of the last third to the first: what more is growth, not noise.

@@ -9,30 +9,30 @@ fi
 
 UNITS=/etc/systemd/system
 if [ -d /run/systemd/system ]; then
-    systemctl stop chat.target chat.service 'chat@*.service' 2>/dev/null || true
+    systemctl stop webfarm.target webfarm.service 'webfarm@*.service' 2>/dev/null || true
 fi
-for unit in chat.target chat.service "$UNITS"/chat.target.wants/*; do
+for unit in webfarm.target webfarm.service "$UNITS"/webfarm.target.wants/*; do
     systemctl --quiet disable "$(basename "$unit")" 2>/dev/null || true
 done
-rm -f "$UNITS/chat@.service" "$UNITS/chat.service" "$UNITS/chat.target"
-rm -f "$UNITS/chat@.service.d/10-common.conf" "$UNITS/chat.service.d/10-common.conf"
-for folder in chat.target.wants chat@.service.d chat.service.d; do
+rm -f "$UNITS/webfarm@.service" "$UNITS/webfarm.service" "$UNITS/webfarm.target"
+rm -f "$UNITS/webfarm@.service.d/10-common.conf" "$UNITS/webfarm.service.d/10-common.conf"
+for folder in webfarm.target.wants webfarm@.service.d webfarm.service.d; do
     if [ -d "$UNITS/$folder" ] && ! rmdir "$UNITS/$folder" 2>/dev/null; then
         echo "uninstall: $UNITS/$folder stays: what is in it is not of make install."
     fi
 done
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
-    systemctl reset-failed chat.target chat.service 'chat@*.service' 2>/dev/null || true
+    systemctl reset-failed webfarm.target webfarm.service 'webfarm@*.service' 2>/dev/null || true
 fi
-[ ! -L /opt/chat ] || rm /opt/chat
-rm -rf /opt/chat.new /opt/chat-releases
-if uid=$(id -u chat 2>/dev/null) && [ "$uid" -lt 1000 ]; then
-    [ ! -e /etc/chat/chat.env ] || chgrp root /etc/chat/chat.env
-    userdel chat
+[ ! -L /opt/webfarm ] || rm /opt/webfarm
+rm -rf /opt/webfarm.new /opt/webfarm-releases
+if uid=$(id -u webfarm 2>/dev/null) && [ "$uid" -lt 1000 ]; then
+    [ ! -e /etc/webfarm/webfarm.env ] || chgrp root /etc/webfarm/webfarm.env
+    userdel webfarm
 fi
-if [ -e /etc/chat/chat.env ]; then
-    echo "uninstall: done; /etc/chat/chat.env stays: it may hold secrets that nothing else has."
+if [ -e /etc/webfarm/webfarm.env ]; then
+    echo "uninstall: done; /etc/webfarm/webfarm.env stays: it may hold secrets that nothing else has."
 else
     echo "uninstall: done."
 fi

@@ -1,4 +1,4 @@
-"""Fixtures: those of the test kit (``chat.testing``), and what only this project's own tests need.
+"""Fixtures: those of the test kit (``webfarm.testing``), and what only this project's own tests need.
 
 Everything that a test starts ends with it; a process that is left over fails the test.
 """
@@ -22,11 +22,11 @@ import redis
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy
-from chat.realtime.keys import Keys, find_shard
-from chat.realtime.offset import Ids, decode_offset
-from chat.testing import (  # noqa: F401 - what tests import from here
+from webfarm.haproxy import parse_ranges, render
+from webfarm.log.offset import Ids, decode_offset
+from webfarm.redis.keys import Keys, find_shard
+from webfarm.run.programs import find_haproxy
+from webfarm.testing import (  # noqa: F401 - what tests import from here
     LOCAL,
     SHARDS,
     Farm,
@@ -45,7 +45,7 @@ from chat.testing import (  # noqa: F401 - what tests import from here
     wait_until,
 )
 
-pytest_plugins = ["chat.testing"]
+pytest_plugins = ["webfarm.testing"]
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ NODE = shutil.which("node") or str(ROOT / ".venv/bin/node")
 
 @pytest.fixture(scope="session")
 def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tests.redis_cluster import RedisCluster
+    from tests.kit.redis_cluster import RedisCluster
 
     with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
@@ -62,7 +62,7 @@ def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def redis_cluster(whole_cluster: Any) -> Iterator[Any]:
-    """A cluster, whose nodes a test may stop: the next test has them all again (``tests.redis_cluster``)."""
+    """A cluster, whose nodes a test may stop: the next test has them all again (``tests.kit.redis_cluster``)."""
     yield whole_cluster
     whole_cluster.heal()
 
@@ -240,7 +240,7 @@ def node(start: Any) -> NodeClient:
 
 
 def start_node(start: Callable[..., Process], host: Host = LOCAL) -> NodeClient:
-    process = start(*host.command, NODE, str(HERE / "client.mjs"))
+    process = start(*host.command, NODE, str(HERE / "kit" / "client.mjs"))
     process.wait_for_line('{"ready":')
     return NodeClient(process)
 
@@ -328,7 +328,7 @@ class Example(Workers):
     def __init__(self, name: str, **env: str) -> None:
         self.ports = [get_free_ports()]
         self.urls = [f"http://127.0.0.1:{self.ports[0]}"]
-        Process.__init__(self, *self.get_argv(name), env={"PORT": str(self.ports[0]), "CHAT_DRAIN_S": "0"} | env)
+        Process.__init__(self, *self.get_argv(name), env={"PORT": str(self.ports[0]), "WEBFARM_DRAIN_S": "0"} | env)
         try:
             wait_until(lambda: get_status(self.url) is not None, f"examples.{name}")
         except BaseException:
@@ -338,7 +338,7 @@ class Example(Workers):
 
     @staticmethod
     def get_argv(name: str) -> list[str]:
-        return [sys.executable, "-m", "gunicorn", "-c", "python:chat.gunicorn", f"examples.{name}:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:webfarm.gunicorn", f"examples.{name}:app"]
 
     @property
     def url(self) -> str:

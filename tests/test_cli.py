@@ -10,8 +10,8 @@ from tests.conftest import ROOT, SHARDS
 
 
 def chat(*args, stdin="", **env):
-    command = [sys.executable, "-m", "chat", *args]
-    environ = {"PATH": "/usr/bin:/bin", "CHAT_SHARDS": str(SHARDS)} | env
+    command = [sys.executable, "-m", "webfarm", *args]
+    environ = {"PATH": "/usr/bin:/bin", "WEBFARM_SHARDS": str(SHARDS)} | env
     return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
 
 
@@ -20,7 +20,7 @@ COMMANDS = ("run", "haproxy-config", "token", "emit", "kick", "erase", "clients"
 
 def test_a_token_names_the_private_rooms_of_its_user():
     secret = "s" * 32
-    done = chat("token", "anna", "--room", "private:a", "--room", "private:b", CHAT_SECRET=secret)
+    done = chat("token", "anna", "--room", "private:a", "--room", "private:b", WEBFARM_SECRET=secret)
     claims = jwt.decode(done.stdout.strip(), secret, algorithms=["HS256"])
     assert (claims["sub"], claims["rooms"]) == ("anna", ["private:a", "private:b"])
 
@@ -41,7 +41,7 @@ def test_haproxy_config_prints_the_configuration():
 
 
 def test_token_is_signed_for_the_user():
-    done = chat("token", "anna", "--ttl", "60", CHAT_SECRET="s" * 32)
+    done = chat("token", "anna", "--ttl", "60", WEBFARM_SECRET="s" * 32)
     claims = jwt.decode(done.stdout.strip(), "s" * 32, algorithms=["HS256"])
     assert claims["sub"] == "anna"
     assert claims["exp"] - claims["iat"] == 60
@@ -50,17 +50,17 @@ def test_token_is_signed_for_the_user():
 @pytest.mark.parametrize(
     ("command", "env", "code", "sentence"),
     [
-        (["token", "anna"], {}, 2, "chat: CHAT_SECRET is not set: it is the key that tokens are signed with."),
-        (["token", ""], {"CHAT_SECRET": "s" * 32}, 2, "chat: USER must be 1 to 128 characters, none of them a control character."),
-        (["haproxy-config"], {"CHAT_PING_TIMEOUT_S": "x"}, 2,
-         "chat: CHAT_PING_TIMEOUT_S has value 'x': expected a number of seconds above 0."),
-        (["haproxy-config", "--server", "x"], {}, 2, "chat: 'x' is no HOST:FIRST-LAST, like 127.0.0.1:3001-3002."),
-        (["haproxy-config", "--bind", "x"], {}, 2, "chat: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
+        (["token", "anna"], {}, 2, "webfarm: WEBFARM_SECRET is not set: it is the key that tokens are signed with."),
+        (["token", ""], {"WEBFARM_SECRET": "s" * 32}, 2, "webfarm: USER must be 1 to 128 characters, none of them a control character."),
+        (["haproxy-config"], {"WEBFARM_PING_TIMEOUT_S": "x"}, 2,
+         "webfarm: WEBFARM_PING_TIMEOUT_S has value 'x': expected a number of seconds above 0."),
+        (["haproxy-config", "--server", "x"], {}, 2, "webfarm: 'x' is no HOST:FIRST-LAST, like 127.0.0.1:3001-3002."),
+        (["haproxy-config", "--bind", "x"], {}, 2, "webfarm: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
         (["haproxy-config", "--tls-cert", "/no/cert.pem"], {}, 2,
-         "chat: the certificate /no/cert.pem can't be read: No such file or directory."),
-        (["haproxy-config", "--tls-cert", "/etc"], {}, 2, "chat: the certificate /etc can't be read: Is a directory."),
-        (["run"], {"CHAT_WORKERS": "0"}, 2, "chat: CHAT_WORKERS has value '0': expected a whole number from 1 to 1024."),
-        (["run", "--bind", "x"], {}, 2, "chat: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
+         "webfarm: the certificate /no/cert.pem can't be read: No such file or directory."),
+        (["haproxy-config", "--tls-cert", "/etc"], {}, 2, "webfarm: the certificate /etc can't be read: Is a directory."),
+        (["run"], {"WEBFARM_WORKERS": "0"}, 2, "webfarm: WEBFARM_WORKERS has value '0': expected a whole number from 1 to 1024."),
+        (["run", "--bind", "x"], {}, 2, "webfarm: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
     ],
 )  # fmt: skip
 def test_a_fault_is_one_sentence_on_stderr(command, env, code, sentence):

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 import chat
-from chat import cli, errors, events
+from chat import events
 from chat.events import ChatNamespace
-from chat.programs import find_haproxy
-from chat.realtime import RedisManager, Server
-from chat.settings import Settings
 from tests.conftest import ROOT, wait_until
+from webfarm import RedisManager, Server, cli, errors
+from webfarm.run.programs import find_haproxy
+from webfarm.settings import Settings
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -209,15 +209,15 @@ def test_the_kubernetes_manifest_is_yaml_and_gives_a_drain_its_time():
     pod = objects["StatefulSet", "chat"]["spec"]["template"]["spec"]
     [container] = pod["containers"]
     environ = {one["name"]: one["value"] for one in container["env"]}
-    assert Settings.from_env(environ | {"CHAT_SECRET": "x" * 32}).warnings == ()
+    assert Settings.from_env(environ | {"WEBFARM_SECRET": "x" * 32}).warnings == ()
     pre_stop_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > pre_stop_s + Settings().drain_s + 8  # chat/gunicorn.py's
+    assert pod["terminationGracePeriodSeconds"] > pre_stop_s + Settings().drain_s + 8  # webfarm/gunicorn.py's
     assert objects["Service", "chat"]["spec"]["ports"][0]["port"] == int(environ["PORT"])
 
 
 def test_haproxy_takes_its_configuration_for_kubernetes(tmp_path):
     [script] = [block for block in get_blocks(read("kubernetes.md"), "sh") if "haproxy-config" in block]
-    script = script.split("kubectl")[0].replace(".venv/bin/chat", f"{sys.executable} -m chat")
+    script = script.split("kubectl")[0].replace(".venv/bin/webfarm", f"{sys.executable} -m chat")
     subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
     checked = subprocess.run(
         [find_haproxy(), "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -11,67 +11,97 @@ from tests.conftest import ROOT
 MODULES = sorted((ROOT / "chat").rglob("*.py"))
 
 # What a module may import of this package, beside what stands in its own folder `realtime/`.
-LEAVES = {"chat.settings", "chat.errors", "chat.redis_url"}
+LEAVES = {"webfarm.settings", "webfarm.errors", "webfarm.redis.url"}
 ALLOWED = {
     "chat": set(),
-    "chat.__main__": {"chat.cli"},
-    "chat.settings": {"chat.errors", "chat.redis_url"},
-    "chat.redis_url": set(),
-    "chat.errors": set(),
-    "chat.logs": set(),
-    "chat.gunicorn": LEAVES | {"chat.logs"},
-    "chat.auth": LEAVES,
-    "chat.haproxy": LEAVES,
-    "chat.limits": LEAVES,
-    "chat.proxies": LEAVES,
-    "chat.arguments": LEAVES | {"chat.auth"},
-    "chat.private": {"chat.realtime"},
-    "chat.namespaces": LEAVES,
+    "webfarm.__main__": {"webfarm.cli"},
+    "webfarm.settings": {"webfarm.errors", "webfarm.redis.url"},
+    "webfarm.redis.url": set(),
+    "webfarm.errors": set(),
+    "webfarm.logs": set(),
+    "webfarm.gunicorn": LEAVES | {"webfarm.logs"},
+    "webfarm.auth": LEAVES,
+    "webfarm.haproxy": LEAVES,
+    "webfarm.rate_limits": LEAVES,
+    "webfarm.web.proxies": LEAVES,
+    "chat.event_arguments": LEAVES | {"webfarm.auth"},
+    "chat.private_rooms": {"webfarm"},
+    "webfarm.socketio.namespace": LEAVES,
     "chat.events": LEAVES
-    | {"chat.arguments", "chat.auth", "chat.limits", "chat.namespaces", "chat.private", "chat.realtime"},
-    "chat.demo": LEAVES | {"chat.events", "chat.proxies", "chat.realtime"},
-    "chat.views": set(),
-    "chat.outside": LEAVES | {"chat.auth", "chat.events", "chat.realtime", "chat.realtime.strict_json"},
-    "chat.api": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.figures": LEAVES
-    | {"chat.realtime", "chat.realtime.metrics", "chat.realtime.redis_client", "chat.realtime.vitals"},
-    "chat.admin_auth": LEAVES | {"chat.limits", "chat.proxies", "chat.realtime"},
-    "chat.admin_feed": LEAVES | {"chat.admin_auth", "chat.figures", "chat.realtime", "chat.realtime.strict_json"},
-    "chat.admin": LEAVES
-    | {"chat.admin_auth", "chat.admin_feed", "chat.auth", "chat.figures", "chat.namespaces", "chat.realtime"},
-    "chat.admin_views": LEAVES | {"chat.admin_auth", "chat.figures"},
-    "chat.app": LEAVES
-    | {"chat.admin", "chat.admin_auth", "chat.admin_views", "chat.figures"}
     | {
-        "chat.api",
-        "chat.auth",
+        "chat.event_arguments",
+        "webfarm.auth",
+        "webfarm.rate_limits",
+        "webfarm.socketio.namespace",
+        "chat.private_rooms",
+        "webfarm",
+    },
+    "chat.demo": LEAVES | {"chat.events", "webfarm.web.proxies", "webfarm"},
+    "chat.pages": set(),
+    "chat.messages": LEAVES | {"webfarm.auth", "chat.events", "webfarm", "webfarm.protocol.strict_json"},
+    "webfarm.web.api": LEAVES | {"chat.messages", "webfarm"},
+    "webfarm.web.figures": LEAVES
+    | {"webfarm", "webfarm.monitoring.counters", "webfarm.redis.client", "webfarm.monitoring.gauges"},
+    "webfarm.web.admin_auth": LEAVES | {"webfarm.rate_limits", "webfarm.web.proxies", "webfarm"},
+    "webfarm.web.admin_feed": LEAVES
+    | {"webfarm.web.admin_auth", "webfarm.web.figures", "webfarm", "webfarm.protocol.strict_json"},
+    "webfarm.web.admin": LEAVES
+    | {
+        "webfarm.web.admin_auth",
+        "webfarm.web.admin_feed",
+        "webfarm.auth",
+        "webfarm.web.figures",
+        "webfarm.socketio.namespace",
+        "webfarm",
+    },
+    "webfarm.web.admin_views": LEAVES | {"webfarm.web.admin_auth", "webfarm.web.figures"},
+    "chat.app": LEAVES
+    | {"webfarm.web.admin", "webfarm.web.admin_auth", "webfarm.web.admin_views", "webfarm.web.figures"}
+    | {
+        "webfarm.web.api",
+        "webfarm.auth",
         "chat.demo",
         "chat.events",
-        "chat.limits",
-        "chat.proxies",
-        "chat.views",
-        "chat.realtime",
+        "webfarm.rate_limits",
+        "webfarm.web.proxies",
+        "chat.pages",
+        "webfarm",
     },
-    "chat.programs": LEAVES | {"chat.realtime.redis_faults"},
-    "chat.parts": set(),
-    "chat.embedded_cluster": LEAVES | {"chat.realtime.redis_client"},
-    "chat.farm": LEAVES | {"chat.embedded_cluster", "chat.haproxy", "chat.parts", "chat.programs"},
-    "chat.remote": LEAVES | {"chat.outside", "chat.realtime"},
-    "chat.listing": LEAVES | {"chat.realtime.directory", "chat.realtime.plain", "chat.realtime.redis_client"},
-    "chat.migrate": LEAVES | {"chat.realtime.keys", "chat.realtime.plain", "chat.realtime.redis_client"},
-    "chat.doctor": {"chat.doctor.finding", "chat.doctor.report"},
-    "chat.doctor.finding": set(),
-    "chat.doctor.machine": LEAVES | {"chat.doctor.finding", "chat.programs"},
-    "chat.doctor.store": LEAVES | {"chat.doctor.finding", "chat.realtime.redis_client", "chat.realtime.redis_faults"},
-    "chat.doctor.farm": LEAVES | {"chat.doctor.finding", "chat.haproxy"},
-    "chat.doctor.report": LEAVES
-    | {"chat.doctor.finding", "chat.doctor.machine", "chat.doctor.store", "chat.doctor.farm", "chat.haproxy"},
-    "chat.testing": {"chat.testing.clients", "chat.testing.processes", "chat.testing.servers"},
-    "chat.testing.processes": set(),
-    "chat.testing.clients": {"chat.testing.processes"},
-    "chat.testing.servers": {"chat.haproxy", "chat.programs", "chat.testing.processes"},
-    "chat.cli": LEAVES
-    | {"chat.auth", "chat.doctor", "chat.haproxy", "chat.farm", "chat.listing", "chat.migrate", "chat.remote"},
+    "webfarm.run.programs": LEAVES | {"webfarm.redis.preflight"},
+    "webfarm.run.processes": set(),
+    "webfarm.run.redis_cluster": LEAVES | {"webfarm.redis.client"},
+    "webfarm.run.farm": LEAVES
+    | {"webfarm.run.redis_cluster", "webfarm.haproxy", "webfarm.run.processes", "webfarm.run.programs"},
+    "webfarm.commands.remote": LEAVES | {"chat.messages", "webfarm"},
+    "webfarm.commands.listing": LEAVES | {"webfarm.nodes.directory", "webfarm.redis.blocking", "webfarm.redis.client"},
+    "webfarm.commands.migrate": LEAVES | {"webfarm.redis.keys", "webfarm.redis.blocking", "webfarm.redis.client"},
+    "webfarm.doctor": {"webfarm.doctor.finding", "webfarm.doctor.report"},
+    "webfarm.doctor.finding": set(),
+    "webfarm.doctor.machine": LEAVES | {"webfarm.doctor.finding", "webfarm.run.programs"},
+    "webfarm.doctor.store": LEAVES | {"webfarm.doctor.finding", "webfarm.redis.client", "webfarm.redis.preflight"},
+    "webfarm.doctor.farm": LEAVES | {"webfarm.doctor.finding", "webfarm.haproxy"},
+    "webfarm.doctor.report": LEAVES
+    | {
+        "webfarm.doctor.finding",
+        "webfarm.doctor.machine",
+        "webfarm.doctor.store",
+        "webfarm.doctor.farm",
+        "webfarm.haproxy",
+    },
+    "webfarm.testing": {"webfarm.testing.clients", "webfarm.testing.processes", "webfarm.testing.servers"},
+    "webfarm.testing.processes": set(),
+    "webfarm.testing.clients": {"webfarm.testing.processes"},
+    "webfarm.testing.servers": {"webfarm.haproxy", "webfarm.run.programs", "webfarm.testing.processes"},
+    "webfarm.cli": LEAVES
+    | {
+        "webfarm.auth",
+        "webfarm.doctor",
+        "webfarm.haproxy",
+        "webfarm.run.farm",
+        "webfarm.commands.listing",
+        "webfarm.commands.migrate",
+        "webfarm.commands.remote",
+    },
 }
 
 
@@ -95,8 +125,8 @@ def get_imports(path):
 @pytest.mark.parametrize("path", MODULES, ids=get_name)
 def test_imports_go_downward_only(path):
     name = get_name(path)
-    if name.startswith("chat.realtime"):
-        assert all(module.startswith("chat.realtime") or module in LEAVES for module in get_imports(path))
+    if name.startswith("webfarm"):
+        assert all(module.startswith("webfarm") or module in LEAVES for module in get_imports(path))
     else:
         assert get_imports(path) <= ALLOWED[name]
 

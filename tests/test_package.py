@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chat import realtime
+import webfarm as realtime
 from tests.conftest import ROOT
 
 
@@ -57,19 +57,19 @@ def test_the_wheel_has_all_that_the_package_reads(python, tmp_path):
 
 
 def test_the_commands_and_the_page_work_without_the_projects_folder(python, tmp_path):
-    assert "use-server" in run(python, tmp_path, "-m", "chat", "haproxy-config")
-    sentence = run(python, tmp_path, "-m", "chat", "run", code=1)
-    assert sentence.startswith("chat: chat run is for the project's folder;")
+    assert "use-server" in run(python, tmp_path, "-m", "webfarm", "haproxy-config")
+    sentence = run(python, tmp_path, "-m", "webfarm", "run", code=1)
+    assert sentence.startswith("webfarm: webfarm run is for the project's folder;")
     assert "Traceback" not in sentence
-    (tmp_path / "alone.py").write_text("from chat.realtime import Server, WSGIApp\napp = WSGIApp(Server())\n")
-    run(python, tmp_path, "-m", "gunicorn", "--check-config", "-c", "python:chat.gunicorn", "alone:app")
-    page = "from chat.app import create_app; from chat.settings import Settings\n"
+    (tmp_path / "alone.py").write_text("from webfarm import Server, WSGIApp\napp = WSGIApp(Server())\n")
+    run(python, tmp_path, "-m", "gunicorn", "--check-config", "-c", "python:webfarm.gunicorn", "alone:app")
+    page = "from chat.app import create_app; from webfarm.settings import Settings\n"
     page += "print(create_app(Settings()).test_client().get('/demo').text)"
     assert "<html" in run(python, tmp_path, "-c", page)
 
 
 def test_an_app_with_types_passes_a_strict_check(python, tmp_path):
-    shutil.copy(ROOT / "tests" / "typed_app.py", tmp_path)
+    shutil.copy(ROOT / "tests" / "kit" / "typed_app.py", tmp_path)
     mypy = ["-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "typed_app.py"]
     assert "Success" in run(python, tmp_path, *mypy)
     app = tmp_path / "typed_app.py"
@@ -78,7 +78,7 @@ def test_an_app_with_types_passes_a_strict_check(python, tmp_path):
 
 
 def test_the_app_with_types_uses_every_public_name():
-    tree = ast.parse((ROOT / "tests" / "typed_app.py").read_text())
+    tree = ast.parse((ROOT / "tests" / "kit" / "typed_app.py").read_text())
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert set(realtime.__all__) <= names
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from chat.errors import SettingsError
-from chat.realtime.redis_client import connect
-from chat.redis_url import get_node_url, split_cluster_url, split_sentinel_path, without_password
-from chat.settings import Settings
+from webfarm.errors import SettingsError
+from webfarm.redis.client import connect
+from webfarm.redis.url import get_node_url, split_cluster_url, split_sentinel_path, without_password
+from webfarm.settings import Settings
 
 
 def test_defaults_need_no_environment():
@@ -24,26 +24,26 @@ def test_defaults_need_no_environment():
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("CHAT_WORKERS", "two", "a whole number from 1 to 1024"),
-        ("CHAT_WORKERS", "0", "a whole number from 1 to 1024"),
+        ("WEBFARM_WORKERS", "two", "a whole number from 1 to 1024"),
+        ("WEBFARM_WORKERS", "0", "a whole number from 1 to 1024"),
         ("WEB_CONCURRENCY", "-1", "a whole number from 1 to 1024"),
-        ("CHAT_BASE_PORT", "70000", "a whole number from 1 to 65535"),
+        ("WEBFARM_BASE_PORT", "70000", "a whole number from 1 to 65535"),
         ("PORT", "0", "a whole number from 1 to 65535"),
         ("PORT", "", "a whole number from 1 to 65535"),
-        ("CHAT_PING_INTERVAL_S", "0", "a number of seconds above 0"),
-        ("CHAT_PING_TIMEOUT_S", "nan", "a number of seconds above 0"),
-        ("CHAT_RECOVERY_WINDOW_S", "-1", "a number of seconds of at least 0"),
-        ("CHAT_MAX_MESSAGE_BYTES", "1e6", "a whole number of at least 1"),
-        ("CHAT_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
-        ("CHAT_LOG_FORMAT", "xml", "one of text, json"),
-        ("CHAT_ALLOWED_ORIGINS", "example.org", "a comma-separated list of origins"),
-        ("CHAT_ALLOWED_ORIGINS", "https://example.org/chat", "a comma-separated list of origins"),
-        ("CHAT_TRUSTED_PROXIES", "10.0.0.0/99", "a comma-separated list of addresses or networks"),
-        ("CHAT_PREFIX", "a b", "1 to 32 letters"),
-        ("CHAT_PREFIX", "socketio", "1 to 32 letters"),
-        ("CHAT_WORKERS", "1_0", "a whole number from 1 to 1024"),
-        ("CHAT_HOST", "a\0", "an address to bind"),
-        ("CHAT_HOST", "", "an address to bind"),
+        ("WEBFARM_PING_INTERVAL_S", "0", "a number of seconds above 0"),
+        ("WEBFARM_PING_TIMEOUT_S", "nan", "a number of seconds above 0"),
+        ("WEBFARM_RECOVERY_WINDOW_S", "-1", "a number of seconds of at least 0"),
+        ("WEBFARM_MAX_MESSAGE_BYTES", "1e6", "a whole number of at least 1"),
+        ("WEBFARM_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("WEBFARM_LOG_FORMAT", "xml", "one of text, json"),
+        ("WEBFARM_ALLOWED_ORIGINS", "example.org", "a comma-separated list of origins"),
+        ("WEBFARM_ALLOWED_ORIGINS", "https://example.org/chat", "a comma-separated list of origins"),
+        ("WEBFARM_TRUSTED_PROXIES", "10.0.0.0/99", "a comma-separated list of addresses or networks"),
+        ("WEBFARM_PREFIX", "a b", "1 to 32 letters"),
+        ("WEBFARM_PREFIX", "socketio", "1 to 32 letters"),
+        ("WEBFARM_WORKERS", "1_0", "a whole number from 1 to 1024"),
+        ("WEBFARM_HOST", "a\0", "an address to bind"),
+        ("WEBFARM_HOST", "", "an address to bind"),
         ("REDIS_URL", "localhost:6379", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "http://localhost", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis://localhost:99999/0", "a URL like redis://localhost:6379/0"),
@@ -58,7 +58,7 @@ def test_defaults_need_no_environment():
         ("REDIS_URL", "redis+cluster://::1:7000", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "redis+cluster://localhost:7000?db=1", "a URL like redis://localhost:6379/0"),
         ("REDIS_URL", "cluster://localhost:7000", "a URL like redis://localhost:6379/0"),
-        ("CHAT_SHARDS", "0", "a whole number from 1 to 1024"),
+        ("WEBFARM_SHARDS", "0", "a whole number from 1 to 1024"),
     ],
 )
 def test_a_bad_value_is_one_sentence_with_variable_value_and_what_was_expected(name, value, expected):
@@ -92,16 +92,16 @@ def test_a_url_is_shown_without_its_password(url, shown):
 
 
 def test_a_key_that_can_be_guessed_is_a_warning():
-    [warning] = Settings.from_env({"CHAT_SECRET": "s" * 32, "CHAT_API_KEY": "hunter2"}).warnings
-    assert warning.startswith("CHAT_API_KEY has 7 characters") and "hunter2" not in warning
-    assert not Settings.from_env({"CHAT_SECRET": "s" * 32, "CHAT_API_KEY": "k" * 16}).warnings
+    [warning] = Settings.from_env({"WEBFARM_SECRET": "s" * 32, "WEBFARM_API_KEY": "hunter2"}).warnings
+    assert warning.startswith("WEBFARM_API_KEY has 7 characters") and "hunter2" not in warning
+    assert not Settings.from_env({"WEBFARM_SECRET": "s" * 32, "WEBFARM_API_KEY": "k" * 16}).warnings
 
 
 def test_a_secret_is_named_neither_in_its_error_nor_in_the_settings_repr():
     with pytest.raises(SettingsError) as caught:
-        Settings.from_env({"CHAT_SECRET": "hunter2"})
-    assert str(caught.value) == "CHAT_SECRET has 7 characters: expected a secret of at least 32 bytes."
-    assert "s" * 32 not in repr(Settings.from_env({"CHAT_SECRET": "s" * 32}))
+        Settings.from_env({"WEBFARM_SECRET": "hunter2"})
+    assert str(caught.value) == "WEBFARM_SECRET has 7 characters: expected a secret of at least 32 bytes."
+    assert "s" * 32 not in repr(Settings.from_env({"WEBFARM_SECRET": "s" * 32}))
 
 
 @pytest.mark.parametrize(
@@ -136,18 +136,18 @@ def test_a_sentinel_url_may_leave_the_database_out():
 
 
 def test_origins_are_compared_as_browsers_write_them():
-    settings = Settings.from_env({"CHAT_ALLOWED_ORIGINS": "https://A.example:443/, http://b.example:8080"})
+    settings = Settings.from_env({"WEBFARM_ALLOWED_ORIGINS": "https://A.example:443/, http://b.example:8080"})
     assert settings.allowed_origins == ("https://a.example", "http://b.example:8080")
 
 
 def test_an_unknown_variable_is_a_warning_that_names_the_nearest():
-    warnings = Settings.from_env({"CHAT_WORKER": "3", "CHAT_SECRET": "s" * 32}).warnings
-    assert warnings == ("CHAT_WORKER is not a setting of this version; did you mean CHAT_WORKERS?",)
+    warnings = Settings.from_env({"WEBFARM_WORKER": "3", "WEBFARM_SECRET": "s" * 32}).warnings
+    assert warnings == ("WEBFARM_WORKER is not a setting of this version; did you mean WEBFARM_WORKERS?",)
 
 
 def test_open_mode_is_said():
     assert Settings.from_env({}).warnings == (
-        "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode).",
+        "WEBFARM_SECRET is not set: every client is believed to be the userId that it names (open mode).",
     )
 
 
@@ -176,18 +176,18 @@ def test_a_node_of_a_cluster_has_the_clusters_credentials():
 def test_shards_and_replicas_follow_the_kind_of_redis_unless_they_are_set(url, shards, wait_replicas):
     settings = Settings.from_env({"REDIS_URL": url})
     assert (settings.shards, settings.wait_replicas) == (shards, wait_replicas)
-    settings = Settings.from_env({"REDIS_URL": url, "CHAT_SHARDS": "3", "CHAT_WAIT_REPLICAS": "0"})
+    settings = Settings.from_env({"REDIS_URL": url, "WEBFARM_SHARDS": "3", "WEBFARM_WAIT_REPLICAS": "0"})
     assert (settings.shards, settings.wait_replicas) == (3, 0)
 
 
 def test_chat_workers_wins_over_web_concurrency():
     assert Settings.from_env({"WEB_CONCURRENCY": "3"}).workers == 3
-    assert Settings.from_env({"WEB_CONCURRENCY": "3", "CHAT_WORKERS": "4"}).workers == 4
+    assert Settings.from_env({"WEB_CONCURRENCY": "3", "WEBFARM_WORKERS": "4"}).workers == 4
 
 
 def test_the_last_workers_port_must_exist():
-    with pytest.raises(SettingsError, match="CHAT_BASE_PORT has value '65535': 2 workers need ports up to 65536"):
-        Settings.from_env({"CHAT_BASE_PORT": "65535"})
+    with pytest.raises(SettingsError, match="WEBFARM_BASE_PORT has value '65535': 2 workers need ports up to 65536"):
+        Settings.from_env({"WEBFARM_BASE_PORT": "65535"})
 
 
 def test_the_channel_is_the_stock_one_only_with_the_default_prefix():

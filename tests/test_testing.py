@@ -6,8 +6,8 @@ import sys
 import pytest
 import socketio
 
-from chat import testing
 from tests.conftest import ROOT, wait_until
+from webfarm import testing
 
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 SHOWN = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -57,14 +57,14 @@ def test_every_fixture_stands_in_the_page():
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_a_client_answers_and_is_answered(workers, client, transport):
-    one = client(workers(1, app="tests.handlers:app").urls[0], transports=(transport,))
+    one = client(workers(1, app="tests.kit.handlers:app").urls[0], transports=(transport,))
     one.answers["question"] = lambda question: ("asked", question)
     assert one.ask("ask", "why?") == ("asked", "why?")
     assert one.get("early") == [["from the connect handler"]]
 
 
 def test_a_refused_client_says_why(farm, client):
-    url = farm(2, CHAT_SECRET="s" * 32).url
+    url = farm(2, WEBFARM_SECRET="s" * 32).url
     with pytest.raises(socketio.exceptions.ConnectionError) as refused:
         client(url, query={"userId": "7"})
     assert refused.value.args[0]["data"]["code"] == "unauthorized"

@@ -3,7 +3,7 @@
 It knows nothing of the chat and serves any Socket.IO app. Such an app is written as for python-socketio, with
 its ``Server``, ``RedisManager`` and ``WSGIApp`` from here::
 
-    from chat.realtime import RedisManager, Server, WSGIApp
+    from webfarm import RedisManager, Server, WSGIApp
 
     sio = Server(client_manager=RedisManager("redis://localhost:6379/0"))
 
@@ -13,10 +13,10 @@ its ``Server``, ``RedisManager`` and ``WSGIApp`` from here::
 
     app = WSGIApp(sio)
 
-and run by gunicorn with the configuration of ``chat.gunicorn``, of which a file of one's own can take what it likes
-(``from chat.gunicorn import *``)::
+and run by gunicorn with the configuration of ``webfarm.gunicorn``, of which a file of one's own can take what it likes
+(``from webfarm.gunicorn import *``)::
 
-    PORT=4000 gunicorn -c python:chat.gunicorn myapp:app
+    PORT=4000 gunicorn -c python:webfarm.gunicorn myapp:app
 
 Handlers run in greenlets: they may wait, for Redis, a database, or their client's acknowledgement (``sio.call``). One
 client's events are handled one after the other. ``Server()`` without a manager is one process without Redis.
@@ -26,10 +26,10 @@ members of a room see one order. A client that comes back within ``recovery_wind
 saved session again, and gets what it missed (``Server.is_recovered``); ``identify`` says to whom a session belongs.
 ``Server.enter_inbox`` makes a room's messages wait for its members, ``emit(volatile=True)`` stores nothing,
 ``Server.expire_session`` ends a session at a time, ``select_rooms`` says where a client that is back may still be, and
-``admit`` refuses events, all in the app's own terms; ``Notes`` are names that Redis remembers about users.
+``admit`` refuses events, all in the app's own terms; ``Grants`` are names that Redis remembers about users.
 ``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
 
-What Node's adapters do on all nodes at once is in ``chat.realtime.cluster``, a line of code each; ``Outside`` is for
+What Node's adapters do on all nodes at once is in ``webfarm.socketio.all_nodes``, a line of code each; ``Emitter`` is for
 processes that are no workers.
 
 Who is where in the cluster, by the users that ``Server``'s ``get_user`` names: ``RedisManager.get_users(room)``, and
@@ -48,34 +48,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chat.realtime.directory import Directory
-    from chat.realtime.entry import MESSAGE_ID
-    from chat.realtime.frames import encode_frame
-    from chat.realtime.handshake import HandshakeError
-    from chat.realtime.local_manager import Manager
-    from chat.realtime.log import Limits, Stored
-    from chat.realtime.manager import RedisManager
-    from chat.realtime.notes import Notes
-    from chat.realtime.outside import Outside
-    from chat.realtime.packet import check_event
-    from chat.realtime.server import Server
-    from chat.realtime.throttle import Throttled
-    from chat.realtime.transport import EngineServer
-    from chat.realtime.websocket import WebSockets
-    from chat.realtime.worker import Worker
-    from chat.realtime.wsgi import WSGIApp
+    from webfarm.emitter import Emitter
+    from webfarm.engineio.server import EngineServer
+    from webfarm.http.websocket import WebSockets
+    from webfarm.http.wsgi import WSGIApp
+    from webfarm.log.entry import MESSAGE_ID
+    from webfarm.log.shard_log import Retention, Stored
+    from webfarm.manager.local_manager import LocalManager
+    from webfarm.manager.redis_manager import RedisManager
+    from webfarm.monitoring.throttle import Throttled
+    from webfarm.nodes.directory import Directory
+    from webfarm.nodes.grants import Grants
+    from webfarm.protocol.frames import encode_frame
+    from webfarm.protocol.handshake import HandshakeError
+    from webfarm.protocol.packet import check_event
+    from webfarm.settings import Settings
+    from webfarm.socketio.namespace import Namespace
+    from webfarm.socketio.server import Server
+    from webfarm.worker.worker import Worker
 
 __all__ = [
     "MESSAGE_ID",
     "Directory",
+    "Emitter",
     "EngineServer",
+    "Grants",
     "HandshakeError",
-    "Limits",
-    "Manager",
-    "Notes",
-    "Outside",
+    "LocalManager",
+    "Namespace",
     "RedisManager",
+    "Retention",
     "Server",
+    "Settings",
     "Stored",
     "Throttled",
     "WSGIApp",
@@ -86,23 +90,25 @@ __all__ = [
 ]
 
 _MODULES = {
-    "MESSAGE_ID": "entry",
-    "Directory": "directory",
-    "EngineServer": "transport",
-    "HandshakeError": "handshake",
-    "Limits": "log",
-    "Manager": "local_manager",
-    "Notes": "notes",
-    "Outside": "outside",
-    "RedisManager": "manager",
-    "Server": "server",
-    "Stored": "log",
-    "Throttled": "throttle",
-    "WSGIApp": "wsgi",
-    "WebSockets": "websocket",
-    "Worker": "worker",
-    "check_event": "packet",
-    "encode_frame": "frames",
+    "Directory": "nodes.directory",
+    "Emitter": "emitter",
+    "EngineServer": "engineio.server",
+    "Grants": "nodes.grants",
+    "HandshakeError": "protocol.handshake",
+    "LocalManager": "manager.local_manager",
+    "MESSAGE_ID": "log.entry",
+    "Namespace": "socketio.namespace",
+    "RedisManager": "manager.redis_manager",
+    "Retention": "log.shard_log",
+    "Server": "socketio.server",
+    "Settings": "settings",
+    "Stored": "log.shard_log",
+    "Throttled": "monitoring.throttle",
+    "WSGIApp": "http.wsgi",
+    "WebSockets": "http.websocket",
+    "Worker": "worker.worker",
+    "check_event": "protocol.packet",
+    "encode_frame": "protocol.frames",
 }
 
 

@@ -1,5 +1,5 @@
-"""``python -m chat`` is the ``chat`` command."""
+"""``python -m webfarm`` is the ``webfarm`` command."""
 
-from chat.cli import main
+from webfarm.cli import main
 
 main()

@@ -1,6 +1,6 @@
 """Who a client is: from its handshake to a user, or a refusal.
 
-Open mode (no ``CHAT_SECRET``): the query's ``userId`` is believed; without it the user is a guest. Token mode:
+Open mode (no ``WEBFARM_SECRET``): the query's ``userId`` is believed; without it the user is a guest. Token mode:
 the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and ``userId`` must not differ. Its ``exp``
 ends the connection; ``rooms`` is a list of private rooms that the user may join.
 """
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import jwt
 
-from chat.errors import BadRequest, Unauthorized
+from webfarm.errors import BadRequest, Unauthorized
 
 _MAX_NAME_LENGTH = 128
 #: What ``is_name`` asks for, to be put behind "must be" or "a text of".

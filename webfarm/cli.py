@@ -1,4 +1,4 @@
-"""The ``chat`` command."""
+"""The ``webfarm`` command."""
 
 import json
 import os
@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from chat import auth, haproxy, remote
-from chat.errors import ClientError, Error, SettingsError
-from chat.settings import Settings
+from webfarm import auth, haproxy
+from webfarm.commands import remote
+from webfarm.errors import ClientError, Error, SettingsError
+from webfarm.settings import Settings
 
 
 class _Command(click.Group):
@@ -21,12 +22,12 @@ class _Command(click.Group):
         try:
             return super().invoke(context)
         except Error as error:
-            click.echo(f"chat: {error}", err=True)
+            click.echo(f"webfarm: {error}", err=True)
             context.exit(2 if isinstance(error, SettingsError | ClientError) else 1)
 
 
 @click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("webfarm"), prog_name="chat")
+@click.version_option(version("webfarm"), prog_name="webfarm")
 def main() -> None:
     """A horizontally scaled Socket.IO chat server: workers on ports of their own, HAProxy in front, Redis behind."""
 
@@ -36,12 +37,12 @@ for command in (remote.emit, remote.kick, remote.erase):
 
 
 @main.command()
-@click.option("--workers", type=click.IntRange(1, 1024), help="Number of workers (CHAT_WORKERS, default 2).")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Number of workers (WEBFARM_WORKERS, default 2).")
 @click.option("--bind", default="127.0.0.1:3000", show_default=True, help="Where HAProxy listens.")
 @click.option(
     "--base-port",
     type=click.IntRange(1, 65535),
-    help="Port of the first worker (CHAT_BASE_PORT, default 3001).",
+    help="Port of the first worker (WEBFARM_BASE_PORT, default 3001).",
 )
 @click.option("--no-haproxy", is_flag=True, help="Only Redis and the workers.")
 @click.option(
@@ -57,12 +58,12 @@ def run(workers: int | None, base_port: int | None, bind: str, no_haproxy: bool,
     REDIS_URL names the Redis to use. Without it: the one that answers at the default URL, else redis-server or
     valkey-server on PATH, else the bundled Valkey. HAProxy: on PATH, else the bundled one.
     """
-    from chat import farm  # Redis' packages are slow to import
+    from webfarm.run import farm
 
     environ = dict(os.environ)
     if "PORT" in environ:
-        click.echo("chat: PORT is ignored here: workers count up from CHAT_BASE_PORT (--base-port).", err=True)
-    overrides = {"CHAT_WORKERS": workers, "CHAT_BASE_PORT": base_port}
+        click.echo("webfarm: PORT is ignored here: workers count up from WEBFARM_BASE_PORT (--base-port).", err=True)
+    overrides = {"WEBFARM_WORKERS": workers, "WEBFARM_BASE_PORT": base_port}
     environ |= {name: str(value) for name, value in overrides.items() if value is not None}
     sys.exit(farm.run(environ, bind=None if no_haproxy else bind, **options))
 
@@ -100,8 +101,8 @@ def haproxy_config(
 ) -> None:
     """Print the HAProxy configuration.
 
-    Timeouts follow CHAT_PING_INTERVAL_S and CHAT_PING_TIMEOUT_S. HAProxy's statistics, at /haproxy?stats, are for its
-    own machine; with CHAT_ADMIN_PASSWORD also for the user admin from elsewhere.
+    Timeouts follow WEBFARM_PING_INTERVAL_S and WEBFARM_PING_TIMEOUT_S. HAProxy's statistics, at /haproxy?stats, are for its
+    own machine; with WEBFARM_ADMIN_PASSWORD also for the user admin from elsewhere.
     """
     settings = Settings.from_env(os.environ)
     text = haproxy.render(
@@ -129,7 +130,7 @@ def _listing(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _print_listing(name: str, as_json: bool, filters: dict[str, str | None]) -> None:
-    from chat import listing  # Redis' packages are slow to import
+    from webfarm.commands import listing
 
     settings = Settings.from_env(os.environ)
     click.echo(listing.render(name, settings, listing.Filters(**filters), as_json=as_json))
@@ -138,7 +139,7 @@ def _print_listing(name: str, as_json: bool, filters: dict[str, str | None]) -> 
 @main.command()
 @_listing
 def clients(as_json: bool, **filters: str | None) -> None:
-    """List who is connected, on all workers. REDIS_URL and CHAT_PREFIX say to which farm."""
+    """List who is connected, on all workers. REDIS_URL and WEBFARM_PREFIX say to which farm."""
     _print_listing("clients", as_json, filters)
 
 
@@ -168,10 +169,10 @@ def nodes(as_json: bool, **filters: str | None) -> None:
 )
 @click.option("--room", "rooms", multiple=True, help="A private room that USER may join; may be given several times.")
 def token(user: str, ttl: int, rooms: tuple[str, ...]) -> None:
-    """Print a signed token for USER; needs CHAT_SECRET."""
+    """Print a signed token for USER; needs WEBFARM_SECRET."""
     secret = Settings.from_env(os.environ).secret
     if secret is None:
-        raise SettingsError("CHAT_SECRET is not set: it is the key that tokens are signed with.")
+        raise SettingsError("WEBFARM_SECRET is not set: it is the key that tokens are signed with.")
     if not auth.is_name(user):
         raise SettingsError(f"USER must be {auth.NAME_RULE}.")
     click.echo(auth.create_token(user, secret, ttl, rooms))
@@ -180,20 +181,20 @@ def token(user: str, ttl: int, rooms: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("source", metavar="FROM_URL")
 @click.argument("target", metavar="TO_URL")
-@click.option("--shards", type=click.IntRange(1, 1024), help="Of the target (CHAT_SHARDS; 8 on a cluster, else 1).")
+@click.option("--shards", type=click.IntRange(1, 1024), help="Of the target (WEBFARM_SHARDS; 8 on a cluster, else 1).")
 def migrate(source: str, target: str, shards: int | None) -> None:
     """Copy a stopped farm's messages and sessions from the Redis at FROM_URL to that at TO_URL, and check what arrived.
 
-    CHAT_PREFIX says which farm. Clients that come back within CHAT_RECOVERY_WINDOW_S of the end recover, and get what
+    WEBFARM_PREFIX says which farm. Clients that come back within WEBFARM_RECOVERY_WINDOW_S of the end recover, and get what
     they missed. FROM_URL stays as it is.
     """
-    from chat.migrate import Copied, migrate  # Redis' packages are slow to import
+    from webfarm.commands.migrate import Copied, migrate  # Redis' packages are slow to import
 
     def show(copied: Copied) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r{copied} so far", err=True, nl=False)
 
-    environ = dict(os.environ) | ({"CHAT_SHARDS": str(shards)} if shards else {})
+    environ = dict(os.environ) | ({"WEBFARM_SHARDS": str(shards)} if shards else {})
     Settings.from_env(environ | {"REDIS_URL": source})
     settings = Settings.from_env(environ | {"REDIS_URL": target})
     copied = migrate(source, target, settings, show)
@@ -205,7 +206,7 @@ def migrate(source: str, target: str, shards: int | None) -> None:
 @main.command()
 @click.option(
     "--server", "servers", multiple=True, metavar="HOST:FIRST-LAST",
-    help="The workers of one machine; once per machine (default: CHAT_HOST, CHAT_BASE_PORT, CHAT_WORKERS).",
+    help="The workers of one machine; once per machine (default: WEBFARM_HOST, WEBFARM_BASE_PORT, WEBFARM_WORKERS).",
 )  # fmt: skip
 @click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="Where browsers come: HAProxy.")
 @click.option("--no-haproxy", is_flag=True, help="Look at the workers alone.")
@@ -214,9 +215,9 @@ def doctor(servers: tuple[str, ...], url: str, no_haproxy: bool, as_json: bool) 
     """Look at this machine, Redis, the workers and HAProxy; say what to do about each fault.
 
     It reads the same environment as the workers. Where systemd starts them:
-    set -a; . /etc/chat/chat.env; set +a; chat doctor
+    set -a; . /etc/webfarm/webfarm.env; set +a; webfarm doctor
     """
-    from chat.doctor import examine, render, summarize  # Redis' packages are slow to import
+    from webfarm.doctor import examine, render, summarize  # Redis' packages are slow to import
 
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"'{url}' is no URL, like https://chat.example.org.")

@@ -2,7 +2,7 @@
 
 It stores as the workers' writers do, with the same script and under the same rules::
 
-    outside = Outside("redis://localhost:6379/0")
+    outside = Emitter("redis://localhost:6379/0")
     outside.store("news", {"text": "hello"}, room="lobby").id
 """
 
@@ -11,19 +11,19 @@ from typing import Any
 
 from socketio import packet
 
-from chat.errors import Error
-from chat.realtime.batches import Outgoing, decode_answer, describe_batch, join_batches
-from chat.realtime.ending import Ended, end_sessions, get_sids
-from chat.realtime.entry import encode_body
-from chat.realtime.log import Limits, Stored
-from chat.realtime.packet import Packet, list_arguments
-from chat.realtime.plain import PlainShard, list_shards
-from chat.realtime.redis_client import connect, redis_errors_as_unavailable
-from chat.realtime.request import encode_request
-from chat.realtime.writer import wait_for_replicas
+from webfarm.errors import Error
+from webfarm.log.batch import Outgoing, decode_answer, describe_batch, join_batches
+from webfarm.log.entry import encode_body
+from webfarm.log.shard_log import Retention, Stored
+from webfarm.log.writer import wait_for_replicas
+from webfarm.nodes.request import encode_request
+from webfarm.protocol.packet import Packet, list_arguments
+from webfarm.redis.blocking import BlockingShard, list_shards
+from webfarm.redis.client import connect, redis_errors_as_unavailable
+from webfarm.sessions.end_by_room import Ended, end_sessions, get_sids
 
 
-class Outside:
+class Emitter:
     """A farm, seen from another process.
 
     Args:
@@ -40,16 +40,16 @@ class Outside:
     def __init__(
         self,
         url: str,
-        prefix: str = "chat",
+        prefix: str = "webfarm",
         *,
-        history: Limits | None = None,
+        history: Retention | None = None,
         wait_replicas: int = 0,
         shards: int = 1,
     ) -> None:
         with redis_errors_as_unavailable():
             self._client = connect(url)
         self._shards = list_shards(self._client, prefix, shards)
-        self._limits = history or Limits()
+        self._limits = history or Retention()
         self._wait_replicas = wait_replicas
         try:
             with redis_errors_as_unavailable():
@@ -118,7 +118,7 @@ class Outside:
             return self._erase(namespace, room)
 
     def erase_user(self, user: str, room: str, namespace: str = "/") -> int:
-        """Delete what is remembered about a user (``Notes``), and all messages that were for the user alone.
+        """Delete what is remembered about a user (``Grants``), and all messages that were for the user alone.
 
         That is those of the user's ``room``, and what was sent to one of the user's sockets. Their sessions stay:
         ``disconnect`` ends them. Returns how many messages there were. Raises ``Unavailable``.
@@ -143,7 +143,7 @@ class Outside:
         self._wait_for_replicas(shard)
         return count
 
-    def _wait_for_replicas(self, shard: PlainShard) -> None:
+    def _wait_for_replicas(self, shard: BlockingShard) -> None:
         if self._wait_replicas:
             there = shard.commands.count_replicas()
             replicas = self._wait_replicas if there is None else min(self._wait_replicas, there)

@@ -2,13 +2,13 @@
 
 What such an app imports of ``flask_socketio`` it imports from here (Flask-SocketIO comes with the extra ``flask``)::
 
-    from chat.realtime.flask import SocketIO, emit, join_room
+    from webfarm.flask import SocketIO, emit, join_room
 
     socketio = SocketIO(app, message_queue="redis://localhost:6379/0")
 
 Its decorators, ``request``, ``session`` and class-based namespaces are Flask-SocketIO's own; the server, the manager
 and the WSGI application are the engine's. ``client_manager=RedisManager(...)`` gives more than ``message_queue`` can
-say; the arguments of ``chat.realtime.Server`` are taken as well. ``socketio.server`` is that server.
+say; the arguments of ``webfarm.Server`` are taken as well. ``socketio.server`` is that server.
 
 Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
 
@@ -37,11 +37,11 @@ from flask_socketio import (
     send,
 )
 
-from chat.errors import ClientError, Unavailable
-from chat.realtime.handling import fit
-from chat.realtime.manager import RedisManager
-from chat.realtime.server import Server
-from chat.realtime.wsgi import WSGIApp
+from webfarm.errors import ClientError, Unavailable
+from webfarm.http.wsgi import WSGIApp
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.socketio.handling import fit
+from webfarm.socketio.server import Server
 
 __all__ = [
     "ConnectionRefusedError",
@@ -103,7 +103,7 @@ class SocketIO(flask_socketio.SocketIO):
         app.wsgi_app = serve_app  # type: ignore[method-assign]
 
     def run(self, app: Flask, *args: Any, **kwargs: Any) -> NoReturn:
-        raise RuntimeError("Run it by gunicorn: gunicorn -c python:chat.gunicorn MODULE:app")
+        raise RuntimeError("Run it by gunicorn: gunicorn -c python:webfarm.gunicorn MODULE:app")
 
     def test_client(self, app: Flask, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError("Test it with real clients: docs/testing.md says how.")

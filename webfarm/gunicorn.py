@@ -2,7 +2,7 @@
 
 ``gunicorn`` in the project's root takes it from here (``gunicorn.conf.py``), and so does an app of one's own::
 
-    gunicorn -c python:chat.gunicorn MODULE:app
+    gunicorn -c python:webfarm.gunicorn MODULE:app
 
 gunicorn's own flags win over the environment: ``-w N`` sets the number of workers, one ``-b HOST:PORT`` the first
 port, as many ``-b`` as workers every port.
@@ -16,17 +16,17 @@ import signal
 import sys
 from typing import Any
 
-from chat.errors import SettingsError
-from chat.logs import set_node
-from chat.settings import Settings
+from webfarm.errors import SettingsError
+from webfarm.logs import set_node
+from webfarm.settings import Settings
 
 try:
     settings = Settings.from_env(os.environ)
 except SettingsError as error:
-    print(f"chat: {error}", file=sys.stderr)  # noqa: T201
+    print(f"webfarm: {error}", file=sys.stderr)  # noqa: T201
     sys.exit(2)
 
-worker_class = "chat.realtime.Worker"
+worker_class = "webfarm.Worker"
 workers = 1 if settings.port else settings.workers
 bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port or settings.base_port}"
 
@@ -36,13 +36,13 @@ worker_connections = 65_536  # clients per worker; as many as open files allow w
 backlog = 4096  # connections that wait while a worker is replaced
 graceful_timeout = int(settings.drain_s) + 5  # the worker itself stops two seconds or so after the drain
 control_socket_disable = True  # its default path is shared by all masters of one user
-proc_name = "chat"
+proc_name = "webfarm"
 
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
     """One listener per worker; called before the listeners are made, and again on HUP, TTIN and TTOU."""
     if not hasattr(server.worker_class, "spread_binds"):
-        print("chat: the worker class must be chat.realtime.Worker; leave -k out.", file=sys.stderr)  # noqa: T201
+        print("webfarm: the worker class must be webfarm.Worker; leave -k out.", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     server.worker_class.spread_binds(server)
 
@@ -73,7 +73,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def load_anew(log: Any) -> None:
     """Load what the master has loaded of an app's own modules: it may have been edited since (``--reload``)."""
-    for name in ("chat.errors", "chat.settings"):
+    for name in ("webfarm.errors", "webfarm.settings"):
         try:
             importlib.reload(sys.modules[name])
         except Exception:
@@ -90,10 +90,10 @@ logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "text": {"()": "chat.logs.TextFormatter"},
-        "json": {"()": "chat.logs.JSONFormatter"},
+        "text": {"()": "webfarm.logs.TextFormatter"},
+        "json": {"()": "webfarm.logs.JSONFormatter"},
     },
-    "handlers": {"stderr": {"class": "chat.logs.StderrHandler", "formatter": settings.log_format}},
+    "handlers": {"stderr": {"class": "webfarm.logs.StderrHandler", "formatter": settings.log_format}},
     "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
     "loggers": {
         # Each logs one line per packet, at INFO.

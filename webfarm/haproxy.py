@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from chat.errors import SettingsError
+from webfarm.errors import SettingsError
 
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 DEFAULT_SOURCE_RATE = 1000

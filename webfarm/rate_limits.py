@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
-from chat.errors import Flooding, RateLimited
+from webfarm.errors import Flooding, RateLimited
 
 _BURST, _BURST_BYTES = 2, 4  # times what is allowed in a second
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from chat.errors import SettingsError
-from chat.redis_url import URL_RULE, check_redis_url, is_cluster_url, without_password
+from webfarm.errors import SettingsError
+from webfarm.redis.url import URL_RULE, check_redis_url, is_cluster_url, without_password
 
 #: How long a node that is not heard of counts as living, in seconds.
 LEASE_S = 6
@@ -23,7 +23,7 @@ _KEY_LENGTH = 16  # what nobody guesses, if it is random
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_OPEN_MODE = "CHAT_SECRET is not set: every client is believed to be the userId that it names (open mode)."
+_OPEN_MODE = "WEBFARM_SECRET is not set: every client is believed to be the userId that it names (open mode)."
 
 
 def _int(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -140,35 +140,35 @@ class Settings:
     """Everything that can be set; durations in seconds, sizes in bytes."""
 
     redis_url: str = _setting("REDIS_URL", _redis_url, "redis://localhost:6379/0")
-    shards: int = _setting("CHAT_SHARDS", _int(1, 1024), 1)
-    wait_replicas: int = _setting("CHAT_WAIT_REPLICAS", _int(0, 100), 0)
-    host: str = _setting("CHAT_HOST", _host, "127.0.0.1")
-    base_port: int = _setting("CHAT_BASE_PORT", _int(1, 65535), 3001)
-    workers: int = _setting("CHAT_WORKERS", _int(1, 1024), 2)
+    shards: int = _setting("WEBFARM_SHARDS", _int(1, 1024), 1)
+    wait_replicas: int = _setting("WEBFARM_WAIT_REPLICAS", _int(0, 100), 0)
+    host: str = _setting("WEBFARM_HOST", _host, "127.0.0.1")
+    base_port: int = _setting("WEBFARM_BASE_PORT", _int(1, 65535), 3001)
+    workers: int = _setting("WEBFARM_WORKERS", _int(1, 1024), 2)
     port: int | None = _setting("PORT", _int(1, 65535), None)
-    secret: str | None = _setting("CHAT_SECRET", _secret, None, secret=True)
-    allowed_origins: tuple[str, ...] | None = _setting("CHAT_ALLOWED_ORIGINS", _origins, None)
-    trusted_proxies: tuple[str, ...] = _setting("CHAT_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",))
-    recovery_window_s: float = _setting("CHAT_RECOVERY_WINDOW_S", _seconds(0), 120.0)
-    history_length: int = _setting("CHAT_HISTORY_LENGTH", _int(1), 10_000)
-    history_bytes: int = _setting("CHAT_HISTORY_BYTES", _int(1), 16_777_216)
-    history_ttl_s: float = _setting("CHAT_HISTORY_TTL_S", _seconds(1), 86_400.0)
-    max_message_bytes: int = _setting("CHAT_MAX_MESSAGE_BYTES", _int(1), 1_000_000)
-    max_outbox_bytes: int = _setting("CHAT_MAX_OUTBOX_BYTES", _int(1), 1_048_576)
-    rate_limit: int = _setting("CHAT_RATE_LIMIT", _int(0), 50)
-    rate_limit_bytes: int = _setting("CHAT_RATE_LIMIT_BYTES", _int(0), 1_000_000)
-    max_connections_per_user: int = _setting("CHAT_MAX_CONNECTIONS_PER_USER", _int(1), 20)
-    max_rooms_per_client: int = _setting("CHAT_MAX_ROOMS_PER_CLIENT", _int(1), 100)
-    connect_timeout_s: float = _setting("CHAT_CONNECT_TIMEOUT_S", _positive_seconds, 10.0)
-    ping_interval_s: float = _setting("CHAT_PING_INTERVAL_S", _positive_seconds, 25.0)
-    ping_timeout_s: float = _setting("CHAT_PING_TIMEOUT_S", _positive_seconds, 20.0)
-    drain_s: float = _setting("CHAT_DRAIN_S", _seconds(0), 10.0)
-    prefix: str = _setting("CHAT_PREFIX", _prefix, "chat")
-    admin_password: str | None = _setting("CHAT_ADMIN_PASSWORD", _non_empty, None, secret=True)
-    api_key: str | None = _setting("CHAT_API_KEY", _non_empty, None, secret=True)
-    run_key: str | None = _setting("CHAT_RUN_KEY", _non_empty, None, secret=True)
-    log_level: str = _setting("CHAT_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
-    log_format: str = _setting("CHAT_LOG_FORMAT", _choice("text", "json"), "text")
+    secret: str | None = _setting("WEBFARM_SECRET", _secret, None, secret=True)
+    allowed_origins: tuple[str, ...] | None = _setting("WEBFARM_ALLOWED_ORIGINS", _origins, None)
+    trusted_proxies: tuple[str, ...] = _setting("WEBFARM_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",))
+    recovery_window_s: float = _setting("WEBFARM_RECOVERY_WINDOW_S", _seconds(0), 120.0)
+    history_length: int = _setting("WEBFARM_HISTORY_LENGTH", _int(1), 10_000)
+    history_bytes: int = _setting("WEBFARM_HISTORY_BYTES", _int(1), 16_777_216)
+    history_ttl_s: float = _setting("WEBFARM_HISTORY_TTL_S", _seconds(1), 86_400.0)
+    max_message_bytes: int = _setting("WEBFARM_MAX_MESSAGE_BYTES", _int(1), 1_000_000)
+    max_outbox_bytes: int = _setting("WEBFARM_MAX_OUTBOX_BYTES", _int(1), 1_048_576)
+    rate_limit: int = _setting("WEBFARM_RATE_LIMIT", _int(0), 50)
+    rate_limit_bytes: int = _setting("WEBFARM_RATE_LIMIT_BYTES", _int(0), 1_000_000)
+    max_connections_per_user: int = _setting("WEBFARM_MAX_CONNECTIONS_PER_USER", _int(1), 20)
+    max_rooms_per_client: int = _setting("WEBFARM_MAX_ROOMS_PER_CLIENT", _int(1), 100)
+    connect_timeout_s: float = _setting("WEBFARM_CONNECT_TIMEOUT_S", _positive_seconds, 10.0)
+    ping_interval_s: float = _setting("WEBFARM_PING_INTERVAL_S", _positive_seconds, 25.0)
+    ping_timeout_s: float = _setting("WEBFARM_PING_TIMEOUT_S", _positive_seconds, 20.0)
+    drain_s: float = _setting("WEBFARM_DRAIN_S", _seconds(0), 10.0)
+    prefix: str = _setting("WEBFARM_PREFIX", _prefix, "webfarm")
+    admin_password: str | None = _setting("WEBFARM_ADMIN_PASSWORD", _non_empty, None, secret=True)
+    api_key: str | None = _setting("WEBFARM_API_KEY", _non_empty, None, secret=True)
+    run_key: str | None = _setting("WEBFARM_RUN_KEY", _non_empty, None, secret=True)
+    log_level: str = _setting("WEBFARM_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
+    log_format: str = _setting("WEBFARM_LOG_FORMAT", _choice("text", "json"), "text")
 
     #: Sentences about the environment that a start should log once.
     warnings: tuple[str, ...] = ()
@@ -182,29 +182,29 @@ class Settings:
         """
         known = {f.metadata["env"]: f for f in fields(cls) if f.metadata}
         values: dict[str, Any] = {f.name: _parse(f, env, environ[env]) for env, f in known.items() if env in environ}
-        if "WEB_CONCURRENCY" in environ and "CHAT_WORKERS" not in environ:
-            values["workers"] = _parse(known["CHAT_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
+        if "WEB_CONCURRENCY" in environ and "WEBFARM_WORKERS" not in environ:
+            values["workers"] = _parse(known["WEBFARM_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
         values = _get_defaults(values.get("redis_url", "")) | values
         values["warnings"] = (
-            *(() if "CHAT_SECRET" in environ else [_OPEN_MODE]),
+            *(() if "WEBFARM_SECRET" in environ else [_OPEN_MODE]),
             *_warn_of_key(values.get("api_key")),
             *(
                 _unknown_warning(name, known)
                 for name in sorted(environ)
-                if name.startswith("CHAT_") and name not in known
+                if name.startswith("WEBFARM_") and name not in known
             ),
         )
         settings = cls(**values)
         if settings.base_port + settings.workers - 1 > 65535:
             raise SettingsError(
-                f"CHAT_BASE_PORT has value '{settings.base_port}': {settings.workers} workers need ports up to"
+                f"WEBFARM_BASE_PORT has value '{settings.base_port}': {settings.workers} workers need ports up to"
                 f" {settings.base_port + settings.workers - 1}, and the last port is 65535."
             )
         if settings.history_ttl_s < settings.recovery_window_s + LEASE_S:
             needed = settings.recovery_window_s + LEASE_S
             raise SettingsError(
-                f"CHAT_HISTORY_TTL_S has value '{settings.history_ttl_s:g}': expected at least {needed:g},"
-                f" CHAT_RECOVERY_WINDOW_S and {LEASE_S} more, or what a client missed is gone before it is back."
+                f"WEBFARM_HISTORY_TTL_S has value '{settings.history_ttl_s:g}': expected at least {needed:g},"
+                f" WEBFARM_RECOVERY_WINDOW_S and {LEASE_S} more, or what a client missed is gone before it is back."
             )
         return settings
 
@@ -222,7 +222,7 @@ class Settings:
     @property
     def channel(self) -> str:
         """The Redis channel that stock python-socketio emitters publish on."""
-        return "socketio" if self.prefix == "chat" else self.prefix
+        return "socketio" if self.prefix == "webfarm" else self.prefix
 
 
 def _get_defaults(redis_url: str) -> dict[str, int]:
@@ -244,7 +244,7 @@ def _parse(setting: Any, env: str, text: str) -> Any:
 def _warn_of_key(key: str | None) -> list[str]:
     if key is None or len(key) >= _KEY_LENGTH:
         return []
-    return [f"CHAT_API_KEY has {len(key)} characters, and nobody who guesses is held up: use {_KEY_LENGTH} or more."]
+    return [f"WEBFARM_API_KEY has {len(key)} characters, and nobody who guesses is held up: use {_KEY_LENGTH} or more."]
 
 
 def _unknown_warning(name: str, known: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import os
 from greenlet import greenlet
 
 from chat.app import create_app
-from chat.settings import Settings
+from webfarm.settings import Settings
 
 app = create_app(Settings.from_env(os.environ))
 

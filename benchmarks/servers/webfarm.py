@@ -1,11 +1,11 @@
-"""The server under test: an app on ``chat.realtime`` alone, run with the project's ``gunicorn.conf.py``."""
+"""The server under test: an app on ``webfarm`` alone, run with the project's ``gunicorn.conf.py``."""
 
 import os
 from typing import Any
 
 from benchmarks.servers.handlers import register
-from chat.realtime import RedisManager, Server, WSGIApp
-from chat.settings import Settings
+from webfarm import RedisManager, Server, WSGIApp
+from webfarm.settings import Settings
 
 
 def say_whether_ready(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -8,7 +8,7 @@ import requests
 from playwright.sync_api import expect
 
 from tests.conftest import starting_farm
-from tests.page import HOOK, PHONE, chat, check, choose, fill, get_text, join, lose_connection, send
+from tests.kit.page import HOOK, PHONE, chat, check, choose, fill, get_text, join, lose_connection, send
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +22,7 @@ ON = pytest.mark.parametrize("size", [*SIZES])
 @pytest.fixture(scope="module")
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
-        yield start_farm(2, CHAT_ADMIN_PASSWORD=PASSWORD)
+        yield start_farm(2, WEBFARM_ADMIN_PASSWORD=PASSWORD)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import opening, starting_farm, wait_until
-from tests.test_recovery import Client
+from tests.farm.test_recovery import Client
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ LOGIN = {"http_credentials": {"username": "admin", "password": PASSWORD}}
 @pytest.fixture(scope="module")
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
-        yield start_farm(2, CHAT_ADMIN_PASSWORD=PASSWORD)
+        yield start_farm(2, WEBFARM_ADMIN_PASSWORD=PASSWORD)
 
 
 @pytest.fixture

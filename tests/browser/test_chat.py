@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import ROOT, starting_farm, wait_until
-from tests.page import (
+from tests.kit.page import (
     HOOK,
     chat,
     choose,
@@ -58,7 +58,7 @@ FLOOD = """async ([room, count]) => {
 @pytest.fixture(scope="module")
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
-        yield start_farm(2, CHAT_PREFIX=PREFIX)
+        yield start_farm(2, WEBFARM_PREFIX=PREFIX)
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def open_page(open_page):
 @pytest.fixture
 def kick(redis_server):
     def kick(user):
-        environ = {"PATH": os.environ["PATH"], "REDIS_URL": redis_server.url, "CHAT_PREFIX": PREFIX}
-        subprocess.run([sys.executable, "-m", "chat", "kick", user], cwd=ROOT, env=environ, check=True)
+        environ = {"PATH": os.environ["PATH"], "REDIS_URL": redis_server.url, "WEBFARM_PREFIX": PREFIX}
+        subprocess.run([sys.executable, "-m", "webfarm", "kick", user], cwd=ROOT, env=environ, check=True)
 
     return kick
 

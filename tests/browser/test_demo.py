@@ -1,4 +1,4 @@
-"""The demo's page, in Chromium, on ``chat run``: who is on which worker, a message's path, and a worker that is killed."""
+"""The demo's page, in Chromium, on ``webfarm run``: who is on which worker, a message's path, and a worker that is killed."""
 
 import re
 
@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import starting_processes
-from tests.page import PHONE, check
-from tests.run import Run
+from tests.kit.page import PHONE, check
+from tests.kit.run import Run
 
 pytestmark = pytest.mark.browser
 
@@ -150,7 +150,7 @@ def test_the_sender_s_own_worker_may_be_killed_and_then_the_other_one(open_page)
 
 def test_without_recovery_the_page_says_what_is_missing(open_page, redis_server):
     with starting_processes(Run) as start:
-        url = start(redis_server.url, CHAT_RECOVERY_WINDOW_S="0").url
+        url = start(redis_server.url, WEBFARM_RECOVERY_WINDOW_S="0").url
         page = open_demo(open_page, url=url)
         page.locator("#workers [data-worker=webserver02] button").click()
         expect(page.locator("#verdict")).to_have_attribute("data-good", "false", timeout=BACK_MS)
@@ -169,7 +169,9 @@ def test_on_workers_alone_nothing_can_be_killed_and_the_path_has_no_haproxy(work
 
 
 def test_in_a_cluster_the_page_says_which_primary_a_message_went_over(redis_cluster, workers, open_page):
-    page = open_demo(open_page, url=workers(1, url=redis_cluster.url, CHAT_SHARDS="8", CHAT_RUN_KEY="a key").urls[0])
+    page = open_demo(
+        open_page, url=workers(1, url=redis_cluster.url, WEBFARM_SHARDS="8", WEBFARM_RUN_KEY="a key").urls[0]
+    )
     shard = re.compile(r"Redis: shard [1-8] of 8, on [\d.]+:\d+")
     expect(page.locator("#path caption")).to_have_text(shard)
     expect(page.locator("#diagram .redis text")).to_have_text(shard)

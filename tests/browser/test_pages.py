@@ -9,13 +9,13 @@ import pytest
 import redis
 from playwright.sync_api import expect
 
-from chat.auth import create_token
-from chat.realtime.directory import Directory
-from chat.realtime.keys import name_room
-from chat.realtime.lease import GRACE_S
-from chat.realtime.plain import list_shards
 from tests.conftest import SHARDS, Front, get_keys, starting_farm, starting_processes, wait_until
-from tests.page import HOOK, chat, choose, come_back, emit, get_text, join, lose_connection, send
+from tests.kit.page import HOOK, chat, choose, come_back, emit, get_text, join, lose_connection, send
+from webfarm.auth import create_token
+from webfarm.nodes.directory import Directory
+from webfarm.nodes.lease import GRACE_S
+from webfarm.redis.blocking import list_shards
+from webfarm.redis.keys import name_room
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +27,7 @@ MARKUP = "<img src=x onerror=alert(1)> <b>text & more</b>"
 @pytest.fixture(scope="module")
 def site(redis_server, tmp_path_factory):
     with starting_farm(redis_server.url, tmp_path_factory.mktemp("haproxy")) as start_farm:
-        yield start_farm(2, CHAT_PREFIX=PREFIX)
+        yield start_farm(2, WEBFARM_PREFIX=PREFIX)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_of_a_large_room_a_part_is_listed(open_page, redis_server, directory):
 
 
 def test_a_member_of_a_private_room_invites_others(workers, open_page):
-    url = workers(1, CHAT_SECRET=SECRET).urls[0]
+    url = workers(1, WEBFARM_SECRET=SECRET).urls[0]
     anna, bob = (open_page(f"/?userId={user}", url=url) for user in ("anna", "bob"))
     for page, user, rooms in (anna, "anna", ["private:den"]), (bob, "bob", []):
         expect(page.locator("#refusal")).to_have_text("This server wants a token.")

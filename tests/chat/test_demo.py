@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from chat.auth import create_token
 from tests.conftest import is_alive, starting_processes, wait_until
-from tests.run import Run
+from tests.kit.run import Run
+from webfarm.auth import create_token
 
 pytestmark = pytest.mark.cluster
 
@@ -20,7 +20,7 @@ AWAY = "203.0.113.9"
 @pytest.fixture(scope="module")
 def site(redis_server):
     with starting_processes(Run) as start:
-        yield start(redis_server.url, CHAT_RUN_KEY=KNOWN)
+        yield start(redis_server.url, WEBFARM_RUN_KEY=KNOWN)
 
 
 def get_page(url, **headers):
@@ -156,13 +156,13 @@ def test_a_trace_takes_an_object(workers, node, data):
 
 
 def test_with_tokens_there_is_no_trace(workers, node):
-    node.connect("a", workers(1, CHAT_SECRET=SECRET).urls[0], auth={"token": create_token("a", SECRET, 60)})
+    node.connect("a", workers(1, WEBFARM_SECRET=SECRET).urls[0], auth={"token": create_token("a", SECRET, 60)})
     assert node.call("a", "trace", {})["error"]["code"] == "bad_request"
 
 
 def test_in_a_cluster_the_primary_is_told_to_who_runs_the_farm(workers, node, redis_cluster):
-    for name, env in (("own", {"CHAT_RUN_KEY": KNOWN}), ("public", {})):
-        [url] = workers(1, url=redis_cluster.url, CHAT_SHARDS="8", CHAT_WAIT_REPLICAS="0", **env).urls
+    for name, env in (("own", {"WEBFARM_RUN_KEY": KNOWN}), ("public", {})):
+        [url] = workers(1, url=redis_cluster.url, WEBFARM_SHARDS="8", WEBFARM_WAIT_REPLICAS="0", **env).urls
         node.connect(name, url)
         node.call(name, "trace", {})
         told = node.call(name, "trace", {"id": node.call(name, "broadcast", "hi")["id"]})

@@ -11,8 +11,8 @@ import pytest
 import redis
 import requests
 
-from chat.auth import create_token
 from tests.conftest import get_status, starting_workers, wait_until
+from webfarm.auth import create_token
 
 WEBSOCKET = {"transports": ["websocket"]}
 
@@ -20,7 +20,7 @@ WEBSOCKET = {"transports": ["websocket"]}
 @pytest.fixture(scope="module")
 def two_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="chat")
+        yield start_workers(2, WEBFARM_PREFIX="webfarm")
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_another_number_of_arguments_is_refused(pair, node, args):
 
 
 def test_one_can_be_in_so_many_rooms(workers, node):
-    process = workers(1, CHAT_MAX_ROOMS_PER_CLIENT="3")
+    process = workers(1, WEBFARM_MAX_ROOMS_PER_CLIENT="3")
     node.connect("a", process.urls[0])
     for room in "xyz":
         assert node.call("a", "join", {"room": room})["ok"]
@@ -240,7 +240,7 @@ def test_a_bad_user_id_is_a_connect_error_with_a_code(workers, node):
 
 def test_tokens(workers, node):
     secret = "k" * 32
-    process = workers(1, CHAT_SECRET=secret)
+    process = workers(1, WEBFARM_SECRET=secret)
     node.open("a", process.urls[0], query={"userId": "anna"})
     assert node.wait_for("a", "connect_error")[0]["data"]["code"] == "unauthorized"
     token = create_token("bob", secret, 60)
@@ -377,13 +377,13 @@ def test_messages_on_the_channel_that_are_none_harm_nobody(pair, node, redis_ser
 
 
 def test_a_connection_that_joins_no_namespace_is_closed(workers, raw_client):
-    process = workers(1, CHAT_CONNECT_TIMEOUT_S="0.5")
+    process = workers(1, WEBFARM_CONNECT_TIMEOUT_S="0.5")
     raw = raw_client(process.urls[0], join=False)
     assert raw.receive_until_closed()
 
 
 def test_who_was_closed_and_never_polls_again_holds_up_no_stop(workers):
-    process = workers(1, CHAT_CONNECT_TIMEOUT_S="0.2", CHAT_DRAIN_S="60")
+    process = workers(1, WEBFARM_CONNECT_TIMEOUT_S="0.2", WEBFARM_DRAIN_S="60")
     requests.get(f"{process.urls[0]}/socket.io/?EIO=4&transport=polling", timeout=5)
     process.wait_for_line("closed: it joined no namespace in time")
     process.kill()
@@ -392,6 +392,6 @@ def test_who_was_closed_and_never_polls_again_holds_up_no_stop(workers):
 
 
 def test_heartbeats_are_advertised_exactly(workers, raw_client):
-    process = workers(1, CHAT_PING_INTERVAL_S="0.3", CHAT_PING_TIMEOUT_S="0.25", CHAT_MAX_MESSAGE_BYTES="5000")
+    process = workers(1, WEBFARM_PING_INTERVAL_S="0.3", WEBFARM_PING_TIMEOUT_S="0.25", WEBFARM_MAX_MESSAGE_BYTES="5000")
     opened = raw_client(process.urls[0]).handshake
     assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 250, 5000)

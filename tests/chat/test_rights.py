@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.test_recovery import Client, name
+from tests.farm.test_recovery import Client, name
 
 SECRET = "s" * 32
 
@@ -17,7 +17,7 @@ SECRET = "s" * 32
 @pytest.fixture(scope="module")
 def secret_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="rights", CHAT_SECRET=SECRET)
+        yield start_workers(2, WEBFARM_PREFIX="rights", WEBFARM_SECRET=SECRET)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def room():
 @pytest.fixture(scope="module")
 def open_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="open-rights")
+        yield start_workers(2, WEBFARM_PREFIX="open-rights")
 
 
 @pytest.fixture

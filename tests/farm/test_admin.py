@@ -13,10 +13,10 @@ import requests
 import socketio
 from websockets.sync.client import connect
 
-from chat.admin_feed import MAX_CLIENTS, Page
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.test_auth import SECRET
-from tests.test_recovery import Client
+from tests.farm.test_auth import SECRET
+from tests.farm.test_recovery import Client
+from webfarm.web.admin_feed import MAX_CLIENTS, Page
 
 PASSWORD = "the admin's passw\N{LATIN SMALL LETTER O WITH DIAERESIS}rd"
 LOGIN = {"username": "admin", "password": PASSWORD}
@@ -25,12 +25,12 @@ LOGIN = {"username": "admin", "password": PASSWORD}
 @pytest.fixture(scope="module")
 def two_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="admin", CHAT_ADMIN_PASSWORD=PASSWORD)
+        yield start_workers(2, WEBFARM_PREFIX="admin", WEBFARM_ADMIN_PASSWORD=PASSWORD)
 
 
 @pytest.fixture
 def client():
-    """Opens chat clients, which end with the test."""
+    """Opens webfarm clients, which end with the test."""
     with opening(Client) as open_client:
         yield open_client
 
@@ -216,9 +216,9 @@ WRONG = [
 @pytest.fixture(scope="module")
 def guarded(redis_server):
     """A worker of its own, as wrong passwords are counted; its chat needs tokens, and takes each user once."""
-    settings = {"CHAT_SECRET": SECRET, "CHAT_MAX_CONNECTIONS_PER_USER": "1", "CHAT_LOG_LEVEL": "debug"}
+    settings = {"WEBFARM_SECRET": SECRET, "WEBFARM_MAX_CONNECTIONS_PER_USER": "1", "WEBFARM_LOG_LEVEL": "debug"}
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(1, CHAT_ADMIN_PASSWORD=PASSWORD, **settings)
+        yield start_workers(1, WEBFARM_ADMIN_PASSWORD=PASSWORD, **settings)
 
 
 def test_an_admin_needs_no_token_and_is_no_user(guarded, admin):
@@ -260,7 +260,7 @@ def test_who_guesses_is_not_listened_to_any_more(guarded, admin):
 
 
 def test_who_guesses_over_http_is_in_the_log(workers):
-    process = workers(1, CHAT_ADMIN_PASSWORD=PASSWORD)
+    process = workers(1, WEBFARM_ADMIN_PASSWORD=PASSWORD)
     assert get(process.urls[0], "/status", ("admin", "hunter2")).status_code == 401
     line = process.wait_for_line("admin: wrong password")
     assert "WARNING" in line and "address=127.0.0.1" in line and "hunter2" not in line
@@ -425,7 +425,7 @@ def test_a_node_that_stands_still_is_named_and_not_waited_for(two_workers):
 
 def test_while_redis_is_away_the_figures_are_503(workers, own_redis):
     own_redis.start()
-    process = workers(1, url=own_redis.url, CHAT_ADMIN_PASSWORD=PASSWORD)
+    process = workers(1, url=own_redis.url, WEBFARM_ADMIN_PASSWORD=PASSWORD)
     own_redis.close()
     answer = get(process.urls[0], "/status.json", ("admin", PASSWORD))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")

@@ -5,8 +5,8 @@ import time
 import jwt
 import pytest
 
-from chat.admin_auth import AdminAuth
-from chat.errors import RateLimited, Unauthorized
+from webfarm.errors import RateLimited, Unauthorized
+from webfarm.web.admin_auth import AdminAuth
 
 PASSWORD = "a password"
 

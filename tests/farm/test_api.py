@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from tests.conftest import opening, starting_workers, wait_until
-from tests.test_recovery import Client
+from tests.farm.test_recovery import Client
 
 KEY = "the key of the API"
 TOO_DEEP = "[" * 300 + "]" * 300
@@ -15,9 +15,9 @@ TOO_DEEP = "[" * 300 + "]" * 300
 
 @pytest.fixture(scope="module")
 def two_workers(redis_server):
-    settings = {"CHAT_API_KEY": KEY, "CHAT_MAX_MESSAGE_BYTES": "200000"}
+    settings = {"WEBFARM_API_KEY": KEY, "WEBFARM_MAX_MESSAGE_BYTES": "200000"}
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="api", **settings)
+        yield start_workers(2, WEBFARM_PREFIX="api", **settings)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_without_a_key_there_is_no_api(workers):
 
 def test_while_redis_is_away_the_api_says_503(workers, own_redis):
     own_redis.start()
-    process = workers(1, url=own_redis.url, CHAT_API_KEY=KEY)
+    process = workers(1, url=own_redis.url, WEBFARM_API_KEY=KEY)
     own_redis.close()
     answer = post(process.urls[0], GOOD)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")

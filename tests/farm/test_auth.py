@@ -10,10 +10,10 @@ import jwt
 import pytest
 import redis
 
-from chat.auth import Identity, authenticate, create_guest, create_token
-from chat.errors import BadRequest, Unauthorized
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.test_recovery import Client, get_refusals
+from tests.farm.test_recovery import Client, get_refusals
+from webfarm.auth import Identity, authenticate, create_guest, create_token
+from webfarm.errors import BadRequest, Unauthorized
 
 SECRET = "s" * 64
 
@@ -101,7 +101,7 @@ def test_a_missing_bad_or_expired_token_is_refused(auth):
 @pytest.fixture(scope="module")
 def secret_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="auth", CHAT_SECRET=SECRET, CHAT_MAX_CONNECTIONS_PER_USER="20")
+        yield start_workers(2, WEBFARM_PREFIX="auth", WEBFARM_SECRET=SECRET, WEBFARM_MAX_CONNECTIONS_PER_USER="20")
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_who_comes_back_with_an_expired_token_is_refused(secret_workers, client,
 def test_no_log_has_a_token_or_a_pid_at_any_level(redis_server, node, raw_client):
     secret = token(sub="jane")
     with starting_workers(redis_server.url) as start_workers:
-        workers = start_workers(1, CHAT_SECRET=SECRET, CHAT_LOG_LEVEL="debug")
+        workers = start_workers(1, WEBFARM_SECRET=SECRET, WEBFARM_LOG_LEVEL="debug")
         for transports in (["websocket"], ["polling", "websocket"]):
             name = "-".join(transports)
             node.connect(name, workers.urls[0], auth={"token": secret}, transports=transports)
@@ -247,7 +247,7 @@ def test_who_went_away_to_connect_again_can_not_come_back_as_well(secret_workers
 def test_what_a_killed_worker_held_is_not_counted(redis_server, raw_client):
     """Its lease has ended, though its sessions could still be resumed."""
     with starting_workers(redis_server.url) as start_workers:
-        workers = start_workers(2, CHAT_PREFIX="killed", CHAT_MAX_CONNECTIONS_PER_USER="2")
+        workers = start_workers(2, WEBFARM_PREFIX="killed", WEBFARM_MAX_CONNECTIONS_PER_USER="2")
 
         def join(worker):
             raw = raw_client(workers.urls[worker], join=False, query="&userId=anna")

@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from tests.conftest import BINARY, CONTINUATION, PING, TEXT, Closed, Wire, frame, is_alive, starting_workers, wait_until
-from tests.test_socketio import Client, OverPolling, OverWebsocket
+from tests.farm.test_socketio import Client, OverPolling, OverWebsocket
 
-MAX_BYTES = 1_000_000  # CHAT_MAX_MESSAGE_BYTES
+MAX_BYTES = 1_000_000  # WEBFARM_MAX_MESSAGE_BYTES
 MB = 1 << 20
 BYSTANDERS = 20
 LATENCY_S = 2.0  # generous: the machine may be busy

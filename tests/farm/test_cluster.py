@@ -78,7 +78,7 @@ manager.emit("news", ("two", "arguments"), room="user:0")
 
 def test_a_stock_emitter_in_another_process(farm, node, redis_server):
     """With nothing of this project: a channel and rooms are all it needs to know."""
-    site = farm(2, CHAT_PREFIX="chat")
+    site = farm(2, WEBFARM_PREFIX="webfarm")
     for user in "01":
         node.connect(user, site.url, query={"userId": user})
     subprocess.run([sys.executable, "-c", STOCK_EMITTER, redis_server.url], check=True, cwd="/", timeout=20)
@@ -89,7 +89,7 @@ def test_a_stock_emitter_in_another_process(farm, node, redis_server):
 
 
 def test_farms_with_other_prefixes_do_not_hear_each_other(farm, node, workers):
-    site, other = farm(1, CHAT_PREFIX="one"), workers(1, CHAT_PREFIX="two")
+    site, other = farm(1, WEBFARM_PREFIX="one"), workers(1, WEBFARM_PREFIX="two")
     node.connect("a", site.url)
     node.connect("b", other.urls[0])
     assert node.call("a", "broadcast", "for farm one")["ok"]

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import socketio
 
-from benchmarks.faults.cluster import ROOMS
-from benchmarks.faults.cluster_site import SHARDS, ClusterSite, move_by_keys
-from benchmarks.faults.crowd import Crowd
-from benchmarks.faults.oracle import judge
-from benchmarks.faults.scenarios import CLUSTER_SCENARIOS
-from chat.embedded_cluster import get_url
+from faults.cluster import ROOMS
+from faults.cluster_site import SHARDS, ClusterSite, move_by_keys
+from faults.crowd import Crowd
+from faults.oracle import judge
+from faults.scenarios import CLUSTER_SCENARIOS
 from tests.conftest import wait_until
 from tests.test_cli import chat
+from webfarm.run.redis_cluster import get_url
 
 pytestmark = pytest.mark.cluster
 
@@ -104,7 +104,7 @@ def test_commands_say_in_one_sentence_that_a_primary_is_away(site, shard):
     node = site.get_primary(shard)
     lost = {shard for shard in range(SHARDS) if site.get_primary(shard) is node}
     gone, there = (next(room for room in ROOMS if (site.get_shard(room) in lost) is one) for one in (True, False))
-    env = {"REDIS_URL": get_url(site.nodes), "CHAT_SHARDS": str(SHARDS)}
+    env = {"REDIS_URL": get_url(site.nodes), "WEBFARM_SHARDS": str(SHARDS)}
     with site.without_takeover():
         site.kill_node(node)
         for arguments in (["clients"], ["nodes"], ["rooms"], ["kick", "anna"], ["emit", "news", "{}", "--room", gone]):

@@ -1,4 +1,4 @@
-"""``chat doctor``: it finds what is wrong, says what to do, and finds nothing where all is well."""
+"""``webfarm doctor``: it finds what is wrong, says what to do, and finds nothing where all is well."""
 
 import json
 import os
@@ -10,10 +10,6 @@ import pytest
 import redis
 import requests
 
-from chat.doctor import examine, machine
-from chat.errors import Error
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy
 from tests.conftest import (
     ROOT,
     Front,
@@ -25,6 +21,10 @@ from tests.conftest import (
     starting_processes,
     wait_until,
 )
+from webfarm.doctor import examine, machine
+from webfarm.errors import Error
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +50,19 @@ def redis_options(redis_server):
 
 
 def run(site, *flags, **env):
-    command = [sys.executable, "-m", "chat", "doctor", "--json", "--url", site.url, *flags]
-    ports = {"CHAT_BASE_PORT": str(site.workers.ports[0]), "CHAT_WORKERS": "2"}
+    command = [sys.executable, "-m", "webfarm", "doctor", "--json", "--url", site.url, *flags]
+    ports = {"WEBFARM_BASE_PORT": str(site.workers.ports[0]), "WEBFARM_WORKERS": "2"}
     return subprocess.run(command, env=os.environ | ports | env, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 def find(redis_url, *, servers=("127.0.0.1:1",), url=None, **env):
     """Return what is found, by subject, but for what is good."""
-    found = examine({"REDIS_URL": redis_url, "CHAT_SECRET": "x" * 32} | env, parse_ranges(servers), url)
+    found = examine({"REDIS_URL": redis_url, "WEBFARM_SECRET": "x" * 32} | env, parse_ranges(servers), url)
     return {one.subject: one for one in found if one.level != "ok"}
 
 
 def test_a_farm_that_is_well(site, redis_server):
-    done = run(site, REDIS_URL=redis_server.url, CHAT_SECRET="x" * 32)
+    done = run(site, REDIS_URL=redis_server.url, WEBFARM_SECRET="x" * 32)
     found = json.loads(done.stdout)
     assert [one for one in found if one["level"] != "ok"] == []
     assert done.returncode == 0
@@ -80,20 +80,20 @@ def test_a_proxy_for_the_web_is_not_asked(site, redis_server):
 
 
 def test_people_read_lines(site, redis_server):
-    command = [sys.executable, "-m", "chat", "doctor", "--no-haproxy"]
-    env = {"REDIS_URL": redis_server.url, "CHAT_BASE_PORT": str(get_free_ports()), "CHAT_WORKERS": "1"}
+    command = [sys.executable, "-m", "webfarm", "doctor", "--no-haproxy"]
+    env = {"REDIS_URL": redis_server.url, "WEBFARM_BASE_PORT": str(get_free_ports()), "WEBFARM_WORKERS": "1"}
     done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[-1].startswith("1 fault, 1 warning, ")
     [number] = [i for i, line in enumerate(lines) if line.startswith("✗ worker 127.0.0.1:")]
-    assert "Nothing answers there" in lines[number] and "chat run" in lines[number + 1]
+    assert "Nothing answers there" in lines[number] and "webfarm run" in lines[number + 1]
 
 
 def test_a_url_without_its_scheme_is_wrong_usage(site):
     done = run(site, "--url", "127.0.0.1:3000")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "chat: '127.0.0.1:3000' is no URL, like https://chat.example.org.\n"
+    assert done.stderr == "webfarm: '127.0.0.1:3000' is no URL, like https://chat.example.org.\n"
 
 
 def test_haproxy_is_not_missed_where_nobody_looks_at_it(redis_server, monkeypatch):
@@ -109,8 +109,8 @@ def find_none():
 
 
 def test_a_bad_setting_is_the_only_thing_to_say(redis_server):
-    [finding] = examine({"REDIS_URL": redis_server.url, "CHAT_WORKERS": "many"}, [], None)
-    assert finding.level == "fault" and "CHAT_WORKERS" in finding.text
+    [finding] = examine({"REDIS_URL": redis_server.url, "WEBFARM_WORKERS": "many"}, [], None)
+    assert finding.level == "fault" and "WEBFARM_WORKERS" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_redis_whose_disk_is_full(small_disk):
 
 
 def test_replicas_that_are_missing(redis_server):
-    found = find(redis_server.url, CHAT_WAIT_REPLICAS="1")
+    found = find(redis_server.url, WEBFARM_WAIT_REPLICAS="1")
     assert "0 are connected" in found["replicas"].text
 
 
@@ -276,13 +276,13 @@ def test_an_haproxy_that_the_workers_do_not_believe_is_seen(workers, redis_serve
     monkeypatch.setenv("SSL_CERT_FILE", pem)
     with starting_processes(Front) as start_front:
         for trusted, subjects in (("192.0.2.1", 1), ("127.0.0.1", 0)):
-            servers = [f"127.0.0.1:{port}" for port in workers(1, CHAT_TRUSTED_PROXIES=trusted).ports]
+            servers = [f"127.0.0.1:{port}" for port in workers(1, WEBFARM_TRUSTED_PROXIES=trusted).ports]
             front = start_front(tmp_path, servers, tls_cert=pem)
             found = find(redis_server.url, servers=servers, url=front.url)
             assert len(found) == subjects, found
-            assert all("CHAT_TRUSTED_PROXIES" in one.remedy for one in found.values())
+            assert all("WEBFARM_TRUSTED_PROXIES" in one.remedy for one in found.values())
         assert not find(
-            redis_server.url, servers=servers, url=front.url, CHAT_ALLOWED_ORIGINS="https://chat.example.org"
+            redis_server.url, servers=servers, url=front.url, WEBFARM_ALLOWED_ORIGINS="https://chat.example.org"
         )
 
 
@@ -298,18 +298,18 @@ def test_a_port_where_something_else_answers(redis_server, tmp_path):
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
     """A whole installation, in folders of its own; the farm's user may look at it."""
-    places = {"_INSTALLED": "opt/chat", "_UNITS": "etc/systemd/system", "_ENV": "etc/chat/chat.env"}
+    places = {"_INSTALLED": "opt/chat", "_UNITS": "etc/systemd/system", "_ENV": "etc/chat/webfarm.env"}
     for name, place in places.items():
         monkeypatch.setattr(machine, name, tmp_path / place)
-    for path in (".venv/bin/chat", ".venv/bin/gunicorn", "wsgi.py", "node_modules/socket.io-client/package.json"):
+    for path in (".venv/bin/webfarm", ".venv/bin/gunicorn", "wsgi.py", "node_modules/socket.io-client/package.json"):
         (file := tmp_path / "opt/chat" / path).parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     (tmp_path / "etc/chat").mkdir(parents=True)
-    for unit in ("chat@.service", "chat.target"):
+    for unit in ("webfarm@.service", "webfarm.target"):
         (tmp_path / "etc/systemd/system" / unit).touch()
-    (tmp_path / "etc/chat/chat.env").write_text("CHAT_SECRET=...\n")
-    (tmp_path / "etc/chat/chat.env").chmod(0o640)
+    (tmp_path / "etc/chat/webfarm.env").write_text("WEBFARM_SECRET=...\n")
+    (tmp_path / "etc/chat/webfarm.env").chmod(0o640)
     return tmp_path
 
 
@@ -324,42 +324,42 @@ def test_a_whole_installation_is_well(installed):
 def test_an_installation_half_done_is_named_by_what_is_missing(installed):
     (installed / "opt/chat/.venv/bin/gunicorn").unlink()
     finding = get_faults()["installation"]
-    assert "/opt/chat/.venv/bin/gunicorn is missing" in finding.text and "make install" in finding.remedy
+    assert "/opt/webfarm/.venv/bin/gunicorn is missing" in finding.text and "make install" in finding.remedy
 
 
 def test_an_environment_file_that_all_may_read_or_that_sets_port(installed):
-    env = installed / "etc/chat/chat.env"
+    env = installed / "etc/chat/webfarm.env"
     env.chmod(0o644)
     assert "Everybody may read it" in get_faults()[str(env)].text
     env.chmod(0o640)
-    env.write_text("CHAT_WORKERS=2\nexport PORT=3001\n")
+    env.write_text("WEBFARM_WORKERS=2\nexport PORT=3001\n")
     assert "sets PORT" in get_faults()[str(env)].text
 
 
 def test_settings_of_systemd_that_the_shell_does_not_have(installed):
     """Not read into the shell, or read in part, as of ``&`` without quotes: the doctor looks at another farm."""
-    (installed / "etc/chat/chat.env").write_text(
-        "# A=0\nCHAT_SECRET='a b'\nCHAT_API_KEY=a&b\nCHAT_WORKERS=2\nREDIS_URL=\n"
+    (installed / "etc/chat/webfarm.env").write_text(
+        "# A=0\nWEBFARM_SECRET='a b'\nWEBFARM_API_KEY=a&b\nWEBFARM_WORKERS=2\nREDIS_URL=\n"
     )
-    environ = {"CHAT_SECRET": "a b", "CHAT_API_KEY": "a"}
-    [finding] = [one for one in machine.examine(environ) if one.subject.endswith("chat.env") and one.remedy]
-    assert finding.level == "warning" and finding.text.endswith(": CHAT_API_KEY, CHAT_WORKERS.")
+    environ = {"WEBFARM_SECRET": "a b", "WEBFARM_API_KEY": "a"}
+    [finding] = [one for one in machine.examine(environ) if one.subject.endswith("webfarm.env") and one.remedy]
+    assert finding.level == "warning" and finding.text.endswith(": WEBFARM_API_KEY, WEBFARM_WORKERS.")
 
 
 @pytest.mark.parametrize(
     ("said", "code", "subjects"),
     [
         ("Failed to list units: Connection timed out", 1, {"systemd"}),
-        ("chat@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"chat@3001.service"}),
+        ("webfarm@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"webfarm@3001.service"}),
         (
-            "chat.service loaded active running chat\nchat@3001.service loaded inactive dead chat",
+            "webfarm.service loaded active running chat\nchat@3001.service loaded inactive dead chat",
             0,
-            {"chat.service"},
+            {"webfarm.service"},
         ),
         (
-            "chat@3001.service loaded active running chat\nchat.service loaded inactive dead chat",
+            "webfarm@3001.service loaded active running chat\nchat.service loaded inactive dead chat",
             0,
-            {"chat@3001.service"},
+            {"webfarm@3001.service"},
         ),
         ("", 0, set()),
     ],
@@ -370,7 +370,7 @@ def test_what_systemctl_says_is_a_unit_or_why_there_is_none(installed, monkeypat
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
     found = {
-        one.subject for one in machine.examine({}) if one.subject.startswith(("chat", "systemd", "Failed", "Warn"))
+        one.subject for one in machine.examine({}) if one.subject.startswith(("webfarm", "systemd", "Failed", "Warn"))
     }
     assert found == subjects
 
@@ -384,7 +384,7 @@ def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
     assert "none.pem" in get_faults()["HAProxy"].text
     monkeypatch.setattr(os, "geteuid", lambda: 1)  # who may not look at a certificate does not know what root sees
     finding = next(one for one in machine.examine({}) if one.subject == "HAProxy")
-    assert (finding.level, finding.remedy) == ("warning", "Run chat doctor as root.")
+    assert (finding.level, finding.remedy) == ("warning", "Run webfarm doctor as root.")
     config.write_text(text)
     found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
     assert [(one.level, one.text) for one in found] == [("warning", "Started by root, it stays root.")]

@@ -1,4 +1,4 @@
-"""The way in from outside by commands: ``chat emit``, ``chat kick``, ``chat erase``, on two workers."""
+"""The way in from outside by commands: ``webfarm emit``, ``webfarm kick``, ``webfarm erase``, on two workers."""
 
 import json
 import os
@@ -9,10 +9,10 @@ import uuid
 import pytest
 import redis
 
-from chat.realtime.scripts import get_source
 from tests.conftest import get_keys, opening, read_offset, starting_workers, wait_until
+from tests.farm.test_recovery import Client, get_refusals
 from tests.test_cli import chat
-from tests.test_recovery import Client, get_refusals
+from webfarm.redis.scripts import get_source
 
 PREFIX = "outside"
 TOO_DEEP = "[" * 300 + "]" * 300
@@ -20,9 +20,9 @@ TOO_DEEP = "[" * 300 + "]" * 300
 
 @pytest.fixture(scope="module")
 def two_workers(redis_server):
-    settings = {"CHAT_MAX_MESSAGE_BYTES": "200000", "CHAT_PING_INTERVAL_S": "0.3"}
+    settings = {"WEBFARM_MAX_MESSAGE_BYTES": "200000", "WEBFARM_PING_INTERVAL_S": "0.3"}
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX=PREFIX, **settings)
+        yield start_workers(2, WEBFARM_PREFIX=PREFIX, **settings)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def command(redis_server):
     """Runs a command that succeeds; returns what it prints."""
 
     def run(*args):
-        done = chat(*args, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX)
+        done = chat(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
@@ -52,7 +52,7 @@ def disconnected(one):
     one.wait(lambda: ["disconnect"] in one.events, timeout_s=20)
 
 
-# chat emit
+# webfarm emit
 
 
 def test_an_emit_from_outside_is_stored_and_reaches_all_nodes(two_workers, client, command, redis_server):
@@ -92,7 +92,7 @@ def test_who_was_away_gets_what_was_emitted_from_outside(two_workers, client, co
 def test_the_json_may_come_over_standard_input(redis_server, two_workers, client):
     a = client(two_workers.urls[0], name())
     text = "x" * 150_000
-    env = {"REDIS_URL": redis_server.url, "CHAT_PREFIX": PREFIX}
+    env = {"REDIS_URL": redis_server.url, "WEBFARM_PREFIX": PREFIX}
     done = chat("emit", "news", "-", "--room", a.sid, stdin=f'"{text}"', **env)
     assert (done.returncode, done.stderr) == (0, "")
     assert a.get(1, "news")[0][0] == text
@@ -107,9 +107,9 @@ def test_an_absent_user_gets_it_on_the_next_connection(two_workers, client, comm
 
 
 def test_what_is_emitted_before_the_first_worker_starts_is_there(redis_server, workers, client):
-    env = {"CHAT_PREFIX": "early", "REDIS_URL": redis_server.url}
+    env = {"WEBFARM_PREFIX": "early", "REDIS_URL": redis_server.url}
     id = json.loads(chat("emit", "news", "1", "--user", "anna", "--json", **env).stdout)["id"]
-    site = workers(1, CHAT_PREFIX="early")
+    site = workers(1, WEBFARM_PREFIX="early")
     a = client(site.urls[0], "anna")
     [[_, meta, offset]] = a.get(1, "news")
     assert meta["id"] == id
@@ -139,9 +139,9 @@ def test_what_is_emitted_before_the_first_worker_starts_is_there(redis_server, w
     ids=range(13),
 )
 def test_wrong_usage_is_one_sentence_and_exits_with_2(redis_server, arguments, sentence):
-    done = chat("emit", *arguments, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX)
+    done = chat("emit", *arguments, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"chat: {sentence}")
+    assert done.stderr.startswith(f"webfarm: {sentence}")
     assert done.stderr.count("\n") == 1
 
 
@@ -152,7 +152,7 @@ def test_wrong_usage_is_one_sentence_and_exits_with_2(redis_server, arguments, s
 def test_redis_away_is_one_sentence_and_exits_with_1(command):
     done = chat(*command, REDIS_URL="redis://127.0.0.1:1/0")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("chat: Redis does not answer: ")
+    assert done.stderr.startswith("webfarm: Redis does not answer: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -162,10 +162,10 @@ def test_a_full_redis_is_one_sentence_with_its_own_words(own_redis):
         client.config_set("maxmemory", "1")
     done = chat("emit", "message", "1", "--all", REDIS_URL=own_redis.url)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith("chat: Redis refused it: ") and "maxmemory" in done.stderr
+    assert done.stderr.startswith("webfarm: Redis refused it: ") and "maxmemory" in done.stderr
 
 
-# chat kick
+# webfarm kick
 
 
 def test_a_kick_ends_all_clients_of_a_user_and_the_sessions_of_those_that_are_away(
@@ -190,9 +190,9 @@ def test_a_kick_ends_all_clients_of_a_user_and_the_sessions_of_those_that_are_aw
 
 
 def test_a_kick_reaches_the_clients_of_a_worker_that_stands_still(redis_server, client):
-    env = {"CHAT_PREFIX": "kicked", "REDIS_URL": redis_server.url}
+    env = {"WEBFARM_PREFIX": "kicked", "REDIS_URL": redis_server.url}
     with starting_workers(redis_server.url) as start_workers:
-        site = start_workers(2, CHAT_PREFIX="kicked")
+        site = start_workers(2, WEBFARM_PREFIX="kicked")
         a, away = client(site.urls[0], "anna"), client(site.urls[0], "anna")
         pid = site.get_worker(site.ports[0])
         os.kill(pid, signal.SIGSTOP)
@@ -210,7 +210,7 @@ def test_a_kick_reaches_the_clients_of_a_worker_that_stands_still(redis_server, 
 def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, own_redis, client):
     """The worker learns it from the session's end, as it does of one that was taken."""
     own_redis.start()
-    site = workers(1, url=own_redis.url, CHAT_PREFIX="deaf", CHAT_RECOVERY_WINDOW_S="4")
+    site = workers(1, url=own_redis.url, WEBFARM_PREFIX="deaf", WEBFARM_RECOVERY_WINDOW_S="4")
     a = client(site.urls[0], "anna")
     keys = get_keys("deaf", a.sid)
     with redis.Redis.from_url(own_redis.url) as server:
@@ -231,7 +231,7 @@ def test_whose_session_was_ended_joins_no_room_any_more(two_workers, client, red
     two_workers.wait_for_line(f"disconnect sid={a.sid}")
 
 
-# chat erase
+# webfarm erase
 
 
 def test_an_erased_room_is_empty_and_who_missed_something_is_not_recovered(two_workers, client, command, redis_server):
@@ -326,7 +326,7 @@ def test_a_kick_looks_through_the_users_sessions_alone(two_workers, client, comm
 @pytest.mark.parametrize("arguments", [[], ["--user", "a", "--room", "b"]])
 def test_to_erase_takes_one_of_a_user_and_a_room(redis_server, arguments):
     done = chat("erase", *arguments, REDIS_URL=redis_server.url)
-    assert (done.returncode, done.stderr) == (2, "chat: Exactly one of --user and --room is needed.\n")
+    assert (done.returncode, done.stderr) == (2, "webfarm: Exactly one of --user and --room is needed.\n")
 
 
 def test_nothing_is_known_of_what_is_not_there(command):

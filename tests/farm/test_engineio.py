@@ -26,7 +26,7 @@ OUTBOX_BYTES = 100_000
 @pytest.fixture(scope="module")
 def server(example):
     """A server with the heartbeat of every day."""
-    return example("echo_engineio", CHAT_MAX_OUTBOX_BYTES="1048576")
+    return example("echo_engineio", WEBFARM_MAX_OUTBOX_BYTES="1048576")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def quick(example):
     """A server whose heart beats fast, and that is easily filled."""
     return example(
         "echo_engineio",
-        CHAT_PING_INTERVAL_S="0.3",
-        CHAT_PING_TIMEOUT_S="0.225",
-        CHAT_MAX_MESSAGE_BYTES="5000",
-        CHAT_MAX_OUTBOX_BYTES=str(OUTBOX_BYTES),
+        WEBFARM_PING_INTERVAL_S="0.3",
+        WEBFARM_PING_TIMEOUT_S="0.225",
+        WEBFARM_MAX_MESSAGE_BYTES="5000",
+        WEBFARM_MAX_OUTBOX_BYTES=str(OUTBOX_BYTES),
     )
 
 
@@ -353,7 +353,7 @@ def test_a_poll_that_waits_is_answered_when_its_session_ends(polling, beside):
     assert polling.is_over()
 
 
-# Limits
+# Retention
 
 
 def test_a_payload_may_be_as_large_as_the_handshake_says_and_no_larger(quick):

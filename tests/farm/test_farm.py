@@ -1,4 +1,4 @@
-"""``chat run``: everything with one command, and nothing left after it."""
+"""``webfarm run``: everything with one command, and nothing left after it."""
 
 import os
 import shutil
@@ -12,23 +12,23 @@ import pytest
 import redis
 import requests
 
-from chat.realtime.keys import Keys
 from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
+from webfarm.redis.keys import Keys
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
 def run(start, redis_server):
-    """Starts ``chat run`` with ports of its own; returns the process, HAProxy's port and the first worker's."""
+    """Starts ``webfarm run`` with ports of its own; returns the process, HAProxy's port and the first worker's."""
 
     def start_run(*flags, ready=True, cwd=ROOT, **env):
         port, base = get_free_ports(), get_free_ports(2)
-        env = {"REDIS_URL": redis_server.url, "CHAT_PREFIX": f"run{port}"} | env
+        env = {"REDIS_URL": redis_server.url, "WEBFARM_PREFIX": f"run{port}"} | env
         command = [
             sys.executable,
             "-m",
-            "chat",
+            "webfarm",
             "run",
             "--bind",
             f"127.0.0.1:{port}",
@@ -77,7 +77,9 @@ def test_if_a_part_ends_the_rest_is_stopped_and_said(run, part):
     os.kill(next(pid for pid, command in commands.items() if f"{part}\0" in command), signal.SIGKILL)
     assert process.wait() == 1
     name = {"gunicorn": "workers"}.get(part, part)
-    assert process.lines[-1] == f"chat: the part {name} ended by itself; the lines above say why. The rest was stopped."
+    assert (
+        process.lines[-1] == f"webfarm: the part {name} ended by itself; the lines above say why. The rest was stopped."
+    )
     assert not any(map(is_alive, started))
 
 
@@ -89,7 +91,7 @@ def test_without_haproxy(run):
 
 def test_port_is_ignored_with_a_warning(run):
     process, _, _ = run(PORT="5")
-    process.wait_for_line("chat: PORT is ignored here")
+    process.wait_for_line("webfarm: PORT is ignored here")
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_a_source_file_that_changes_while_it_is_loaded_or_the_servers_start_is_m
 
 from pathlib import Path
 
-from chat.realtime.service import Service
+from webfarm.service import Service
 
 SAVED = Path(__file__).with_name("saved")
 start = Service.start
@@ -166,7 +168,7 @@ def test_clients_come_back_recovered_to_handlers_that_were_edited_also_after_a_s
 
     edit("text.upper(")
     process.wait_for_line("'(' was never closed")
-    errors = copy / "chat" / "errors.py"
+    errors = copy / "webfarm" / "errors.py"
     errors.write_text(errors.read_text() + '\n\nclass TooLoud(ClientError):\n    code = "too_loud"\n')
     edit("text.upper() if TooLoud.code else None", "TooLoud")
     for name in ("anna", "ben"):
@@ -192,10 +194,10 @@ def test_a_taken_port_is_one_sentence(redis_server, start, which, option):
         taken.bind(("127.0.0.1", ports[which]))
         taken.listen()
         flags = ["--bind", f"127.0.0.1:{ports[0]}", "--base-port", str(ports[1])]
-        process = start(sys.executable, "-m", "chat", "run", *flags, env={"REDIS_URL": redis_server.url})
+        process = start(sys.executable, "-m", "webfarm", "run", *flags, env={"REDIS_URL": redis_server.url})
         assert process.wait() == 1
     hint = f"is a farm running already? Else choose another with {option}"
-    expected = f"chat: port {ports[which]} on 127.0.0.1 is in use: {hint}."
+    expected = f"webfarm: port {ports[which]} on 127.0.0.1 is in use: {hint}."
     assert process.lines == [expected]
 
 
@@ -203,7 +205,7 @@ def test_a_redis_that_was_named_must_answer(run):
     url = f"redis://:secret@127.0.0.1:{get_free_ports()}/0"
     process, _, _ = run(ready=False, REDIS_URL=url)
     assert process.wait() == 1
-    assert process.lines[-1].startswith(f"chat: REDIS_URL {url.replace(':secret@', '')} does not answer: ")
+    assert process.lines[-1].startswith(f"webfarm: REDIS_URL {url.replace(':secret@', '')} does not answer: ")
     assert "secret" not in process.output
 
 
@@ -211,7 +213,7 @@ def test_a_redis_of_its_own_is_started_where_the_default_url_points(start, copy)
     """In a network namespace of its own, where nothing else can answer at that URL."""
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no right to make a network namespace")
-    command = f"ip link set lo up && exec {sys.executable} -m chat run"
+    command = f"ip link set lo up && exec {sys.executable} -m webfarm run"
     process = start("unshare", "--net", "sh", "-c", command, cwd=copy)
     process.wait_for_line("webfarm is ready: http://127.0.0.1:3000", 40)
     process.wait_for_line("on port 6379, its data in")
@@ -228,7 +230,7 @@ def test_a_cluster_of_its_own_in_which_a_node_may_die(start, copy):
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no right to make a network namespace")
     (copy / "wsgi.py").write_text(READY)
-    command = f"ip link set lo up && exec {sys.executable} -m chat run --cluster 3 --no-haproxy"
+    command = f"ip link set lo up && exec {sys.executable} -m webfarm run --cluster 3 --no-haproxy"
 
     def start_run():
         process = start("unshare", "--net", "sh", "-c", command, cwd=copy)
@@ -244,7 +246,7 @@ def test_a_cluster_of_its_own_in_which_a_node_may_die(start, copy):
     assert len(started) == 9  # six nodes, gunicorn's master, two workers
     children = {Path(f"/proc/{pid}/cmdline").read_text(): pid for pid in get_children(process.pid)}
     os.kill(next(pid for command, pid in children.items() if "127.0.0.1:6401 " in command), signal.SIGKILL)
-    process.wait_for_line("redis-6401 ended by itself; the farm goes on, and the next chat run starts it again.")
+    process.wait_for_line("redis-6401 ended by itself; the farm goes on, and the next webfarm run starts it again.")
     assert sum(map(is_alive, started)) == 8
     process.kill(signal.SIGINT)
     assert process.wait(10) == 0
@@ -262,7 +264,7 @@ def app(environ, start_response):
 def test_a_cluster_of_its_own_and_a_redis_that_was_named_are_one_too_many(run):
     process, _, _ = run("--cluster", "3", ready=False)
     assert process.wait() == 2
-    expected = "chat: --cluster starts a Redis Cluster, and REDIS_URL names a Redis: leave one of them out."
+    expected = "webfarm: --cluster starts a Redis Cluster, and REDIS_URL names a Redis: leave one of them out."
     assert process.lines == [expected]
 
 
@@ -270,10 +272,10 @@ def test_a_farm_that_has_had_another_number_of_shards_is_refused(run, redis_serv
     prefix = "other-shards"
     with redis.Redis.from_url(redis_server.url) as client:
         client.hset(Keys(prefix, 0).clock, "format", "1/3")
-        process, _, _ = run(ready=False, CHAT_PREFIX=prefix, CHAT_SHARDS="2")
+        process, _, _ = run(ready=False, WEBFARM_PREFIX=prefix, WEBFARM_SHARDS="2")
         assert process.wait() == 1
         client.delete(Keys(prefix, 0).clock)
     assert process.lines[-1] == (
-        "chat: CHAT_SHARDS is 2, and this farm has had 3 from its beginning: set CHAT_SHARDS to 3, or another"
-        " CHAT_PREFIX for a new farm."
+        "webfarm: WEBFARM_SHARDS is 2, and this farm has had 3 from its beginning: set WEBFARM_SHARDS to 3, or another"
+        " WEBFARM_PREFIX for a new farm."
     )

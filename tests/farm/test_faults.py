@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.faults.cluster import get_pauses
-from benchmarks.faults.oracle import judge
-from benchmarks.faults.run import run
-from benchmarks.faults.scenarios import SCENARIOS
 from benchmarks.report import write_block, write_results
+from faults.cluster import get_pauses
+from faults.oracle import judge
+from faults.run import run
+from faults.scenarios import SCENARIOS
 from tests.conftest import SHARDS
 
 SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush", "sentinel-kill")
@@ -19,7 +19,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 @pytest.mark.parametrize("name", SHORT)
 def test_what_is_promised_holds_under_faults(name):
     scenario = BY_NAME[name]
-    outcome = run(replace(scenario, env={**scenario.env, "CHAT_SHARDS": str(SHARDS)}), quick=True)
+    outcome = run(replace(scenario, env={**scenario.env, "WEBFARM_SHARDS": str(SHARDS)}), quick=True)
     assert outcome.faults == [], "\n".join(outcome.verdict.examples)
 
 

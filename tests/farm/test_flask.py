@@ -10,11 +10,11 @@ import pytest
 import requests
 import socketio
 
-from chat.realtime.flask import SocketIO
 from tests.conftest import ROOT, get_free_ports, get_status, start_node, starting_workers, wait_until
+from webfarm.flask import SocketIO
 
 PAGE = ROOT / "docs" / "from-flask-socketio.md"
-RUN = ("tests/flask_handlers.py", "tests/test_flask.py")
+RUN = ("tests/kit/flask_handlers.py", "tests/farm/test_flask.py")
 EXAMPLE = ROOT / "examples" / "flask_rooms.py"
 STOCK = ["-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "-c", os.devnull]
 
@@ -151,7 +151,7 @@ def test_all_that_is_said_to_carry_over_is_in_what_runs_here():
 @pytest.fixture(scope="module")
 def site(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, app="tests.flask_handlers:app", expects_tracebacks=True, CHAT_PREFIX="flask")
+        yield start_workers(2, app="tests.kit.flask_handlers:app", expects_tracebacks=True, WEBFARM_PREFIX="flask")
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_the_session_holds_nothing_that_can_not_be_kept(site, connect_to):
 
 
 def test_without_managed_sessions_it_is_that_of_the_cookie(workers, connect_to):
-    [url] = workers(1, app="tests.flask_handlers:app", MANAGE_SESSION="0").urls
+    [url] = workers(1, app="tests.kit.flask_handlers:app", MANAGE_SESSION="0").urls
     cookie = requests.get(f"{url}/count", timeout=5).headers["set-cookie"].partition(";")[0]
     one = connect_to(url, headers={"Cookie": cookie})
     assert [one.ask("count"), one.ask("count")] == [2, 2]

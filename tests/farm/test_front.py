@@ -12,7 +12,6 @@ from functools import partial
 import pytest
 import requests
 
-from chat.programs import find_haproxy
 from tests.conftest import (
     Closed,
     Front,
@@ -24,6 +23,7 @@ from tests.conftest import (
     starting_workers,
     wait_until,
 )
+from webfarm.run.programs import find_haproxy
 
 pytestmark = pytest.mark.cluster
 
@@ -33,7 +33,7 @@ PREFIX = "front"
 @pytest.fixture(scope="module")
 def start_workers(redis_server):
     with starting_workers(redis_server.url) as start:
-        yield partial(start, CHAT_PREFIX=PREFIX)
+        yield partial(start, WEBFARM_PREFIX=PREFIX)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_worker_knows_that_the_browser_speaks_https(tls, pem):
         assert requests.get(url, headers=headers, verify=pem, timeout=10).status_code == status
 
 
-# Limits
+# Retention
 
 
 def ask(front, source, text="GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"):
@@ -300,7 +300,7 @@ def test_a_machine_is_added_and_nobody_who_is_connected_moves(start_front, start
     clients = {f"{kind} {user}": transports for kind, transports in kinds.items() for user in range(2)}
     for name, transports in clients.items():
         node.connect(name, front.url, query={"userId": name[-1]}, transports=transports)
-    new = start_workers(2, ready=False, CHAT_HOST="::1")
+    new = start_workers(2, ready=False, WEBFARM_HOST="::1")
     for port in new.ports:
         wait_until(lambda port=port: is_ready_at(port), f"the worker on [::1]:{port}")
     front.reload([*ranges, f"[::1]:{new.ports[0]}-{new.ports[-1]}"])

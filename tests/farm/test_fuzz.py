@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from chat.realtime import strict_json
-from chat.realtime.packet import Packet
 from tests.conftest import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Wire, frame, is_alive
+from webfarm.protocol import strict_json
+from webfarm.protocol.packet import Packet
 
 fuzz = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")),
@@ -270,7 +270,7 @@ CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
 
 @pytest.fixture(scope="module")
 def server(example):
-    server = example("echo_websocket", CHAT_MAX_MESSAGE_BYTES=str(MAX_BYTES))
+    server = example("echo_websocket", WEBFARM_MAX_MESSAGE_BYTES=str(MAX_BYTES))
     worker = server.worker
     yield server
     assert is_alive(worker)

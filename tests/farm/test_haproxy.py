@@ -10,10 +10,10 @@ import jwt
 import pytest
 import requests
 
-from chat.errors import SettingsError
-from chat.haproxy import check_certificate, choose_http_bind, parse_bind, parse_ranges, render
-from chat.programs import find_haproxy
 from tests.conftest import ROOT, get_free_ports, get_status, wait_until
+from webfarm.errors import SettingsError
+from webfarm.haproxy import check_certificate, choose_http_bind, parse_bind, parse_ranges, render
+from webfarm.run.programs import find_haproxy
 
 BINARIES = {path for path in (shutil.which("haproxy"), shutil.which("haproxy", path="/usr/sbin")) if path}
 try:
@@ -171,7 +171,7 @@ def guarded(start, tmp_path):
     before, first, after = text.partition("    http-request")
     config = tmp_path / "haproxy.cfg"
     config.write_text(before + rules + "    http-request return status 204\n" + first + after)
-    process = start(find_haproxy(), "-db", "-f", str(config), env={"CHAT_SECRET": SECRET})
+    process = start(find_haproxy(), "-db", "-f", str(config), env={"WEBFARM_SECRET": SECRET})
     wait_until(lambda: get_status(f"http://127.0.0.1:{port}/") == 204, "HAProxy")
     assert "rule placed after" not in process.output
     return f"http://127.0.0.1:{port}"

@@ -11,10 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.faults.crowd import Crowd, Users
-from benchmarks.faults.oracle import judge
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy
+from faults.crowd import Crowd, Users
+from faults.oracle import judge
 from tests.conftest import (
     RedisServer,
     get_free_ports,
@@ -25,9 +23,11 @@ from tests.conftest import (
     starting_workers,
     wait_until,
 )
-from tests.hosts import Hosts
+from tests.farm.test_cluster import TRANSPORTS, get_server
+from tests.kit.hosts import Hosts
 from tests.test_cli import chat
-from tests.test_cluster import TRANSPORTS, get_server
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy
 
 pytestmark = pytest.mark.cluster
 
@@ -45,7 +45,7 @@ def site(tmp_path_factory):
         redis_server.start()
         stack.callback(redis_server.close)
         with starting_workers(redis_server.url) as start_workers:
-            options = {"CHAT_PREFIX": PREFIX, "CHAT_TRUSTED_PROXIES": hosts["a"].address}
+            options = {"WEBFARM_PREFIX": PREFIX, "WEBFARM_TRUSTED_PROXIES": hosts["a"].address}
             workers = {name: start_workers(2, host=hosts[name], **options) for name in "bc"}
             bind = f"{hosts['a'].address}:{get_free_ports()}"
             ranges = [f"{hosts[name].address}:{one.ports[0]}-{one.ports[-1]}" for name, one in workers.items()]
@@ -149,8 +149,8 @@ def find_served(site, crowd, since):
 
 
 def list_users(site, *users):
-    """Return who of these is in ``chat clients``, sorted, as often as there."""
-    listed = json.loads(chat("clients", "--json", REDIS_URL=site.redis_url, CHAT_PREFIX=PREFIX).stdout)
+    """Return who of these is in ``webfarm clients``, sorted, as often as there."""
+    listed = json.loads(chat("clients", "--json", REDIS_URL=site.redis_url, WEBFARM_PREFIX=PREFIX).stdout)
     return sorted(client["userId"] for client in listed if client["userId"] in users)
 
 

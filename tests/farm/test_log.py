@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from tests.conftest import get_epochs, get_keys, read_offset, starting_workers, wait_until
-from tests.test_recovery import Client as _Client
+from tests.farm.test_recovery import Client as _Client
 
 
 class Client(_Client):
@@ -32,7 +32,7 @@ class Client(_Client):
 @pytest.fixture(scope="module")
 def site(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, "tests.log_handlers:app", ready=False, CHAT_PREFIX="logged")
+        yield start_workers(2, "tests.kit.log_handlers:app", ready=False, WEBFARM_PREFIX="logged")
 
 
 @pytest.fixture
@@ -291,9 +291,9 @@ def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):
 
 
 def test_who_is_skipped_by_all_messages_of_a_room_that_is_trimmed_is_recovered(redis_server):
-    settings = {"CHAT_HISTORY_LENGTH": "10", "CHAT_RECOVERY_WINDOW_S": "4", "CHAT_PING_INTERVAL_S": "0.3"}
+    settings = {"WEBFARM_HISTORY_LENGTH": "10", "WEBFARM_RECOVERY_WINDOW_S": "4", "WEBFARM_PING_INTERVAL_S": "0.3"}
     with starting_workers(redis_server.url) as start_workers:
-        site = start_workers(2, "tests.log_handlers:app", ready=False, CHAT_PREFIX="skipped", **settings)
+        site = start_workers(2, "tests.kit.log_handlers:app", ready=False, WEBFARM_PREFIX="skipped", **settings)
         wait_until(lambda: site.output.count("Booting worker") == 2, "the workers")
         a, b = map(Client, site.urls)
         a.get(2, "arrived")

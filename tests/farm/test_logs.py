@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from chat import logs
 from tests.conftest import ROOT, starting_workers
+from webfarm import logs
 
 DOCUMENTED = {
     event: set(re.findall(r"`(\w+)`", fields)) | {"node", "process"}
@@ -96,7 +96,7 @@ def test_the_journal_is_told_how_bad_a_line_is(monkeypatch):
 def test_what_befalls_clients_is_logged_with_the_documented_fields(redis_server, node):
     """All of it from one worker: connects, refusals, a rate limit, a drain."""
     with starting_workers(redis_server.url) as start_workers:
-        process = start_workers(1, CHAT_LOG_FORMAT="json", CHAT_RATE_LIMIT="2")
+        process = start_workers(1, WEBFARM_LOG_FORMAT="json", WEBFARM_RATE_LIMIT="2")
         url = process.urls[0]
         a = node.connect("a", url, query={"userId": "anna"}, transports=["websocket"])
         node.open("b", url, query={"userId": "x" * 200})
@@ -127,7 +127,7 @@ def test_what_befalls_clients_is_logged_with_the_documented_fields(redis_server,
 def test_a_log_of_all_packets_takes_what_is_none(redis_server, raw_client):
     """Its sender is closed as without that log, and nothing is a traceback."""
     with starting_workers(redis_server.url) as start_workers:
-        process = start_workers(1, CHAT_LOG_LEVEL="debug")
+        process = start_workers(1, WEBFARM_LOG_LEVEL="debug")
         for packet in ("9x", "\xb2", "", "x"):
             client = raw_client(process.urls[0])
             client.send(packet)

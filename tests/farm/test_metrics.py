@@ -8,11 +8,11 @@ import requests
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy
-from chat.realtime.metrics import Histogram
-from chat.realtime.vitals import vitals
 from tests.conftest import ROOT, SHARDS, get_free_ports, get_status, wait_until
+from webfarm.haproxy import parse_ranges, render
+from webfarm.monitoring.counters import Histogram
+from webfarm.monitoring.gauges import gauges
+from webfarm.run.programs import find_haproxy
 
 TEXT = (ROOT / "docs/metrics.md").read_text()
 ROWS = re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", TEXT, re.MULTILINE)
@@ -198,7 +198,7 @@ def test_refusals_are_counted_by_their_code(pair, node):
 
 
 def test_the_snapshot_is_what_json_has_words_for():
-    snapshot = json.loads(json.dumps(vitals.snapshot()))
+    snapshot = json.loads(json.dumps(gauges.snapshot()))
     assert snapshot["clients"] == {"polling": 0, "websocket": 0}
     assert snapshot["store_p99_s"] is None
 

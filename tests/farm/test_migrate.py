@@ -1,4 +1,4 @@
-"""``chat migrate``: a farm's log and sessions move to another Redis, in one shard or more."""
+"""``webfarm migrate``: a farm's log and sessions move to another Redis, in one shard or more."""
 
 import contextlib
 import json
@@ -6,15 +6,15 @@ import json
 import pytest
 import redis
 
-from chat.errors import Error
-from chat.migrate import migrate
-from chat.realtime import Outside
-from chat.realtime.plain import list_shards
-from chat.realtime.redis_client import PlainCommands
-from chat.settings import Settings
 from tests.conftest import opening
+from tests.farm.test_recovery import Client, name
 from tests.test_cli import chat
-from tests.test_recovery import Client, name
+from webfarm import Emitter
+from webfarm.commands.migrate import migrate
+from webfarm.errors import Error
+from webfarm.redis.blocking import list_shards
+from webfarm.redis.client import BlockingCommands
+from webfarm.settings import Settings
 
 PREFIX = "moved"
 
@@ -33,7 +33,7 @@ def target(redis_server, own_redis):
 
 
 def start(workers, url, **env):
-    return workers(1, url=url, CHAT_PREFIX=PREFIX, **env)
+    return workers(1, url=url, WEBFARM_PREFIX=PREFIX, **env)
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def cleaned(url):
 @pytest.mark.parametrize("shards", ["1", "8"])
 def test_a_farm_moves_and_its_clients_recover(redis_server, target, workers, client, shards):
     with cleaned(redis_server.url):
-        before = start(workers, redis_server.url, CHAT_SHARDS="1")
+        before = start(workers, redis_server.url, WEBFARM_SHARDS="1")
         a, b = (client(before.urls[0], one) for one in ("anna", "ben"))
         for room in ("x", "y", "z"):
             a.call("join", {"room": room})
@@ -59,14 +59,14 @@ def test_a_farm_moves_and_its_clients_recover(redis_server, target, workers, cli
         for number, room in enumerate("xyzxyz"):
             assert b.call("message", {"room": room, "n": number, "id": f"id{number}"})["ok"]
         assert b.call("privateMessage", {"toUser": "carl", "text": "waits"})["ok"]
-        refused = chat("migrate", redis_server.url, target, CHAT_PREFIX=PREFIX)
+        refused = chat("migrate", redis_server.url, target, WEBFARM_PREFIX=PREFIX)
         assert refused.returncode == 1
         assert "the farm still runs" in refused.stderr
         before.close()
-        done = chat("migrate", redis_server.url, target, "--shards", shards, CHAT_PREFIX=PREFIX)
+        done = chat("migrate", redis_server.url, target, "--shards", shards, WEBFARM_PREFIX=PREFIX)
         assert done.returncode == 0, done.stderr
         assert "8 messages, 2 sessions, copied and compared." in done.stdout
-        after = start(workers, target, CHAT_SHARDS=shards)
+        after = start(workers, target, WEBFARM_SHARDS=shards)
         offset = a.events[-1][-1]
         back = client(after.urls[0], "anna", pid=a.pid, offset=offset)
         assert back.sid == a.sid
@@ -83,16 +83,19 @@ def test_a_farm_moves_and_its_clients_recover(redis_server, target, workers, cli
         assert [message["data"]["n"] for message in history] == ["received", 0, 3, 7]  # and the repeat only once
         [waiting] = client(after.urls[0], "carl").get(1, "privateMessage")
         assert waiting[0]["text"] == "waits"
-        assert "there is no farm" not in chat("nodes", REDIS_URL=target, CHAT_PREFIX=PREFIX, CHAT_SHARDS=shards).stdout
+        assert (
+            "there is no farm"
+            not in chat("nodes", REDIS_URL=target, WEBFARM_PREFIX=PREFIX, WEBFARM_SHARDS=shards).stdout
+        )
 
 
 def test_what_is_there_is_not_written_over(redis_server, target, workers):
     with cleaned(redis_server.url):
         start(workers, redis_server.url).close()
         start(workers, target).close()
-        done = chat("migrate", redis_server.url, target, CHAT_PREFIX=PREFIX)
+        done = chat("migrate", redis_server.url, target, WEBFARM_PREFIX=PREFIX)
         assert done.returncode == 1
-        assert "has a farm with this CHAT_PREFIX already" in done.stderr
+        assert "has a farm with this WEBFARM_PREFIX already" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_what_is_there_is_not_written_over(redis_server, target, workers):
     [
         ("redis://127.0.0.1:1", "{target}", "Redis does not answer", 1),
         ("{source}", "redis://127.0.0.1:1", "Redis does not answer", 1),
-        ("{source}", "{target}", f"no farm whose CHAT_PREFIX is {name()!r}"[:24], 1),
+        ("{source}", "{target}", f"no farm whose WEBFARM_PREFIX is {name()!r}"[:24], 1),
         ("nonsense", "{target}", "expected a URL", 2),
         ("{source}", "nonsense", "expected a URL", 2),
     ],
@@ -111,7 +114,7 @@ def test_what_can_not_be_migrated_is_one_sentence(redis_server, target, source, 
         home = list_shards(server, "half")[0].keys
         server.hset(home.clock, mapping={"format": "1", "epoch": "e", "id": 5})
         prefix = "nobody" if "no farm" in sentence else "half"
-        done = chat("migrate", *urls, CHAT_PREFIX=prefix)
+        done = chat("migrate", *urls, WEBFARM_PREFIX=prefix)
         server.delete(home.clock)
     assert done.returncode == code
     assert sentence in done.stderr
@@ -127,7 +130,7 @@ def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redi
         server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
         server.hset(room.keys.room_of(stream), mapping={"id": 5})
         server.hset(room.keys.session("s"), mapping={"pid": "s.1"})
-        done = chat("migrate", redis_server.url, target, "--shards", "3", CHAT_PREFIX=PREFIX)
+        done = chat("migrate", redis_server.url, target, "--shards", "3", WEBFARM_PREFIX=PREFIX)
         assert "1 rooms, 1 messages, 0 sessions" in done.stdout
         with redis.Redis.from_url(target) as there:
             clocks = [there.hgetall(part.keys.clock) for part in list_shards(there, PREFIX, 3)]
@@ -148,7 +151,7 @@ def stopped(redis_server):
 
 
 def settle(url, shards):
-    return Settings.from_env({"REDIS_URL": url, "CHAT_PREFIX": PREFIX, "CHAT_SHARDS": str(shards)})
+    return Settings.from_env({"REDIS_URL": url, "WEBFARM_PREFIX": PREFIX, "WEBFARM_SHARDS": str(shards)})
 
 
 def test_what_was_stored_once_is_known_whatever_colons_are_in_its_names(stopped, redis_server, target):
@@ -171,14 +174,14 @@ def test_what_ends_meanwhile_does_not_live_for_ever_there(stopped, redis_server,
     stopped.set(keys[0], "anna")
     stopped.zadd(keys[1], {"name": 1})
     stopped.hset(keys[2], mapping={"pid": "gone.1"})
-    execute_all = PlainCommands.execute_all
+    execute_all = BlockingCommands.execute_all
 
     def end_first(self, commands):
         ended = [command[1] for command in commands if command[0] in ("GET", "ZRANGE", "HGETALL")]
         stopped.delete("nothing", *{*ended} & {*keys})
         return execute_all(self, commands)
 
-    monkeypatch.setattr(PlainCommands, "execute_all", end_first)
+    monkeypatch.setattr(BlockingCommands, "execute_all", end_first)
     migrate(redis_server.url, target, settle(target, 1), lambda copied: None)
     with redis.Redis.from_url(target) as there:
         assert not there.exists(*keys)
@@ -217,12 +220,12 @@ def test_what_was_interrupted_is_begun_again_and_nothing_is_left_of_it(stopped, 
 def test_a_farm_that_has_lost_its_first_shard_is_not_written_over(stopped, redis_server, target):
     with redis.Redis.from_url(target) as there:
         there.hset(list_shards(there, PREFIX, 8)[3].keys.clock, "format", "1/8")
-        with pytest.raises(Error, match="has a farm with this CHAT_PREFIX already"):
+        with pytest.raises(Error, match="has a farm with this WEBFARM_PREFIX already"):
             migrate(redis_server.url, target, settle(target, 8), lambda copied: None)
 
 
 def test_what_is_stored_in_the_source_meanwhile_is_not_left_out_silently(stopped, redis_server, target):
-    outside = Outside(redis_server.url, PREFIX)
+    outside = Emitter(redis_server.url, PREFIX)
     with contextlib.closing(outside), pytest.raises(Error, match="something was stored in the source meanwhile"):
         migrate(redis_server.url, target, settle(target, 8), lambda copied: outside.store("late", None, "y"))
     with redis.Redis.from_url(target) as there:

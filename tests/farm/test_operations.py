@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.test_recovery import Client as _Client
+from tests.farm.test_recovery import Client as _Client
 
 PREFIX = "operations"
 DEAF = "it is not connected to Redis"
@@ -44,7 +44,7 @@ def site(redis_server):
 
 
 def start(start_workers, prefix):
-    process = start_workers(2, "tests.cluster_handlers:app", ready=False, CHAT_PREFIX=prefix)
+    process = start_workers(2, "tests.kit.cluster_handlers:app", ready=False, WEBFARM_PREFIX=prefix)
     wait_until(lambda: process.output.count("Booting worker") == 2, "the workers")
     return process
 

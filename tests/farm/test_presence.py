@@ -12,12 +12,12 @@ from collections import Counter
 import pytest
 import redis
 
-from chat.realtime.directory import Directory
-from chat.realtime.plain import list_shards
-from chat.settings import LEASE_S
 from tests.conftest import ROOT, SHARDS, get_keys, get_status, is_alive, starting_workers, wait_until
+from tests.farm.test_recovery import Client
 from tests.test_cli import chat as run_command
-from tests.test_recovery import Client
+from webfarm.nodes.directory import Directory
+from webfarm.redis.blocking import list_shards
+from webfarm.settings import LEASE_S
 
 PREFIX = "presence"
 WEBSOCKET = {"transports": ["websocket"]}
@@ -31,7 +31,7 @@ _CROWD = 60
 @pytest.fixture(scope="module")
 def two_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX=PREFIX)
+        yield start_workers(2, WEBFARM_PREFIX=PREFIX)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def wait_for_presence(node, name, user, *expected):
 
 
 def chat(redis_server, *args):
-    return run_command(*args, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX)
+    return run_command(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
 
 
 # Listings
@@ -121,7 +121,7 @@ def test_an_upgrade_is_a_change_of_transport(two_workers, directory, node):
 
 
 def test_what_haproxy_calls_a_worker_is_listed(farm, redis_server, node):
-    site = farm(1, CHAT_PREFIX="named")
+    site = farm(1, WEBFARM_PREFIX="named")
     node.connect("a", site.url)
     with redis.Redis.from_url(redis_server.url) as client:
         directory = Directory(list_shards(client, "named", SHARDS))
@@ -130,7 +130,7 @@ def test_what_haproxy_calls_a_worker_is_listed(farm, redis_server, node):
 
 
 def test_a_worker_that_stops_is_listed_as_draining_and_then_no_more(workers, redis_server, node):
-    process = workers(1, CHAT_DRAIN_S="6", CHAT_PREFIX="draining")
+    process = workers(1, WEBFARM_DRAIN_S="6", WEBFARM_PREFIX="draining")
     node.connect("a", process.urls[0], reconnection=False)
     with redis.Redis.from_url(redis_server.url) as client:
         directory = Directory(list_shards(client, "draining", SHARDS))
@@ -310,7 +310,7 @@ def test_a_worker_that_stood_still_beyond_its_lease_has_its_clients_again(two_wo
 
 def test_who_is_answered_at_once_when_redis_has_stood_still(own_redis, workers, node, join):
     own_redis.start()
-    process = workers(1, url=own_redis.url, CHAT_PREFIX=PREFIX)
+    process = workers(1, url=own_redis.url, WEBFARM_PREFIX=PREFIX)
     join("a", process.urls[0], "anna")
     os.kill(own_redis.process.pid, signal.SIGSTOP)
     try:
@@ -323,7 +323,7 @@ def test_who_is_answered_at_once_when_redis_has_stood_still(own_redis, workers, 
 
 def test_redis_that_was_away_beyond_all_leases_finds_everybody_there(own_redis, workers, node, join):
     own_redis.start()
-    process = workers(2, url=own_redis.url, CHAT_PREFIX=PREFIX)
+    process = workers(2, url=own_redis.url, WEBFARM_PREFIX=PREFIX)
     for number, url in enumerate(process.urls):
         join(f"s{number}", url, f"stays{number}", "away")
         join(f"g{number}", url, f"goes{number}", "away")
@@ -412,7 +412,7 @@ class Crowd:
 
 def test_what_redis_has_kept_though_it_has_gone_is_taken_away(own_redis, workers, node, join):
     own_redis.start()
-    process = workers(1, url=own_redis.url, CHAT_PREFIX=PREFIX)
+    process = workers(1, url=own_redis.url, WEBFARM_PREFIX=PREFIX)
     join("a", process.urls[0], "anna", "x")
     of_client, in_shards = get_keys(PREFIX, "anna"), {f"/,{room}": get_keys(PREFIX, room) for room in ("gone", "x")}
     with redis.Redis.from_url(own_redis.url) as client:
@@ -437,7 +437,7 @@ def test_what_redis_has_kept_though_it_has_gone_is_taken_away(own_redis, workers
 @pytest.mark.timeout(120 + _MIX_S)
 def test_after_a_mix_of_everything_the_registry_is_what_is_connected(redis_server, workers):
     prefix = "mix"
-    process = workers(3, CHAT_PREFIX=prefix)
+    process = workers(3, WEBFARM_PREFIX=prefix)
     seed = int(os.environ.get("MIX_SEED", random.randrange(1_000_000)))
     print(f"MIX_SEED={seed}")
     crowd = Crowd(process, random.Random(seed))
@@ -476,11 +476,11 @@ def test_after_a_mix_of_everything_the_registry_is_what_is_connected(redis_serve
 
 def test_a_listing_without_redis_is_one_sentence(redis_server):
     done = subprocess.run(
-        [sys.executable, "-m", "chat", "clients"], capture_output=True, text=True, cwd=ROOT, check=False,
+        [sys.executable, "-m", "webfarm", "clients"], capture_output=True, text=True, cwd=ROOT, check=False,
         env={"PATH": "/usr/bin:/bin", "REDIS_URL": "redis://user:secret@127.0.0.1:1/0"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("chat: the Redis at redis://127.0.0.1:1/0 does not answer: ")
+    assert done.stderr.startswith("webfarm: the Redis at redis://127.0.0.1:1/0 does not answer: ")
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
 

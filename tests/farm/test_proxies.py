@@ -5,8 +5,8 @@ import requests
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from chat.proxies import TrustedProxies
 from tests.conftest import starting_farm, starting_workers
+from webfarm.web.proxies import TrustedProxies
 
 
 def see(address, trusted=("127.0.0.1/32", "10.0.0.0/8"), **headers):
@@ -116,7 +116,7 @@ def start_workers(redis_server):
 @pytest.fixture(scope="module")
 def listed(start_workers):
     return start_workers(
-        1, CHAT_ALLOWED_ORIGINS="https://a.example,http://b.example:8080", CHAT_TRUSTED_PROXIES="10.0.0.0/8"
+        1, WEBFARM_ALLOWED_ORIGINS="https://a.example,http://b.example:8080", WEBFARM_TRUSTED_PROXIES="10.0.0.0/8"
     )
 
 
@@ -131,7 +131,7 @@ def test_a_list_of_origins_is_all_that_is_let_in(listed, get):
 
 @pytest.fixture(scope="module")
 def untrusting(start_workers):
-    return start_workers(1, CHAT_TRUSTED_PROXIES="10.0.0.0/8")
+    return start_workers(1, WEBFARM_TRUSTED_PROXIES="10.0.0.0/8")
 
 
 @TRANSPORTS
@@ -144,7 +144,7 @@ def test_who_is_no_trusted_proxy_is_not_believed(untrusting, get):
 
 @pytest.fixture(scope="module")
 def open_to_all(start_workers):
-    return start_workers(1, CHAT_ALLOWED_ORIGINS="*")
+    return start_workers(1, WEBFARM_ALLOWED_ORIGINS="*")
 
 
 @TRANSPORTS

@@ -6,10 +6,10 @@ import re
 import pytest
 import requests
 
-from chat.errors import Flooding, RateLimited
-from chat.limits import Buckets, RateLimits
 from tests.conftest import opening, starting_workers, wait_until
-from tests.test_recovery import Client
+from tests.farm.test_recovery import Client
+from webfarm.errors import Flooding, RateLimited
+from webfarm.rate_limits import Buckets, RateLimits
 
 
 class Clock:
@@ -85,7 +85,7 @@ def test_buckets_that_are_full_again_are_dropped(clock):
 @pytest.fixture(scope="module")
 def limited(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(1, CHAT_PREFIX="limits", CHAT_RATE_LIMIT="5", CHAT_RATE_LIMIT_BYTES="20000")
+        yield start_workers(1, WEBFARM_PREFIX="limits", WEBFARM_RATE_LIMIT="5", WEBFARM_RATE_LIMIT_BYTES="20000")
 
 
 @pytest.fixture

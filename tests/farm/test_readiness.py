@@ -128,7 +128,7 @@ def test_at_the_limit_of_open_files_health_clients_and_redis_still_work(redis_se
         "-c",
         'ulimit -n 200; exec "$0" -m gunicorn',
         sys.executable,
-        env={"PORT": str(port), "REDIS_URL": redis_server.url, "CHAT_PREFIX": "files", "CHAT_DRAIN_S": "0"},
+        env={"PORT": str(port), "REDIS_URL": redis_server.url, "WEBFARM_PREFIX": "files", "WEBFARM_DRAIN_S": "0"},
     )
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: get_status(f"{url}/readyz") == 200, "the worker")

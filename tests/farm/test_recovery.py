@@ -14,8 +14,6 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from chat.auth import create_token
-from chat.realtime import Outside
 from tests.conftest import (
     SHARDS,
     get_epochs,
@@ -27,6 +25,8 @@ from tests.conftest import (
     starting_workers,
     wait_until,
 )
+from webfarm import Emitter
+from webfarm.auth import create_token
 
 TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
 SECRET = "s" * 32
@@ -35,7 +35,7 @@ SECRET = "s" * 32
 @pytest.fixture(scope="module")
 def two_workers(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX="recovery", CHAT_PING_INTERVAL_S="0.3")
+        yield start_workers(2, WEBFARM_PREFIX="recovery", WEBFARM_PING_INTERVAL_S="0.3")
 
 
 class Client:
@@ -322,7 +322,7 @@ def test_a_socket_that_is_away_and_can_be_resumed_is_a_recipient(two_workers, cl
 
 def test_what_was_sent_to_a_socket_that_has_gone_is_nobody_elses(two_workers, redis_server, client):
     a, b = client(two_workers.urls[0], name()), client(two_workers.urls[1], name())
-    outside = Outside(redis_server.url, "recovery", shards=SHARDS)
+    outside = Emitter(redis_server.url, "recovery", shards=SHARDS)
     outside.store("privateMessage", "from elsewhere", room=b.sid)  # not one to a recipient
     outside.close()
     assert a.call("privateMessage", {"to": b.sid, "secret": 1})["ok"]
@@ -444,7 +444,7 @@ def test_after_kill_9_every_client_is_recovered(farm, node, transport):
 
 @pytest.mark.cluster
 def test_a_draining_worker_sends_its_clients_elsewhere_one_after_the_other(farm, node):
-    site = farm(2, CHAT_DRAIN_S="3")
+    site = farm(2, WEBFARM_DRAIN_S="3")
     names = [str(n) for n in range(12)]
     for one in names:
         node.open(one, site.url, query={"userId": one}, transports=["websocket"])
@@ -464,7 +464,7 @@ def test_a_draining_worker_sends_its_clients_elsewhere_one_after_the_other(farm,
 
 
 def test_in_token_mode_the_session_is_the_tokens_users(workers, client):
-    site = workers(1, CHAT_SECRET=SECRET)
+    site = workers(1, WEBFARM_SECRET=SECRET)
     tokens = {user: create_token(user, SECRET, 60) for user in ("anna", "bob")}
     a = client(site.urls[0], token=tokens["anna"])
     a.cut()
@@ -473,7 +473,7 @@ def test_in_token_mode_the_session_is_the_tokens_users(workers, client):
 
 
 def test_without_a_window_there_is_no_recovery(workers, client):
-    site = workers(1, CHAT_RECOVERY_WINDOW_S="0")
+    site = workers(1, WEBFARM_RECOVERY_WINDOW_S="0")
     a = client(site.urls[0], "anna")
     assert set(a.answer) == {"sid"}
     a.call("message", "x")
@@ -481,9 +481,9 @@ def test_without_a_window_there_is_no_recovery(workers, client):
 
 
 def test_a_history_that_ends_before_the_window_stops_the_start(workers):
-    site = workers(1, ready=False, CHAT_HISTORY_TTL_S="10")
+    site = workers(1, ready=False, WEBFARM_HISTORY_TTL_S="10")
     assert site.wait() == 2
-    assert "CHAT_HISTORY_TTL_S" in site.output
+    assert "WEBFARM_HISTORY_TTL_S" in site.output
 
 
 def test_after_flushall_everybody_begins_anew_and_is_told(own_redis, workers, client):
@@ -519,7 +519,7 @@ def test_a_private_message_is_no_work_for_a_third_worker(workers, client):
 
 def test_what_is_volatile_is_delivered_and_not_stored(redis_server, workers, client):
     """An emit from outside is not stored, either; neither has an offset, and a text at its end is no offset."""
-    site = workers(2, CHAT_PREFIX="volatile")
+    site = workers(2, WEBFARM_PREFIX="volatile")
     a = client(site.urls[0], "anna")
     channel = get_keys("volatile", "common").stream("/", "common")
     with redis.Redis.from_url(redis_server.url) as server:
@@ -559,6 +559,6 @@ def test_a_client_that_is_cut_right_after_it_was_resumed_is_resumed_again(two_wo
 def test_what_a_farm_of_another_version_has_stored_is_left_alone_and_named(redis_server, workers):
     with redis.Redis.from_url(redis_server.url) as server:
         server.hset(get_keys("otherversion").clock, mapping={"format": "99", "epoch": "e", "id": "5"})
-    site = workers(1, ready=False, CHAT_PREFIX="otherversion")
+    site = workers(1, ready=False, WEBFARM_PREFIX="otherversion")
     site.wait_for_line("Redis holds what a farm of format 99 has stored, which this version can't share")
     assert get_status(f"{site.urls[0]}/readyz") == 503

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from chat.embedded_cluster import advance, create, describe, get_url, prepare
-from chat.errors import Error
-from chat.programs import find_redis
 from tests.conftest import get_free_ports, wait_until
-from tests.own_cluster import OwnCluster
+from tests.kit.own_cluster import OwnCluster
+from webfarm.errors import Error
+from webfarm.run.programs import find_redis
+from webfarm.run.redis_cluster import advance, create, describe, get_url, prepare
 
 pytestmark = pytest.mark.cluster
 

@@ -6,9 +6,9 @@ import signal
 import pytest
 import redis
 
-from chat.programs import find_redis
 from tests.conftest import get_free_ports, opening, wait_until
-from tests.test_recovery import Client
+from tests.farm.test_recovery import Client
+from webfarm.run.programs import find_redis
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def replica(own_redis, tmp_path, start):
 
 @pytest.fixture
 def client(own_redis, replica, workers):
-    url = workers(1, url=own_redis.url, CHAT_WAIT_REPLICAS="1", CHAT_PREFIX="waiting").urls[0]
+    url = workers(1, url=own_redis.url, WEBFARM_WAIT_REPLICAS="1", WEBFARM_PREFIX="waiting").urls[0]
     with opening(Client) as open_client:
         yield open_client(url, "anna")
 

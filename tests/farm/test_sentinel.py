@@ -2,8 +2,8 @@
 
 import redis
 
-from chat.programs import find_redis
 from tests.conftest import get_free_ports, wait_until
+from webfarm.run.programs import find_redis
 
 
 def count_subscribers(port):
@@ -35,7 +35,7 @@ def test_workers_leave_a_primary_that_was_replaced_though_it_lives(own_redis, tm
         config.write_text(f"port {own_port}\nbind 127.0.0.1\n{monitor}\n{more}")
         start(find_redis(), str(config), "--sentinel")
     url = f"redis+sentinel://127.0.0.1:{deaf_port},127.0.0.1:{port}/farm/0"
-    process = workers(2, url=url, CHAT_WAIT_REPLICAS="0")
+    process = workers(2, url=url, WEBFARM_WAIT_REPLICAS="0")
     node.connect("a", process.urls[0])
     assert count_subscribers(own_redis.port) == 2
     with redis.Redis(port=port) as sentinel:

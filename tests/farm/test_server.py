@@ -16,26 +16,26 @@ PATH = "/socket.io/?EIO=4&transport=websocket"
 
 
 class Handlers(Example):
-    """``tests/handlers.py`` under gunicorn. Its handlers fail as they are told."""
+    """``tests/kit/handlers.py`` under gunicorn. Its handlers fail as they are told."""
 
     expects_tracebacks = True
 
     @staticmethod
     def get_argv(name):
-        return [sys.executable, "-m", "gunicorn", "-c", "python:chat.gunicorn", "tests.handlers:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:webfarm.gunicorn", "tests.kit.handlers:app"]
 
 
 @pytest.fixture(scope="module")
 def server():
     with starting_processes(Handlers) as start:
-        yield start("handlers", CHAT_MAX_OUTBOX_BYTES="200000")
+        yield start("handlers", WEBFARM_MAX_OUTBOX_BYTES="200000")
 
 
 @pytest.fixture(scope="module")
 def hasty():
     """A server whose clients have half a second to join a namespace."""
     with starting_processes(Handlers) as start:
-        yield start("handlers", CHAT_CONNECT_TIMEOUT_S="0.5")
+        yield start("handlers", WEBFARM_CONNECT_TIMEOUT_S="0.5")
 
 
 class Client:

@@ -6,17 +6,17 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import pytest
 import redis
 
-from chat.errors import Error
-from chat.realtime import Limits, Outside
-from chat.realtime.batches import Outgoing, describe_batch, join_batches
-from chat.realtime.entry import VOLATILE, decode_body, encode_body, make_messages
-from chat.realtime.held import Held, Replay
-from chat.realtime.keys import find_shard
-from chat.realtime.message import Message
-from chat.realtime.offset import Vector, decode_offset
-from chat.realtime.plain import list_shards
 from tests.conftest import get_status, opening, starting_workers, wait_until
-from tests.test_recovery import Client, name
+from tests.farm.test_recovery import Client, name
+from webfarm import Emitter, Retention
+from webfarm.engineio.join_buffer import JoinBuffer, Replay
+from webfarm.errors import Error
+from webfarm.log.batch import Outgoing, describe_batch, join_batches
+from webfarm.log.entry import VOLATILE, decode_body, encode_body, make_messages
+from webfarm.log.offset import Vector, decode_offset
+from webfarm.protocol.engine_packet import EnginePacket
+from webfarm.redis.blocking import list_shards
+from webfarm.redis.keys import find_shard
 
 SHARDS, PREFIX = 8, "shardfaults"
 EPOCHS = ("first", "second", "third")
@@ -25,7 +25,7 @@ EPOCHS = ("first", "second", "third")
 @pytest.fixture(scope="module")
 def site(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX=PREFIX, CHAT_SHARDS=str(SHARDS), CHAT_PING_INTERVAL_S="0.3")
+        yield start_workers(2, WEBFARM_PREFIX=PREFIX, WEBFARM_SHARDS=str(SHARDS), WEBFARM_PING_INTERVAL_S="0.3")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def make(shard, id, text, node=None):
 
 
 def merge(replay, *held):
-    waiting = Held("/")
+    waiting = JoinBuffer("/")
     for messages in held:
         for message in messages:
             waiting.add(message)
@@ -111,7 +111,7 @@ def test_the_order_of_a_shard_is_kept_whatever_comes_of_others_in_between():
 
 
 def test_what_is_not_in_the_log_stays_behind_all_that_came_before_it():
-    waiting, volatile = Held("/"), Message('42["volatile"]')
+    waiting, volatile = JoinBuffer("/"), EnginePacket('42["volatile"]')
     for message in (*make(0, 100, "b", node=(100, 0, 0)), *make(1, 95, "a", node=(100, 95, 0)), volatile):
         waiting.add(message)
     merged = waiting.merge(Replay(make(1, 94, "missed"), (90, 94, 0), (70, 80, 0), EPOCHS))
@@ -121,7 +121,7 @@ def test_what_is_not_in_the_log_stays_behind_all_that_came_before_it():
 def test_an_attachment_stays_behind_its_text_and_has_no_offset():
     body = decode_body(b"".join(encode_body(['51-["image",{"_placeholder":true,"num":0}]', b"data"])))
     live = make_messages(body, 0, 100, Vector(EPOCHS, (100, 50, 40)).encode())
-    waiting = Held("/")
+    waiting = JoinBuffer("/")
     for message in live:
         waiting.add(message)
     text, attachment = waiting.merge(Replay([], (90, 86, 0), (70, 80, 0), EPOCHS))
@@ -138,7 +138,7 @@ def store(server, room, text, copies):
     shard = list_shards(server, PREFIX, SHARDS).get_of_room("/", room)
     message = Outgoing("/", room, encode_body([f'2["message",{{"text":"{text}"}}]'], copies=copies))
     clock = (shard.keys.format, "unused", "", 0)
-    batch = describe_batch(shard.keys, Limits(), clock, shard.keys.batch(name()), 1, [message])
+    batch = describe_batch(shard.keys, Retention(), clock, shard.keys.batch(name()), 1, [message])
     shard.commands.run("store", (), join_batches([batch]))
 
 
@@ -228,10 +228,10 @@ def test_what_an_offset_shows_of_a_shard_in_which_a_client_has_no_room_is_not_be
 
 
 def test_a_start_with_another_number_of_shards_is_refused_and_stores_nothing(redis_server, workers, server):
-    workers(1, CHAT_PREFIX="othernumber", CHAT_SHARDS="1")
-    site = workers(1, ready=False, CHAT_PREFIX="othernumber", CHAT_SHARDS="8")
-    site.wait_for_line("Redis holds what a farm with one shard has stored; set CHAT_SHARDS=1")
+    workers(1, WEBFARM_PREFIX="othernumber", WEBFARM_SHARDS="1")
+    site = workers(1, ready=False, WEBFARM_PREFIX="othernumber", WEBFARM_SHARDS="8")
+    site.wait_for_line("Redis holds what a farm with one shard has stored; set WEBFARM_SHARDS=1")
     assert get_status(f"{site.urls[0]}/readyz") == 503
     assert [key for key in server.scan_iter("{othernumber:*}:clock")] == [b"{othernumber:0}:clock"]
-    with pytest.raises(Error, match="set CHAT_SHARDS=1"):
-        Outside(redis_server.url, "othernumber", shards=8)
+    with pytest.raises(Error, match="set WEBFARM_SHARDS=1"):
+        Emitter(redis_server.url, "othernumber", shards=8)

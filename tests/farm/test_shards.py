@@ -12,32 +12,32 @@ import redis
 import requests
 from websockets.exceptions import ConnectionClosed
 
-from chat.realtime.directory import Directory
-from chat.realtime.entry import Body, make_messages
-from chat.realtime.held import Held, Replay
-from chat.realtime.keys import find_shard
-from chat.realtime.offset import Vector, decode_offset
-from chat.realtime.plain import list_shards
 from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
+from tests.farm.test_log import Client as LogClient
+from tests.farm.test_recovery import Client, get_refusals, name
 from tests.test_cli import chat
-from tests.test_log import Client as LogClient
-from tests.test_recovery import Client, get_refusals, name
+from webfarm.engineio.join_buffer import JoinBuffer, Replay
+from webfarm.log.entry import Body, make_messages
+from webfarm.log.offset import Vector, decode_offset
+from webfarm.nodes.directory import Directory
+from webfarm.redis.blocking import list_shards
+from webfarm.redis.keys import find_shard
 
 SHARDS = 8
 PREFIX, LOG_PREFIX = "shards", "shardslog"
-SETTINGS = {"CHAT_SHARDS": str(SHARDS), "CHAT_PING_INTERVAL_S": "0.3"}
+SETTINGS = {"WEBFARM_SHARDS": str(SHARDS), "WEBFARM_PING_INTERVAL_S": "0.3"}
 
 
 @pytest.fixture(scope="module")
 def site(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        yield start_workers(2, CHAT_PREFIX=PREFIX, **SETTINGS)
+        yield start_workers(2, WEBFARM_PREFIX=PREFIX, **SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def log_site(redis_server):
     with starting_workers(redis_server.url) as start_workers:
-        site = start_workers(2, "tests.log_handlers:app", ready=False, CHAT_PREFIX=LOG_PREFIX, **SETTINGS)
+        site = start_workers(2, "tests.kit.log_handlers:app", ready=False, WEBFARM_PREFIX=LOG_PREFIX, **SETTINGS)
         wait_until(lambda: site.output.count("Booting worker") == 2, "the workers")
         yield site
 
@@ -106,7 +106,7 @@ def create_messages(shard, id, shown):
 
 def test_an_offset_never_shows_what_comes_behind_it():
     """What came live had been delivered later than what is replayed, though it was stored before."""
-    held = Held("/")
+    held = JoinBuffer("/")
     for message in (
         create_messages(0, 10, (10, 20)) + create_messages(1, 30, (10, 30)) + create_messages(0, 25, (25, 30))
     ):
@@ -261,7 +261,7 @@ def test_who_is_resumed_elsewhere_after_a_kill_counts_once(redis_server, server,
     room, user = name(), create_user()
     other_room = name_in(lambda shard: shard not in (shard_of(user), shard_of(room)))
     with starting_workers(redis_server.url) as start_workers:
-        site = start_workers(2, CHAT_PREFIX="shardskill", **SETTINGS)
+        site = start_workers(2, WEBFARM_PREFIX="shardskill", **SETTINGS)
         a, b = client(site.urls[0], user), client(site.urls[1], name())
         for one, where in itertools.product((a, b), (room, other_room)):
             assert one.call("join", {"room": where})["ok"]
@@ -306,7 +306,7 @@ def test_a_kick_ends_a_users_sessions_and_nobody_elses(site, client, redis_serve
 
 
 def run(redis_server, *args, **env):
-    return chat(*args, REDIS_URL=redis_server.url, CHAT_PREFIX=PREFIX, **{"CHAT_SHARDS": str(SHARDS)} | env)
+    return chat(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX, **{"WEBFARM_SHARDS": str(SHARDS)} | env)
 
 
 def test_what_is_erased_is_gone_in_whichever_shard_it_was(site, client, redis_server):
@@ -378,7 +378,7 @@ def test_an_epoch_that_begins_anew_in_one_shard_ends_only_who_has_a_room_there(s
 
 def test_only_the_rooms_of_a_shard_that_is_broken_wait(workers, client, server):
     """Its clock can't be read: nothing is stored there, nobody joins; all else goes on, and this does once it is mended."""
-    site = workers(2, CHAT_PREFIX="shardsbroken", **SETTINGS)
+    site = workers(2, WEBFARM_PREFIX="shardsbroken", **SETTINGS)
     users = name(), name()
     shard = find_free_shard(*users, *(f"user:{one}" for one in users))
     broken, whole = name_in(shard.__eq__), name_in(lambda other: other not in (shard, 0))
@@ -423,23 +423,23 @@ def test_only_the_rooms_of_a_shard_that_is_broken_wait(workers, client, server):
 @pytest.mark.parametrize(
     ("first", "then", "sentence"),
     [
-        ("1", "8", "a farm with one shard has stored; set CHAT_SHARDS=1, or change CHAT_PREFIX"),
-        ("8", "1", "a farm with 8 shards has stored; set CHAT_SHARDS=8, or change CHAT_PREFIX"),
-        ("4", "8", "a farm with 4 shards has stored; set CHAT_SHARDS=4, or change CHAT_PREFIX"),
+        ("1", "8", "a farm with one shard has stored; set WEBFARM_SHARDS=1, or change WEBFARM_PREFIX"),
+        ("8", "1", "a farm with 8 shards has stored; set WEBFARM_SHARDS=8, or change WEBFARM_PREFIX"),
+        ("4", "8", "a farm with 4 shards has stored; set WEBFARM_SHARDS=4, or change WEBFARM_PREFIX"),
     ],
 )
 def test_a_farm_with_another_number_of_shards_is_refused_and_told_which(
     redis_server, workers, raw_client, first, then, sentence
 ):
     prefix = f"number{first}-{then}"
-    workers(1, CHAT_PREFIX=prefix, CHAT_SHARDS=first)
-    other = workers(1, ready=False, CHAT_PREFIX=prefix, CHAT_SHARDS=then)
+    workers(1, WEBFARM_PREFIX=prefix, WEBFARM_SHARDS=first)
+    other = workers(1, ready=False, WEBFARM_PREFIX=prefix, WEBFARM_SHARDS=then)
     other.wait_for_line(sentence)
     wait_until(lambda: get_status(f"{other.urls[0]}/readyz") == 503, "a worker that is not ready")
     raw = raw_client(other.urls[0], join=False)
     raw.send("40")
     assert raw.receive_until_closed(15)
-    environ = {"REDIS_URL": redis_server.url, "CHAT_PREFIX": prefix, "CHAT_SHARDS": then}
+    environ = {"REDIS_URL": redis_server.url, "WEBFARM_PREFIX": prefix, "WEBFARM_SHARDS": then}
     for command in (["clients"], ["emit", "news", "1", "--all"], ["kick", "anna"], ["erase", "--room", "x"]):
         done = chat(*command, **environ)
         assert done.returncode == 1

@@ -25,7 +25,7 @@ def server(example):
 @pytest.fixture(scope="module")
 def impatient(example):
     """A server that closes who joins nothing within half a second."""
-    return example("echo_socketio", CHAT_CONNECT_TIMEOUT_S="0.5")
+    return example("echo_socketio", WEBFARM_CONNECT_TIMEOUT_S="0.5")
 
 
 def parse(text):

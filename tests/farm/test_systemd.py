@@ -9,15 +9,15 @@ from dataclasses import fields
 
 import pytest
 
-from benchmarks.faults.crowd import Crowd, Users
-from benchmarks.faults.oracle import judge
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy, find_redis
-from chat.settings import Settings
+from faults.crowd import Crowd, Users
+from faults.oracle import judge
 from tests.conftest import ROOT, get_free_ports, get_status, starting_processes, wait_until
-from tests.machine import booting
+from tests.kit.machine import booting
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy, find_redis
+from webfarm.settings import Settings
 
-SETTINGS = "/etc/chat/chat.env"
+SETTINGS = "/etc/webfarm/webfarm.env"
 INSTALL = ("make", "-C", "/tmp/clone", "install")
 WATCHDOG_S, TIMEOUT_S, STOP_S = 5, 4, 2  # instead of 20, 30 and 30; a stop takes longer than that
 
@@ -29,14 +29,14 @@ def units(tmp_path):
     """Copies of the units with paths and a user that this machine has."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze here")
-    for name in ("chat@.service", "chat.service", "chat.target"):
+    for name in ("webfarm@.service", "webfarm.service", "webfarm.target"):
         shutil.copy(ROOT / "systemd" / name, tmp_path)
-    for folder in ("chat@.service.d", "chat.service.d"):
+    for folder in ("webfarm@.service.d", "webfarm.service.d"):
         (tmp_path / folder).mkdir()
         shutil.copy(ROOT / "systemd/common.conf", tmp_path / folder / "10-common.conf")
     for path in [*tmp_path.glob("*.service"), *tmp_path.glob("*/*.conf")]:
-        text = path.read_text().replace("/opt/chat/.venv/bin/gunicorn", f"{sys.executable} -m gunicorn")
-        text = text.replace("/opt/chat", str(ROOT))
+        text = path.read_text().replace("/opt/webfarm/.venv/bin/gunicorn", f"{sys.executable} -m gunicorn")
+        text = text.replace("/opt/webfarm", str(ROOT))
         path.write_text(re.sub(r"^(User|Group)=chat$", r"\1=root", text, flags=re.M))
     return tmp_path
 
@@ -48,24 +48,24 @@ def analyze(folder, *args):
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(units):
-    done = analyze(units, "verify", "./chat@3001.service", "./chat.service", "./chat.target")
+    done = analyze(units, "verify", "./webfarm@3001.service", "./webfarm.service", "./webfarm.target")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("unit", ["chat@3001.service", "chat.service"])
+@pytest.mark.parametrize("unit", ["webfarm@3001.service", "webfarm.service"])
 def test_hardened(units, unit):
-    shutil.copy(units / "chat@.service", units / "chat@3001.service")
+    shutil.copy(units / "webfarm@.service", units / "webfarm@3001.service")
     done = analyze(units, "security", "--offline=true", f"./{unit}")
     level = re.search(r"exposure level for .*: ([\d.]+)", done.stdout)
     assert level and float(level[1]) <= 2.0
 
 
 def test_the_settings_file_shows_defaults():
-    text = (ROOT / "systemd/chat.env").read_text()
+    text = (ROOT / "systemd/webfarm.env").read_text()
     defaults = {field.metadata["env"]: field.default for field in fields(Settings) if field.metadata}
     shown = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, flags=re.M))
     assert not re.search(r"^[^#\n]", text, flags=re.M)
-    assert {"CHAT_SECRET", "REDIS_URL"} <= shown.keys() <= defaults.keys()
+    assert {"WEBFARM_SECRET", "REDIS_URL"} <= shown.keys() <= defaults.keys()
     for name, value in shown.items():
         default = defaults[name]
         default = default[0] if isinstance(default, tuple) else default
@@ -98,8 +98,8 @@ def installed(machine, files_before, redis_server):
     """The machine with `make install` done, what it said, and times that a test can wait for."""
     machine.said = machine.run(*INSTALL)
     machine.template = machine.run("cat", SETTINGS)
-    machine.write(SETTINGS, f"REDIS_URL={redis_server.url}\nCHAT_PREFIX='systemd'\nCHAT_DRAIN_S=1\nPORT=1\n")
-    for unit in ("chat@.service.d", "chat.service.d"):
+    machine.write(SETTINGS, f"REDIS_URL={redis_server.url}\nWEBFARM_PREFIX='systemd'\nWEBFARM_DRAIN_S=1\nPORT=1\n")
+    for unit in ("webfarm@.service.d", "webfarm.service.d"):
         options = f"WatchdogSec={WATCHDOG_S}\nTimeoutStopSec={STOP_S}\nEnvironment=GUNICORN_CMD_ARGS='--timeout={TIMEOUT_S}'\n"
         machine.write(f"/etc/systemd/system/{unit}/override.conf", f"[Service]\n{options}")
     machine.run("systemctl", "daemon-reload")
@@ -111,14 +111,14 @@ def ports(installed):
     """Three units that serve, as the machine's start would begin them."""
     first = get_free_ports(3)
     ports = [first, first + 1, first + 2]
-    installed.run("systemctl", "enable", "chat.target", *map(name, ports))
+    installed.run("systemctl", "enable", "webfarm.target", *map(name, ports))
     installed.run("systemctl", "isolate", "multi-user.target")
     wait_until(lambda: all(map(is_ready, ports)), "the units")
     return ports
 
 
 def name(port):
-    return f"chat@{port}.service"
+    return f"webfarm@{port}.service"
 
 
 def is_ready(port):
@@ -126,14 +126,14 @@ def is_ready(port):
 
 
 def test_an_installation_is_complete(installed):
-    assert "systemctl enable --now chat.target chat@3001 chat@3002" in installed.said
-    assert installed.template == (ROOT / "systemd/chat.env").read_text().strip()
+    assert "systemctl enable --now webfarm.target webfarm@3001 webfarm@3002" in installed.said
+    assert installed.template == (ROOT / "systemd/webfarm.env").read_text().strip()
     assert installed.run("stat", "-c", "%a %U %G", SETTINGS) == "640 root chat"
-    assert installed.run("sh", "-c", f"set -a; . {SETTINGS}; /opt/chat/.venv/bin/chat nodes") != ""
-    assert installed.run("readlink", "-f", "/opt/chat/.venv/bin/python").startswith("/usr/bin/python3")
+    assert installed.run("sh", "-c", f"set -a; . {SETTINGS}; /opt/webfarm/.venv/bin/webfarm nodes") != ""
+    assert installed.run("readlink", "-f", "/opt/webfarm/.venv/bin/python").startswith("/usr/bin/python3")
     not_roots_alone = ("(", "-not", "-user", "root", "-or", "-perm", "/022", ")", "-not", "-type", "l")
-    assert installed.run("find", "/opt/chat/", *not_roots_alone) == ""
-    assert int(installed.run("id", "-u", "chat")) < 1000
+    assert installed.run("find", "/opt/webfarm/", *not_roots_alone) == ""
+    assert int(installed.run("id", "-u", "webfarm")) < 1000
 
 
 def test_a_unit_has_started_when_it_serves(installed, ports):
@@ -141,12 +141,12 @@ def test_a_unit_has_started_when_it_serves(installed, ports):
     unit = name(ports[0])
     installed.run("systemctl", "stop", unit)
     assert installed.get(unit, "Result") == "success"  # it was given the time that it needed
-    installed.run("mv", SETTINGS, "/run/chat.env")
+    installed.run("mv", SETTINGS, "/run/webfarm.env")
     try:
         assert "Assertion failed" in installed.run("systemctl", "start", unit, code=1)
         assert f"AssertPathExists={SETTINGS} was not met" in installed.run("systemctl", "status", unit, code=3)
     finally:
-        installed.run("mv", "/run/chat.env", SETTINGS)
+        installed.run("mv", "/run/webfarm.env", SETTINGS)
     assert not is_ready(ports[0])
     installed.run("systemctl", "start", unit)
     assert is_ready(ports[0])
@@ -155,10 +155,10 @@ def test_a_unit_has_started_when_it_serves(installed, ports):
 
 
 def test_the_doctor_finds_the_units_that_run_and_no_others(installed, ports):
-    command = f"set -a; . {SETTINGS}; unset PORT; exec /opt/chat/.venv/bin/chat doctor --no-haproxy --json"
+    command = f"set -a; . {SETTINGS}; unset PORT; exec /opt/webfarm/.venv/bin/webfarm doctor --no-haproxy --json"
     servers = [f"--server=127.0.0.1:{port}" for port in ports]
     found = json.loads(installed.run("sh", "-c", f"{command} {' '.join(servers)}", code=None))
-    levels = {one["subject"]: one["level"] for one in found if one["subject"].startswith("chat")}
+    levels = {one["subject"]: one["level"] for one in found if one["subject"].startswith("webfarm")}
     assert levels == dict.fromkeys(map(name, ports), "ok")
 
 
@@ -186,7 +186,7 @@ def own_unit(installed):
 def test_frozen_and_killed_processes_are_replaced(installed, ports, own_unit):
     """A frozen worker by its master, a frozen master by systemd, a killed one too; and by systemd a frozen worker whose
     master can't, as it waits for that worker's end after a reload."""
-    units = [*map(name, ports), own_unit("CHAT_DRAIN_S=60")]
+    units = [*map(name, ports), own_unit("WEBFARM_DRAIN_S=60")]
     installed.run("systemctl", "start", units[3])
     [worker], [stuck] = installed.get_workers(units[0]), installed.get_workers(units[3])
     masters = [installed.get(unit, "MainPID") for unit in units]
@@ -239,7 +239,7 @@ def test_a_wrong_port_is_one_sentence_and_not_tried_again(installed):
     unit = name(99999)
     installed.run("systemctl", "start", unit, code=1)
     sentences = [line for line in installed.get_journal(unit).splitlines() if line.startswith("chat:")]
-    assert sentences == ["chat: PORT has value '99999': expected a whole number from 1 to 65535."]
+    assert sentences == ["webfarm: PORT has value '99999': expected a whole number from 1 to 65535."]
     assert installed.get(unit, "ActiveState") == "failed"
     assert installed.get(unit, "NRestarts") == "0"
 
@@ -260,17 +260,17 @@ def test_a_redis_that_wants_a_password_is_one_sentence_and_the_unit_starts_after
 
 
 def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_that_runs(installed, ports):
-    before, settings = installed.run("readlink", "-f", "/opt/chat"), installed.run("cat", SETTINGS)
+    before, settings = installed.run("readlink", "-f", "/opt/webfarm"), installed.run("cat", SETTINGS)
     masters = [installed.get(name(port), "MainPID") for port in ports]
     said = installed.run(*INSTALL, code=2, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="")
     assert "the set-up failed (above); what ran before still runs." in said
-    assert installed.run("readlink", "-f", "/opt/chat") == before
+    assert installed.run("readlink", "-f", "/opt/webfarm") == before
     said = installed.run(*INSTALL)
     assert f"for unit in {' '.join(map(name, ports))}; do systemctl restart $unit || break; done" in said
-    after = installed.run("readlink", "-f", "/opt/chat")
+    after = installed.run("readlink", "-f", "/opt/webfarm")
     assert after != before
     assert installed.run("ls", "-d", before, after) == f"{before}\n{after}"  # and not what was left half-done
-    assert len(installed.run("ls", "/opt/chat-releases").split()) == 2
+    assert len(installed.run("ls", "/opt/webfarm-releases").split()) == 2
     assert installed.run("cat", SETTINGS) == settings
     assert [installed.get(name(port), "MainPID") for port in ports] == masters
     installed.run("systemctl", "restart", name(ports[0]))
@@ -279,15 +279,15 @@ def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_tha
 
 
 def test_one_unit_for_the_whole_machine(installed, ports):
-    """``chat.service`` and ``chat.target`` are never up together; what one had, the other can serve."""
-    with_count = f"CHAT_WORKERS=2\nCHAT_BASE_PORT={ports[0]}\n"
+    """``webfarm.service`` and ``webfarm.target`` are never up together; what one had, the other can serve."""
+    with_count = f"WEBFARM_WORKERS=2\nWEBFARM_BASE_PORT={ports[0]}\n"
     installed.write(SETTINGS, installed.run("cat", SETTINGS) + f"\n{with_count}")
-    installed.run("systemctl", "start", "chat.service")
-    assert [installed.get(unit, "ActiveState") for unit in ("chat.target", *map(name, ports))] == ["inactive"] * 4
+    installed.run("systemctl", "start", "webfarm.service")
+    assert [installed.get(unit, "ActiveState") for unit in ("webfarm.target", *map(name, ports))] == ["inactive"] * 4
     wait_until(lambda: all(map(is_ready, ports[:2])), "both workers")
     assert not is_ready(ports[2])
-    installed.run("systemctl", "start", "chat.target")
-    assert installed.get("chat.service", "ActiveState") == "inactive"
+    installed.run("systemctl", "start", "webfarm.target")
+    assert installed.get("webfarm.service", "ActiveState") == "inactive"
     assert all(map(is_ready, ports))
 
 
@@ -297,10 +297,10 @@ def test_what_was_installed_is_taken_away_but_for_the_settings(installed, ports,
         assert f"{SETTINGS} stays" in said
     drop_ins = {
         f"/etc/systemd/system/{unit}.d{path}"
-        for unit in ("chat@.service", "chat.service")
+        for unit in ("webfarm@.service", "webfarm.service")
         for path in ("", "/override.conf")
     }
-    assert list_files(installed) - files_before == {"/etc/chat", SETTINGS} | drop_ins
+    assert list_files(installed) - files_before == {"/etc/webfarm", SETTINGS} | drop_ins
     assert files_before <= list_files(installed)
     assert not any(map(is_ready, ports))
 

@@ -1,4 +1,4 @@
-"""How Engine.IO sessions end, and what is left of them; ``tests/engine_handlers.py`` under gunicorn, or in this process."""
+"""How Engine.IO sessions end, and what is left of them; ``tests/kit/engine_handlers.py`` under gunicorn, or in this process."""
 
 import json
 import socket
@@ -10,11 +10,11 @@ import gevent
 import pytest
 import requests
 
-from chat.realtime import polling as polling_half
-from chat.realtime.connection import Connection
-from chat.realtime.message import CLOSE, Message
-from chat.realtime.transport import EngineServer
 from tests.conftest import PING, PONG, Example, frame, starting_processes, wait_until
+from webfarm.engineio import polling as polling_half
+from webfarm.engineio.connection import Connection
+from webfarm.engineio.server import EngineServer
+from webfarm.protocol.engine_packet import CLOSE, EnginePacket
 
 TURN_S = 0.005
 
@@ -103,11 +103,11 @@ def test_a_disconnect_handler_that_waits_holds_up_no_other(eio):
 
 
 class Engine(Example):
-    """``tests/engine_handlers.py`` under gunicorn."""
+    """``tests/kit/engine_handlers.py`` under gunicorn."""
 
     @staticmethod
     def get_argv(name):
-        return [sys.executable, "-m", "gunicorn", "-c", "python:chat.gunicorn", f"tests.{name}:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:webfarm.gunicorn", f"tests.{name}:app"]
 
     def report(self):
         return requests.get(f"{self.url}/report", timeout=10).json()
@@ -123,7 +123,7 @@ class Engine(Example):
 @pytest.fixture(scope="module")
 def engine():
     with starting_processes(Engine) as start:
-        yield start("engine_handlers", CHAT_MAX_OUTBOX_BYTES="200000")
+        yield start("engine_handlers", WEBFARM_MAX_OUTBOX_BYTES="200000")
 
 
 class Polling:
@@ -266,7 +266,7 @@ def test_what_waits_to_be_polled_is_counted_in_bytes(polling):
 
 def test_a_message_is_encoded_once():
     for packet, payload in (("4grüße", "4grüße".encode()), (b"\x01\x02", b"bAQI=")):
-        message = Message(packet)
+        message = EnginePacket(packet)
         assert message.payload == payload
         assert message.payload is message.payload
         assert message.frame is message.frame
@@ -276,7 +276,7 @@ def test_a_close_is_polled_by_itself():
     """With messages in one answer, the stock client keeps them for its next connection and gets them twice."""
     polling = polling_half.Polling()
     for packet in ("4first", "4second", CLOSE):
-        polling.add(Message(packet))
+        polling.add(EnginePacket(packet))
     assert [message.packet for message in polling.take()] == ["4first", "4second"]
     assert [message.packet for message in polling.take()] == [CLOSE]
     assert polling.take() == []

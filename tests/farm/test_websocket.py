@@ -31,7 +31,7 @@ NO_UTF8 = {
 
 @pytest.fixture(scope="module")
 def server(example):
-    return example("echo_websocket", CHAT_MAX_MESSAGE_BYTES=str(MAX_BYTES))
+    return example("echo_websocket", WEBFARM_MAX_MESSAGE_BYTES=str(MAX_BYTES))
 
 
 @pytest.fixture
@@ -373,7 +373,7 @@ def test_who_goes_on_sending_after_a_close_is_cut(ws):
 
 @pytest.fixture(scope="module")
 def quick(example):
-    return example("echo_websocket", CHAT_PING_INTERVAL_S="0.3", CHAT_PING_TIMEOUT_S="0.2")
+    return example("echo_websocket", WEBFARM_PING_INTERVAL_S="0.3", WEBFARM_PING_TIMEOUT_S="0.2")
 
 
 def test_who_answers_pings_stays(quick, wire):

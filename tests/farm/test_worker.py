@@ -10,8 +10,8 @@ import threading
 import pytest
 import requests
 
-from chat.programs import find_redis
 from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
+from webfarm.run.programs import find_redis
 
 
 def get_pids(process):
@@ -102,7 +102,7 @@ def test_port_runs_one_worker_on_exactly_that_port(redis_server, start):
         sys.executable,
         "-m",
         "gunicorn",
-        env={"PORT": str(port), "REDIS_URL": redis_server.url, "CHAT_WORKERS": "4"},
+        env={"PORT": str(port), "REDIS_URL": redis_server.url, "WEBFARM_WORKERS": "4"},
     )
     wait_until(lambda: get_status(f"http://127.0.0.1:{port}/readyz") == 200, "the worker")
     assert len(get_children(process.pid)) == 1
@@ -136,18 +136,18 @@ def test_as_many_b_as_workers_are_taken_as_they_are(redis_server, start):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["-w", "3", "-b", "127.0.0.1:4001", "-b", "127.0.0.1:4002"], "chat: 3 workers can't share 2 addresses: "
+        (["-w", "3", "-b", "127.0.0.1:4001", "-b", "127.0.0.1:4002"], "webfarm: 3 workers can't share 2 addresses: "
          "give -b once (the first port) or once per worker (-w)."),
-        (["-w", "2", "-b", "unix:/tmp/chat.sock"], "chat: 2 workers need 2 ports: 'unix:/tmp/chat.sock' is no HOST:PORT "
+        (["-w", "2", "-b", "unix:/tmp/chat.sock"], "webfarm: 2 workers need 2 ports: 'unix:/tmp/chat.sock' is no HOST:PORT "
          "to count up from."),
-        (["-w", "0"], "chat: there must be at least one worker (-w 1)."),
-        (["-k", "sync"], "chat: the worker class must be chat.realtime.Worker; leave -k out."),
-        (["-w", "1", "-b", "127.0.0.1:99999"], "chat: 99999 is no port; the last one is 65535."),
-        (["-w", "2", "-b", ":4001", "-b", ":4001"], "chat: 2 workers can't share 1 addresses: "
+        (["-w", "0"], "webfarm: there must be at least one worker (-w 1)."),
+        (["-k", "sync"], "webfarm: the worker class must be webfarm.Worker; leave -k out."),
+        (["-w", "1", "-b", "127.0.0.1:99999"], "webfarm: 99999 is no port; the last one is 65535."),
+        (["-w", "2", "-b", ":4001", "-b", ":4001"], "webfarm: 2 workers can't share 1 addresses: "
          "give -b once (the first port) or once per worker (-w)."),
-        (["--certfile", "cert.pem", "--keyfile", "key.pem"], "chat: TLS is HAProxy's part (chat haproxy-config --tls-cert); "
+        (["--certfile", "cert.pem", "--keyfile", "key.pem"], "webfarm: TLS is HAProxy's part (webfarm haproxy-config --tls-cert); "
          "leave --certfile and --keyfile out."),
-        (["-w", "2", "-b", "127.0.0.1:65535"], "chat: 2 workers from port 65535 would need port 65536; the last port is 65535."),
+        (["-w", "2", "-b", "127.0.0.1:65535"], "webfarm: 2 workers from port 65535 would need port 65536; the last port is 65535."),
     ],
 )  # fmt: skip
 def test_other_flags_are_refused_with_a_sentence(start, flags, sentence):
@@ -158,14 +158,14 @@ def test_other_flags_are_refused_with_a_sentence(start, flags, sentence):
 
 
 def test_a_bad_setting_stops_the_start_with_one_sentence(start):
-    process = start(sys.executable, "-m", "gunicorn", env={"CHAT_WORKERS": "many"})
+    process = start(sys.executable, "-m", "gunicorn", env={"WEBFARM_WORKERS": "many"})
     assert process.wait() == 2
-    assert process.lines == ["chat: CHAT_WORKERS has value 'many': expected a whole number from 1 to 1024."]
+    assert process.lines == ["webfarm: WEBFARM_WORKERS has value 'many': expected a whole number from 1 to 1024."]
 
 
 def test_an_unknown_setting_is_warned_of_once(workers):
-    process = workers(2, CHAT_WROKERS="3")
-    assert process.output.count("CHAT_WROKERS is not a setting of this version; did you mean CHAT_WORKERS?") == 1
+    process = workers(2, WEBFARM_WROKERS="3")
+    assert process.output.count("WEBFARM_WROKERS is not a setting of this version; did you mean WEBFARM_WORKERS?") == 1
 
 
 def test_a_port_in_use_is_one_sentence(start):
@@ -176,7 +176,7 @@ def test_a_port_in_use_is_one_sentence(start):
         process = start(sys.executable, "-m", "gunicorn", env={"PORT": str(port)})
         assert process.wait() == 1
     assert process.lines[-1] == (
-        f"chat: port {port} on 127.0.0.1 is in use; stop what uses it, or choose another (CHAT_BASE_PORT, PORT or -b)."
+        f"webfarm: port {port} on 127.0.0.1 is in use; stop what uses it, or choose another (WEBFARM_BASE_PORT, PORT or -b)."
     )
     assert not any("Traceback" in line for line in process.lines)
 
@@ -264,14 +264,14 @@ def test_a_frozen_redis_is_noticed_too(own_redis, workers):
 
 
 def test_json_logs(workers):
-    process = workers(1, CHAT_LOG_FORMAT="json")
+    process = workers(1, WEBFARM_LOG_FORMAT="json")
     line = json.loads(process.wait_for_line("Booting worker"))
     assert (line["levelname"], line["name"]) == ("INFO", "gunicorn.error")
     assert all(line.startswith("{") for line in process.lines)
 
 
 def test_debug_logs_every_packet(workers, node):
-    process = workers(1, CHAT_LOG_LEVEL="debug")
+    process = workers(1, WEBFARM_LOG_LEVEL="debug")
     node.connect("a", process.urls[0])
     for packet in ("Sending packet OPEN", "Received packet MESSAGE data 0"):
         process.wait_for_line(packet)

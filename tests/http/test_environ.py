@@ -6,7 +6,7 @@ from wsgiref.validate import check_environ
 
 import pytest
 
-from chat.realtime import environ as environs
+from webfarm.http import environ as environs
 
 REQUEST = {
     "REQUEST_METHOD": "GET",

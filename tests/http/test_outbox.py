@@ -7,7 +7,7 @@ from itertools import pairwise
 import gevent
 import pytest
 
-from chat.realtime.outbox import SLOW_CLIENT, TRANSPORT_CLOSE, Outbox, Pacer
+from webfarm.http.outbox import SLOW_CLIENT, TRANSPORT_CLOSE, Outbox, Pacer
 
 PACE_S = 0.2
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Boots systemd with this machine's files, changed by nothing: what is written lands in memory and is gone with it.
-#     unshare --mount sh tests/boot-systemd.sh FOLDER         (an empty one; as root)
+#     unshare --mount sh tests/kit/boot-systemd.sh FOLDER         (an empty one; as root)
 # The machine ends when its first process does.
 #
 # This clone is in /tmp/clone there, read-only. Of this machine's units it has only those that a start needs, so that nothing else of this machine is started.

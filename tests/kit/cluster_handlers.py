@@ -6,8 +6,8 @@ from urllib.parse import parse_qs
 
 import gevent
 
-from chat.realtime import RedisManager, Server, WSGIApp
-from chat.settings import Settings
+from webfarm import RedisManager, Server, WSGIApp
+from webfarm.settings import Settings
 
 settings = Settings.from_env(os.environ)
 manager = RedisManager(

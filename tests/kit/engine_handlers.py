@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 import gevent
 
-from chat.realtime import EngineServer, WSGIApp
-from chat.settings import Settings
+from webfarm import EngineServer, WSGIApp
+from webfarm.settings import Settings
 
 eio = EngineServer(**Settings.from_env(os.environ).engine_options)
 ended: dict[str, str] = {}

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from flask import Flask, g, request, session
 
-from chat.errors import Forbidden, Unavailable
-from chat.realtime.flask import Namespace, SocketIO, emit
+from webfarm.errors import Forbidden, Unavailable
+from webfarm.flask import Namespace, SocketIO, emit
 
 socketio = SocketIO()
 log = defaultdict(list)
@@ -118,6 +118,6 @@ socketio.init_app(
     app,
     path="/ws/socket.io",
     message_queue=os.environ["REDIS_URL"],
-    channel=os.environ["CHAT_PREFIX"],
+    channel=os.environ["WEBFARM_PREFIX"],
     manage_session=os.environ.get("MANAGE_SESSION") != "0",
 )

@@ -7,9 +7,9 @@ from typing import Any
 import gevent
 from prometheus_client import REGISTRY
 
-from chat.errors import Forbidden, Unavailable
-from chat.realtime import Server, WSGIApp
-from chat.settings import Settings
+from webfarm import Server, WSGIApp
+from webfarm.errors import Forbidden, Unavailable
+from webfarm.settings import Settings
 
 settings = Settings.from_env(os.environ)
 sio = Server(

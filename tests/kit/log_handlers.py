@@ -6,8 +6,8 @@ from typing import Any
 import gevent
 import gevent.event
 
-from chat.realtime import Limits, RedisManager, Server, WSGIApp
-from chat.settings import Settings
+from webfarm import RedisManager, Retention, Server, WSGIApp
+from webfarm.settings import Settings
 
 settings = Settings.from_env(os.environ)
 manager = RedisManager(
@@ -15,7 +15,7 @@ manager = RedisManager(
     channel=settings.channel,
     prefix=settings.prefix,
     recovery_window_s=settings.recovery_window_s,
-    history=Limits(length=settings.history_length),
+    history=Retention(length=settings.history_length),
     shards=settings.shards,
 )
 

@@ -75,6 +75,6 @@ def booting() -> Iterator[Machine]:
     ):
         pytest.skip("/usr/bin/python3 is missing, older than 3.11 or has no venv (apt install python3-venv)")
     with tempfile.TemporaryDirectory(prefix="webfarm-machine-") as folder, starting_processes() as start:
-        machine = Machine(start("unshare", "--mount", "sh", str(HERE / "boot-systemd.sh"), folder))
+        machine = Machine(start("unshare", "--mount", "sh", str(HERE / "kit" / "boot-systemd.sh"), folder))
         wait_until(machine.is_up, "systemd")
         yield machine

@@ -6,9 +6,9 @@ from typing import Any
 
 import redis
 
-from chat.embedded_cluster import Node, create, get_url, prepare
-from chat.programs import find_redis
 from tests.conftest import Process, get_free_ports
+from webfarm.run.programs import find_redis
+from webfarm.run.redis_cluster import Node, create, get_url, prepare
 
 
 class OwnCluster:

@@ -1,4 +1,4 @@
-"""``chat run``, with ports of its own."""
+"""``webfarm run``, with ports of its own."""
 
 import sys
 from typing import Any
@@ -14,8 +14,8 @@ class Run(Process):
         self.ports = range(base, base + workers)
         self.url = f"http://127.0.0.1:{port}"
         address = ["--bind", f"127.0.0.1:{port}", "--base-port", str(base), "--workers", str(workers)]
-        env = {"REDIS_URL": redis_url, "CHAT_PREFIX": f"run{port}"} | env
-        super().__init__(sys.executable, "-m", "chat", "run", *address, *flags, env=env)
+        env = {"REDIS_URL": redis_url, "WEBFARM_PREFIX": f"run{port}"} | env
+        super().__init__(sys.executable, "-m", "webfarm", "run", *address, *flags, env=env)
         try:
             self.wait_for_line("webfarm is ready", 40)
         except BaseException:

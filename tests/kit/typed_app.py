@@ -1,19 +1,18 @@
-"""An app of somebody's own, with types: every public name of ``chat.realtime`` in use, for ``mypy --strict``."""
+"""An app of somebody's own, with types: every public name of ``webfarm`` in use, for ``mypy --strict``."""
 
 import os
 from typing import Any
 
-from chat.errors import BadRequest
-from chat.realtime import (
+from webfarm import (
     MESSAGE_ID,
     Directory,
+    Emitter,
     EngineServer,
+    Grants,
     HandshakeError,
-    Limits,
     Manager,
-    Notes,
-    Outside,
     RedisManager,
+    Retention,
     Server,
     Stored,
     Throttled,
@@ -23,13 +22,14 @@ from chat.realtime import (
     check_event,
     encode_frame,
 )
-from chat.realtime.cluster import Clients
+from webfarm.errors import BadRequest
+from webfarm.socketio.all_nodes import Clients
 
-manager = RedisManager(os.environ["REDIS_URL"], history=Limits(100, 10_000, 3600.0))
+manager = RedisManager(os.environ["REDIS_URL"], history=Retention(100, 10_000, 3600.0))
 sio = Server(manager, get_user=lambda sid: names.get(sid), max_connections_per_user=3)
 app = WSGIApp(sio)
 names: dict[str, str] = {}
-notes = Notes(manager.shards, ttl_s=60.0)
+notes = Grants(manager.shards, ttl_s=60.0)
 
 
 @sio.event
@@ -82,7 +82,7 @@ def run_alone() -> tuple[Server, EngineServer]:
 
 def store_outside(url: str, event: str, data: Any) -> int:
     check_event(event, data)
-    return Outside(url).store(event, data, room="lobby").id
+    return Emitter(url).store(event, data, room="lobby").id
 
 
 def get_name(worker: Worker, log: Throttled) -> str:

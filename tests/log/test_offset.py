@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.realtime.offset import Vector, decode_offset, get_latest
+from webfarm.log.offset import Vector, decode_offset, get_latest
 
 NOW = 1_795_520_454_007_527  # microseconds since 1970
 EPOCHS = [f"{number}epoch{number * 7}" for number in range(16)]

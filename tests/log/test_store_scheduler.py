@@ -1,17 +1,17 @@
-"""Rounds: what is stored in one of them, and who is waited for."""
+"""StoreScheduler: what is stored in one of them, and who is waited for."""
 
 import gevent
 import gevent.socket
 import pytest
 import redis.connection
 
-from chat.realtime import rounds as rounds_module
-from chat.realtime.batches import MESSAGES, Batch, Outgoing, describe_batch
-from chat.realtime.keys import Keys
-from chat.realtime.log import Limits
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.redis_client import connect
-from chat.realtime.rounds import Rounds
+from webfarm.log import store_scheduler as rounds_module
+from webfarm.log.batch import MESSAGES, Batch, Outgoing, describe_batch
+from webfarm.log.shard_log import Retention
+from webfarm.log.store_scheduler import StoreScheduler
+from webfarm.redis.client import connect
+from webfarm.redis.keys import Keys
+from webfarm.redis.pipeline import Pipeline
 
 SHARDS = 3
 
@@ -29,7 +29,7 @@ class Shard:
         self._batches += 1
         clock = (self.keys.format, "epoch", "", 0)
         messages = [Outgoing("/", "room", (b"text", b""))] * min(self._size, most)
-        arguments = describe_batch(self.keys, Limits(), clock, self.keys.batch("node"), self._batches, messages)
+        arguments = describe_batch(self.keys, Retention(), clock, self.keys.batch("node"), self._batches, messages)
         return Batch(len(messages), 4 * len(messages), arguments, self._replicas, self._on_answer)
 
     def insist(self):
@@ -89,7 +89,7 @@ def count_calls(client):
 
 
 def test_the_shards_of_one_redis_are_stored_by_one_call(client, opened):
-    rounds, answered, pipeline = Rounds(), [], opened()
+    rounds, answered, pipeline = StoreScheduler(), [], opened()
     calls = count_calls(client)
     for number in range(SHARDS):
         rounds.add(Shard(number, pipeline, answered))
@@ -100,7 +100,7 @@ def test_the_shards_of_one_redis_are_stored_by_one_call(client, opened):
 
 
 def test_what_is_emitted_in_the_same_turn_of_the_loop_is_taken_along(client, opened):
-    rounds, answered, pipeline = Rounds(), [], opened()
+    rounds, answered, pipeline = StoreScheduler(), [], opened()
     calls = count_calls(client)
     rounds.add(Shard(0, pipeline, answered))
     gevent.get_hub().loop.run_callback(rounds.add, Shard(1, pipeline, answered))
@@ -109,7 +109,7 @@ def test_what_is_emitted_in_the_same_turn_of_the_loop_is_taken_along(client, ope
 
 
 def test_a_call_has_so_many_messages_and_who_is_left_comes_with_the_next(client, opened):
-    rounds, answered, pipeline = Rounds(), [], opened()
+    rounds, answered, pipeline = StoreScheduler(), [], opened()
     calls = count_calls(client)
     for number, size in enumerate((MESSAGES - 1, 3, 2)):
         rounds.add(Shard(number, pipeline, answered, size))
@@ -119,7 +119,7 @@ def test_a_call_has_so_many_messages_and_who_is_left_comes_with_the_next(client,
 
 
 def test_replicas_that_are_late_are_hurried_once(opened):
-    rounds, answered = Rounds(), []
+    rounds, answered = StoreScheduler(), []
     shard = Shard(0, opened(), answered, replicas=1)  # there is none, which is known after a second
     rounds.add(shard)
     wait_for(lambda: shard.hurried)
@@ -130,7 +130,7 @@ def test_replicas_that_are_late_are_hurried_once(opened):
 
 def test_replicas_that_are_in_time_are_not_hurried(opened, monkeypatch):
     monkeypatch.setattr(rounds_module, "_LATE_S", 1.2)
-    rounds, answered = Rounds(), []
+    rounds, answered = StoreScheduler(), []
     shard = Shard(0, opened(), answered, replicas=1)
     for count in (1, 2):
         rounds.add(shard)
@@ -140,7 +140,7 @@ def test_replicas_that_are_in_time_are_not_hurried(opened, monkeypatch):
 
 def test_the_next_round_begins_when_all_have_answered(opened, monkeypatch):
     monkeypatch.setattr(rounds_module, "_ROUND_S", 5)
-    rounds, answered, quick, slow = Rounds(), [], opened(), opened()
+    rounds, answered, quick, slow = StoreScheduler(), [], opened(), opened()
     quick_shard = Shard(0, quick, answered)
     occupy(slow, 0.1)
     rounds.add(quick_shard)
@@ -153,7 +153,7 @@ def test_the_next_round_begins_when_all_have_answered(opened, monkeypatch):
 
 @pytest.mark.parametrize("is_alone", [True, False])
 def test_who_takes_long_holds_up_only_its_own(opened, is_alone):
-    rounds, answered, quick, slow = Rounds(), [], opened(), opened()
+    rounds, answered, quick, slow = StoreScheduler(), [], opened(), opened()
     quick_shard, slow_shard = Shard(0, quick, answered), Shard(1, slow, answered)
     occupy(slow, 1)
     rounds.add(slow_shard)
@@ -169,7 +169,7 @@ def test_who_takes_long_holds_up_only_its_own(opened, is_alone):
 
 
 def test_a_connection_that_breaks_is_told_to_its_shards_and_the_next_round_begins(opened):
-    rounds, answered, one, other = Rounds(), [], opened(), opened()
+    rounds, answered, one, other = StoreScheduler(), [], opened(), opened()
     shard = Shard(0, one, answered)
     occupy(one, 5)
     rounds.add(shard)
@@ -185,7 +185,7 @@ def test_a_connection_that_breaks_is_told_to_its_shards_and_the_next_round_begin
 
 
 def test_a_shard_is_stored_where_it_is_when_the_round_begins(opened):
-    rounds, answered, before, after = Rounds(), [], opened(), opened()
+    rounds, answered, before, after = StoreScheduler(), [], opened(), opened()
     moving, homeless = Shard(0, before, answered), Shard(1, None, answered)
     occupy(before, 1)
     rounds.add(Shard(2, before, answered))
@@ -200,7 +200,7 @@ def test_a_shard_is_stored_where_it_is_when_the_round_begins(opened):
 
 
 def test_a_fault_of_one_shard_is_no_others(opened, caplog):
-    rounds, answered, pipeline = Rounds(), [], opened()
+    rounds, answered, pipeline = StoreScheduler(), [], opened()
     faulty, sound = Shard(0, pipeline, answered), Shard(1, pipeline, answered)
     faulty.fault = RuntimeError("a fault")
     for count in (2, 4):

@@ -4,7 +4,7 @@ import time
 
 import gevent
 
-from chat.realtime.clock import TICK_S, Clock
+from webfarm.loop.deadlines import TICK_S, SharedTimer
 
 
 def wait_until(condition):
@@ -14,7 +14,7 @@ def wait_until(condition):
 
 
 def test_each_item_is_due_after_its_kinds_delay_and_in_order():
-    clock, due = Clock(), []
+    clock, due = SharedTimer(), []
     long, short = (clock.create_deadlines(delay_s, due.append) for delay_s in (0.12, 0.04))
     long.add("long 1")
     short.add("short 1")
@@ -25,7 +25,7 @@ def test_each_item_is_due_after_its_kinds_delay_and_in_order():
 
 
 def test_nothing_is_due_much_before_its_time():
-    clock, due = Clock(), []
+    clock, due = SharedTimer(), []
     deadlines = clock.create_deadlines(0.05, lambda item: due.append(time.monotonic()))
     added = []
     for _ in range(10):
@@ -37,7 +37,7 @@ def test_nothing_is_due_much_before_its_time():
 
 
 def test_an_action_may_add_its_item_again():
-    clock, due = Clock(), []
+    clock, due = SharedTimer(), []
 
     def act(item):
         due.append(item)
@@ -50,7 +50,7 @@ def test_an_action_may_add_its_item_again():
 
 
 def test_a_clock_without_deadlines_does_not_run():
-    clock, due = Clock(), []
+    clock, due = SharedTimer(), []
     clock.create_deadlines(0.01, due.append).add("x")
     wait_until(lambda: due)
     gevent.sleep(0)

@@ -9,7 +9,7 @@ import pytest
 from gevent import local
 from gevent.event import AsyncResult, Event
 
-from chat.realtime import greenlets
+from webfarm.loop import greenlet_pool as greenlets
 
 variable = contextvars.ContextVar("variable", default="")
 own = local.local()

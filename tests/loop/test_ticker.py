@@ -2,13 +2,13 @@
 
 import gevent
 
-from chat.realtime import beat as beat_module
-from chat.realtime.beat import BEAT_S, Beat
+from webfarm.loop import ticker as beat_module
+from webfarm.loop.ticker import BEAT_S, Ticker
 
 
 def test_one_that_fails_takes_no_other_with_it_and_some_are_done_less_often(monkeypatch, caplog):
     monkeypatch.setattr(beat_module, "BEAT_S", BEAT_S / 100)
-    done, beat = [], Beat()
+    done, beat = [], Ticker()
     beat.add(lambda: done.append("each") or 1 / 0, BEAT_S / 100)
     beat.add(lambda: done.append("third"), 3 * BEAT_S / 100)
     beat.add(lambda: done.append("each, too"), BEAT_S / 100)

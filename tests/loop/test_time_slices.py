@@ -6,9 +6,9 @@ import time
 import gevent
 import pytest
 
-from chat.realtime.connection import Connection
-from chat.realtime.slices import Slices
-from chat.realtime.transport import EngineServer
+from webfarm.engineio.connection import Connection
+from webfarm.engineio.server import EngineServer
+from webfarm.loop.time_slices import TimeSlices
 
 WORK_S, COUNT = 0.002, 30
 
@@ -39,7 +39,7 @@ def test_what_comes_meanwhile_is_seen_between_slices(incoming):
         time.sleep(WORK_S)
         seen.append(bool(incoming))
 
-    slices = Slices(work)
+    slices = TimeSlices(work)
     for item in range(COUNT):
         slices.add(item)
     with gevent.Timeout(10):
@@ -72,7 +72,7 @@ def test_a_failing_action_stops_no_other():
             raise ZeroDivisionError
         seen.append(item)
 
-    slices = Slices(work)
+    slices = TimeSlices(work)
     for item in range(3):
         slices.add(item)
     gevent.sleep(0.05)

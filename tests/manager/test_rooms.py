@@ -5,7 +5,7 @@ import socketio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat.realtime import Manager, Server
+from webfarm import Manager, Server
 
 CLIENTS, ROOMS = ["c0", "c1", "c2"], ["a", "b", None]
 STEPS = st.one_of(

@@ -5,7 +5,7 @@ import logging
 import gevent
 import pytest
 
-from chat.realtime.throttle import Throttled
+from webfarm.monitoring.throttle import Throttled
 
 
 @pytest.fixture

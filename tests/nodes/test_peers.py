@@ -10,12 +10,12 @@ import pytest
 import redis
 from gevent.event import Event
 
-from chat.realtime import Server
-from chat.realtime.keys import Keys
-from chat.realtime.peers import Peers, pack, unpack
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.redis_client import connect
-from chat.realtime.request import Request
+from webfarm import Server
+from webfarm.nodes.peers import Peers, pack, unpack
+from webfarm.nodes.request import Request
+from webfarm.redis.client import connect
+from webfarm.redis.keys import Keys
+from webfarm.redis.pipeline import Pipeline
 
 
 def test_a_server_that_is_alone_has_the_same():

@@ -9,13 +9,13 @@ import orjson
 import pytest
 import redis
 
-from chat.realtime.directory import Directory
-from chat.realtime.keys import Keys, name_room
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.plain import list_shards
-from chat.realtime.redis_client import connect
-from chat.realtime.registry import Registry
-from chat.realtime.scripts import get_source
+from webfarm.nodes.directory import Directory
+from webfarm.nodes.registry import Registry
+from webfarm.redis.blocking import list_shards
+from webfarm.redis.client import connect
+from webfarm.redis.keys import Keys, name_room
+from webfarm.redis.pipeline import Pipeline
+from webfarm.redis.scripts import get_source
 
 GRACE_US = 5_000_000
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chat.realtime import strict_json
+from webfarm.protocol import strict_json
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 import pytest
 import redis
 
-from chat.realtime.keys import Keys
-from chat.realtime.redis_client import PlainCommands, connect
-from chat.realtime.redis_faults import find_faults
 from tests.conftest import wait_until
-from tests.test_cluster_connections import list_stored, store
+from tests.redis.test_cluster_connections import list_stored, store
+from webfarm.redis.client import BlockingCommands, connect
+from webfarm.redis.keys import Keys
+from webfarm.redis.preflight import find_faults
 
 SHARDS = [Keys("plain", number, 8) for number in range(8)]
 
@@ -39,7 +39,7 @@ def insist(commands, *command):
 def test_each_shard_is_asked_where_it_is(url):
     with connect(url) as client:
         for keys in SHARDS:
-            commands, room = PlainCommands(client, keys), keys.stream("/", "room")
+            commands, room = BlockingCommands(client, keys), keys.stream("/", "room")
             commands.execute("DEL", room, keys.room_of(room), keys.clock, keys.batch("test"))
             assert store(commands, keys, "one", "two")
             assert commands.execute("XLEN", room) == 2
@@ -52,7 +52,7 @@ def test_each_shard_is_asked_where_it_is(url):
 
 def test_what_was_written_is_waited_for_over_the_connection_that_has_written_it(client):
     for keys in SHARDS:
-        commands = PlainCommands(client, keys)
+        commands = BlockingCommands(client, keys)
         store(commands, keys, "one")
         assert commands.execute("WAIT", 1, 5000) == 1
         commands.close()
@@ -60,7 +60,7 @@ def test_what_was_written_is_waited_for_over_the_connection_that_has_written_it(
 
 def test_a_moved_slot_is_followed(redis_cluster, client):
     keys = Keys("plainly", 1, 8)
-    commands = PlainCommands(client, keys)
+    commands = BlockingCommands(client, keys)
     store(commands, keys, "before")
     target = redis_cluster.get_others(redis_cluster.get_owner(keys.slot))[0]
     with redis_cluster.moving_slot(keys.slot, target) as move_keys:
@@ -74,7 +74,7 @@ def test_a_moved_slot_is_followed(redis_cluster, client):
 
 def test_a_primary_that_was_killed_is_replaced(redis_cluster, client):
     keys = SHARDS[0]
-    commands = PlainCommands(client, keys)
+    commands = BlockingCommands(client, keys)
     commands.execute("SET", keys.note("a"), "b")
     commands.execute("WAIT", 1, 5000)
     redis_cluster.get_owner(keys.slot).kill()
@@ -90,7 +90,7 @@ def test_passwords_are_for_every_node(redis_cluster):
         url = bare.replace("//", "//default:se%25cret@")
         with connect(url) as client:
             for keys in SHARDS:
-                commands = PlainCommands(client, keys)
+                commands = BlockingCommands(client, keys)
                 assert commands.execute("PING")
                 commands.close()
         assert find_faults(url, "chat") == []

@@ -11,14 +11,14 @@ import pytest
 import redis
 import redis.connection
 
-from chat.errors import Error, Unavailable
-from chat.realtime import Outside
-from chat.realtime.batches import Outgoing, describe_batch, join_batches
-from chat.realtime.connections import open_connections
-from chat.realtime.keys import Keys, find_shard
-from chat.realtime.log import Limits
-from chat.realtime.redis_client import PlainCommands, connect
 from tests.conftest import get_free_ports
+from webfarm import Emitter
+from webfarm.errors import Error, Unavailable
+from webfarm.log.batch import Outgoing, describe_batch, join_batches
+from webfarm.log.shard_log import Retention
+from webfarm.redis.client import BlockingCommands, connect
+from webfarm.redis.connections import open_connections
+from webfarm.redis.keys import Keys, find_shard
 
 # A greenlet that is killed while it connects leaves its socket to the collector, which comes by at the end of the test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -135,7 +135,7 @@ def insist_on_heard(connections, keys, timeout_s=FAILOVER_S):
 
 def create_batch(keys, *texts):
     messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
-    return describe_batch(keys, Limits(), (keys.format, "epoch", "", 0), keys.batch("test"), next(numbers), messages)
+    return describe_batch(keys, Retention(), (keys.format, "epoch", "", 0), keys.batch("test"), next(numbers), messages)
 
 
 def store(commands, keys, *texts):
@@ -426,7 +426,7 @@ def test_addresses_that_are_dead_or_a_replicas_are_no_obstacle(redis_cluster, sh
     with opened(url, shards) as connections:
         assert all(connections.get_commands(keys).execute("PING") == b"PONG" for keys in shards)
         listen(connections, shards)
-    plain = PlainCommands(connect(url), shards[0])
+    plain = BlockingCommands(connect(url), shards[0])
     assert plain.execute("PING")
     plain.close()
 
@@ -479,7 +479,7 @@ def outside_of(cluster, shards):
         for keys in shards:
             store(connections.get_commands(keys), keys, "before")
     prefix = shards[0].tag[1:].partition(":")[0]
-    with contextlib.closing(Outside(cluster.url, prefix, shards=SHARDS, wait_replicas=1)) as outside:
+    with contextlib.closing(Emitter(cluster.url, prefix, shards=SHARDS, wait_replicas=1)) as outside:
         yield outside
 
 
@@ -511,12 +511,12 @@ def test_who_stores_from_outside_needs_a_primary_only_for_what_is_there(redis_cl
         for node in (replica, home):
             node.kill()
         prefix = shards[0].tag[1:].partition(":")[0]
-        with contextlib.closing(Outside(redis_cluster.url, prefix, shards=SHARDS)) as outside:
+        with contextlib.closing(Emitter(redis_cluster.url, prefix, shards=SHARDS)) as outside:
             assert outside.store("news", None, room).id
             with pytest.raises(Unavailable):
                 outside.store("news", None, lost)
-        with pytest.raises(Error, match=f"set CHAT_SHARDS={SHARDS}"):
-            Outside(redis_cluster.url, prefix, shards=SHARDS + 1)
+        with pytest.raises(Error, match=f"set WEBFARM_SHARDS={SHARDS}"):
+            Emitter(redis_cluster.url, prefix, shards=SHARDS + 1)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import gevent
 import pytest
 import redis
 
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.redis_client import connect
+from webfarm.redis.client import connect
+from webfarm.redis.pipeline import Pipeline
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import sys
 import pytest
 import redis
 
-from chat.doctor import examine
-from chat.haproxy import parse_ranges
-from chat.realtime.keys import Keys
-from chat.realtime.redis_faults import find_faults, find_old_version
 from tests.conftest import get_free_ports, wait_until
-from tests.own_cluster import OwnCluster
+from tests.kit.own_cluster import OwnCluster
+from webfarm.doctor import examine
+from webfarm.haproxy import parse_ranges
+from webfarm.redis.keys import Keys
+from webfarm.redis.preflight import find_faults, find_old_version
 
 pytestmark = pytest.mark.cluster
 
@@ -34,7 +34,7 @@ def whole(cluster):
 
 def find(url, **env):
     """Return what the doctor finds in Redis, by subject, but for what is good."""
-    environ = {"REDIS_URL": url, "CHAT_SECRET": "x" * 32} | env
+    environ = {"REDIS_URL": url, "WEBFARM_SECRET": "x" * 32} | env
     found = examine(environ, parse_ranges(["127.0.0.1:1"]), None)
     return {one.subject: one for one in found if one.level != "ok" and not one.subject.startswith("worker")}
 
@@ -75,15 +75,15 @@ def test_a_primary_without_a_replica_is_a_fault_or_a_warning_where_no_message_wa
     whole.kill(replica)
     wait_until(lambda: find(whole.url), "the primary to notice")
     expected = (
-        f"the cluster's primary {primary} has no working replica, and CHAT_WAIT_REPLICAS wants 1 for each message:"
-        " start the missing ones, or lower CHAT_WAIT_REPLICAS."
+        f"the cluster's primary {primary} has no working replica, and WEBFARM_WAIT_REPLICAS wants 1 for each message:"
+        " start the missing ones, or lower WEBFARM_WAIT_REPLICAS."
     )
     assert get_sentences(whole.url) == [expected]
     found = find(whole.url)
     assert list(found) == [f"replicas of {primary}"]
     assert found[f"replicas of {primary}"].level == "fault"
     assert get_sentences(whole.url, wait_replicas=0) == []
-    lonely = find(whole.url, CHAT_WAIT_REPLICAS="0")[f"replicas of {primary}"]
+    lonely = find(whole.url, WEBFARM_WAIT_REPLICAS="0")[f"replicas of {primary}"]
     assert (lonely.level, lonely.text) == ("warning", "None works: what this primary has is away when it is.")
 
 
@@ -155,8 +155,8 @@ def test_another_number_of_shards(whole):
         client.hset(key, "format", "1/4")
         try:
             assert get_sentences(whole.url, shards=4) == get_sentences(whole.url, shards=None) == []
-            assert find(whole.url)["shards"].text == "CHAT_SHARDS is 8, and this farm has had 4 from its beginning."
-            assert find(whole.url, CHAT_SHARDS="4") == {}
+            assert find(whole.url)["shards"].text == "WEBFARM_SHARDS is 8, and this farm has had 4 from its beginning."
+            assert find(whole.url, WEBFARM_SHARDS="4") == {}
         finally:
             client.delete(key)
 
@@ -179,8 +179,8 @@ def test_a_start_is_refused_and_a_worker_says_why(whole, start, workers):
     wrong = f"redis://{get_address(whole, 1)}/0"
     port = get_free_ports(2)
     flags = ["--no-haproxy", "--base-port", str(port)]
-    process = start(sys.executable, "-m", "chat", "run", *flags, env={"REDIS_URL": wrong})
+    process = start(sys.executable, "-m", "webfarm", "run", *flags, env={"REDIS_URL": wrong})
     assert process.wait() == 1
-    assert process.lines[-1] == f"chat: {get_sentences(wrong)[0]}"
+    assert process.lines[-1] == f"webfarm: {get_sentences(wrong)[0]}"
     process = workers(1, url=wrong, ready=False)
     process.wait_for_line(get_sentences(wrong)[0])

@@ -5,10 +5,10 @@ import time
 import pytest
 import redis
 
-from chat.realtime.batches import Outgoing, describe_batch, join_batches
-from chat.realtime.keys import Keys
-from chat.realtime.log import Limits
-from chat.realtime.scripts import get_source
+from webfarm.log.batch import Outgoing, describe_batch, join_batches
+from webfarm.log.shard_log import Retention
+from webfarm.redis.keys import Keys
+from webfarm.redis.scripts import get_source
 
 LENGTH, BYTES, TTL_MS = 10_000, 1_000_000, 60_000
 LEASES, MARKS = "{t:0}:node:", "{t:0}:mark:"
@@ -131,7 +131,7 @@ def test_of_several_batches_one_that_is_refused_takes_no_other_with_it(shard):
     shard.client.hset(shards[1].clock, "format", "other")
     batches = [
         describe_batch(
-            keys, Limits(), (keys.format, "e1", "", 0), keys.batch("n"), 7, [Outgoing("/", "a", (text, b""))]
+            keys, Retention(), (keys.format, "e1", "", 0), keys.batch("n"), 7, [Outgoing("/", "a", (text, b""))]
         )
         for keys, text in zip(shards, (b"1", b"22", b"333"), strict=True)
     ]

@@ -4,17 +4,17 @@ import gevent
 import pytest
 import redis
 
-from chat.realtime.keys import Keys
-from chat.realtime.redis_client import connect
-from chat.realtime.subscriber import Subscribers
-from chat.realtime.subscription import Subscription
+from webfarm.redis.client import connect
+from webfarm.redis.keys import Keys
+from webfarm.redis.pubsub_connection import PubSubConnections
+from webfarm.redis.subscription import Subscription
 
 MEGABYTE = 1_000_000
 
 
 @pytest.fixture
 def subscription(redis_server):
-    subscription = Subscription(Keys("chat"), Subscribers(connect(redis_server.url)).attach)
+    subscription = Subscription(Keys("chat"), PubSubConnections(connect(redis_server.url)).attach)
     subscription.add("channel")
     subscription.open()
     yield subscription

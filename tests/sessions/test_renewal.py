@@ -4,18 +4,18 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from chat.realtime.keys import Keys
-from chat.realtime.log import Limits, Log
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.redis_client import connect
-from chat.realtime.renewal import Renewal
-from chat.realtime.sessions import Sessions
+from webfarm.log.shard_log import Retention, ShardLog
+from webfarm.redis.client import connect
+from webfarm.redis.keys import Keys
+from webfarm.redis.pipeline import Pipeline
+from webfarm.sessions.renewal import Renewal
+from webfarm.sessions.store import Sessions
 
 
 @pytest.fixture
 def sessions(redis_server):
     commands = Pipeline(connect(redis_server.url))
-    return Sessions(commands, Log(commands, Keys("renewal"), Limits(), lambda: None), 120.0)
+    return Sessions(commands, ShardLog(commands, Keys("renewal"), Retention(), lambda: None), 120.0)
 
 
 def test_of_many_sessions_that_expire_none_waits_for_another(sessions):

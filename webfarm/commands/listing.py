@@ -1,4 +1,4 @@
-"""``chat clients``, ``chat rooms``, ``chat nodes``: what is connected, as a table for people or as JSON."""
+"""``webfarm clients``, ``webfarm rooms``, ``webfarm nodes``: what is connected, as a table for people or as JSON."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -9,12 +9,12 @@ import orjson
 import redis
 from tabulate import tabulate
 
-from chat.errors import Error
-from chat.realtime.directory import Directory
-from chat.realtime.plain import list_shards
-from chat.realtime.redis_client import connect
-from chat.redis_url import without_password
-from chat.settings import Settings
+from webfarm.errors import Error
+from webfarm.nodes.directory import Directory
+from webfarm.redis.blocking import list_shards
+from webfarm.redis.client import connect
+from webfarm.redis.url import without_password
+from webfarm.settings import Settings
 
 _NUMBERS = ("clients", "messages", "bytes")
 

@@ -1,4 +1,4 @@
-"""``chat migrate``: a stopped farm's log and sessions are copied to another Redis, of another kind or in more shards.
+"""``webfarm migrate``: a stopped farm's log and sessions are copied to another Redis, of another kind or in more shards.
 
 What arrived is read back and compared. The clocks are written last, the first shard's at the very end: until then
 nobody takes the target for a farm's Redis, and whoever was interrupted may begin again, which deletes what was left.
@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import redis
 
-from chat.errors import Error
-from chat.realtime.keys import Keys, split_name
-from chat.realtime.plain import PlainShard, PlainShards, list_shards
-from chat.realtime.redis_client import connect
-from chat.redis_url import without_password
-from chat.settings import LEASE_S, Settings
+from webfarm.errors import Error
+from webfarm.redis.blocking import BlockingShard, BlockingShards, list_shards
+from webfarm.redis.client import connect
+from webfarm.redis.keys import Keys, split_name
+from webfarm.redis.url import without_password
+from webfarm.settings import LEASE_S, Settings
 
 _AT_ONCE = 200  # keys that are looked for, entries
 
@@ -100,7 +100,7 @@ def _count_shards(client: redis.Redis, prefix: str, shown: str) -> int:
     [home] = list_shards(client, prefix)
     found = home.commands.execute("HGET", home.keys.clock, "format")
     if found is None:
-        raise Error(f"there is no farm whose CHAT_PREFIX is {prefix!r} in the Redis at {shown}.")
+        raise Error(f"there is no farm whose WEBFARM_PREFIX is {prefix!r} in the Redis at {shown}.")
     format, _, shards = found.decode().partition("/")
     if format != home.keys.format:
         raise Error(f"the Redis at {shown} holds the log of a farm of format {format}, not this version's.")
@@ -118,7 +118,7 @@ class _Migration:
     """
 
     def __init__(
-        self, source: PlainShards, target: PlainShards, session_ms: int, report: Callable[[Copied], None]
+        self, source: BlockingShards, target: BlockingShards, session_ms: int, report: Callable[[Copied], None]
     ) -> None:
         self._source = source
         self._target = target
@@ -137,7 +137,9 @@ class _Migration:
         for shard in self._target:
             is_left = self._is_begun and shard is not self._target.home
             if not is_left and shard.commands.execute("EXISTS", shard.keys.clock):
-                raise Error(f"the Redis at {shown_target} has a farm with this CHAT_PREFIX already: delete it first.")
+                raise Error(
+                    f"the Redis at {shown_target} has a farm with this WEBFARM_PREFIX already: delete it first."
+                )
 
     def _check_stopped(self) -> None:
         for keys, commands in self._source:
@@ -189,7 +191,7 @@ class _Migration:
                     [("DEL", key) for name in names if (key := shard.keys.tag + name) != self._mark]
                 )
 
-    def _copy_room(self, shard: PlainShard, name: str) -> None:
+    def _copy_room(self, shard: BlockingShard, name: str) -> None:
         """Copy a room's messages."""
         [to] = self._list_of_room(name)
         source, target = shard.keys.streams + name, to.keys.streams + name
@@ -206,7 +208,7 @@ class _Migration:
                 return
             start, commands = f"({entries[-1][0].decode()}", []
 
-    def _copy_sessions(self, shard: PlainShard) -> None:
+    def _copy_sessions(self, shard: BlockingShard) -> None:
         """Copy the sessions: of each, who may resume it has its time anew."""
         for sids in _list(shard, shard.keys.sessions):
             self._copy(shard, attrgetter("sessions"), sids, self._list_of_name, self._session_ms)
@@ -214,7 +216,7 @@ class _Migration:
             self._report(self._copied)
         self._copy_sids(shard, attrgetter("users"))
 
-    def _copy_sids(self, shard: PlainShard, get_start: _GetStart) -> None:
+    def _copy_sids(self, shard: BlockingShard, get_start: _GetStart) -> None:
         """Copy users' sids, each to where its session is."""
         for name in chain.from_iterable(_list(shard, get_start(shard.keys))):
             key = get_start(shard.keys) + name
@@ -226,10 +228,10 @@ class _Migration:
 
     def _copy(
         self,
-        shard: PlainShard,
+        shard: BlockingShard,
         get_start: _GetStart,
         names: list[str],
-        list_targets: Callable[[str], Iterable[PlainShard]],
+        list_targets: Callable[[str], Iterable[BlockingShard]],
         least_ms: int = 0,
     ) -> None:
         """Copy texts, hashes or sorted sets of one kind, by their names, with their times to live."""
@@ -237,8 +239,8 @@ class _Migration:
         states = shard.commands.execute_all([one for key in keys for one in (("PTTL", key), ("TYPE", key))])
         kinds = [_KINDS.get(kind, _KINDS[b"string"]) for kind in states[1::2]]
         all_found = shard.commands.execute_all([kind.read(key) for kind, key in zip(kinds, keys, strict=True)])
-        writing: dict[PlainShard, list[tuple[Any, ...]]] = {}
-        readings: dict[PlainShard, list[tuple[int, str, Any]]] = {}  # where among its answers is what arrived
+        writing: dict[BlockingShard, list[tuple[Any, ...]]] = {}
+        readings: dict[BlockingShard, list[tuple[int, str, Any]]] = {}  # where among its answers is what arrived
         for name, left_ms, kind, found in zip(names, states[::2], kinds, all_found, strict=True):
             for to in list_targets(name):
                 key, commands = get_start(to.keys) + name, writing.setdefault(to, [])
@@ -265,18 +267,18 @@ class _Migration:
                 epoch, id = secrets.token_urlsafe(6), newest
             commands.execute("HSET", keys.clock, "format", keys.format, "epoch", epoch or "", "id", id or 0)
 
-    def _list_of_name(self, name: str) -> list[PlainShard]:
+    def _list_of_name(self, name: str) -> list[BlockingShard]:
         return [self._target.get(name)]
 
-    def _list_of_room(self, name: str) -> list[PlainShard]:
+    def _list_of_room(self, name: str) -> list[BlockingShard]:
         return [self._target.get_of_room(*split_name(name))]
 
-    def _list_of_once(self, name: str) -> set[PlainShard]:
+    def _list_of_once(self, name: str) -> set[BlockingShard]:
         """Return where it may be looked for that a message was stored: room and key may both have colons."""
         return {to for found in re.finditer(":", name) for to in self._list_of_room(name[: found.start()])}
 
 
-def _list(shard: PlainShard, start: str) -> Iterator[list[str]]:
+def _list(shard: BlockingShard, start: str) -> Iterator[list[str]]:
     """Yield what follows ``start`` in the names of keys, some at a time; one may come twice."""
     cursor: Any = 0
     while True:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chat.errors import BadRequest, TooLarge
-from chat.settings import Settings
+from webfarm.errors import BadRequest, TooLarge
+from webfarm.settings import Settings
 
 if TYPE_CHECKING:  # Redis' and Socket.IO's packages are slow to import, and only these commands need them
-    from chat.realtime import Outside
+    from webfarm.emitter import Emitter
 
 
 @click.command()
@@ -28,13 +28,13 @@ def emit(event: str, data: str, room: str | None, user: str | None, everybody: b
 
     Exactly one of --room, --user and --all says to whom. With - for JSON it is read from standard input.
     """
-    from chat import outside
+    from chat import messages as outside
 
     settings = Settings.from_env(os.environ)
     target = outside.get_room(room=room, user=user, everybody=everybody)
     text = sys.stdin.buffer.read(settings.max_message_bytes + 1) if data == "-" else os.fsencode(data)
     if len(text) > settings.max_message_bytes:
-        raise TooLarge(f"A message has at most {settings.max_message_bytes} bytes (CHAT_MAX_MESSAGE_BYTES).")
+        raise TooLarge(f"A message has at most {settings.max_message_bytes} bytes (WEBFARM_MAX_MESSAGE_BYTES).")
     name, arguments = outside.create_message(event, outside.parse_json(text), room)
     with _open(settings) as farm:
         stored = farm.store(name, arguments, target)
@@ -51,7 +51,7 @@ def kick(user: str) -> None:
 
     Who is kicked may connect anew.
     """
-    from chat import outside
+    from chat import messages as outside
 
     settings = Settings.from_env(os.environ)
     room = outside.get_room(user=user)
@@ -69,7 +69,7 @@ def erase(user: str | None, room: str | None) -> None:
     What a user wrote in rooms is part of those rooms. Clients that had not received all that was erased
     are told so when they come back: they are not recovered.
     """
-    from chat import outside
+    from chat import messages as outside
 
     settings = Settings.from_env(os.environ)
     if (room is None) == (user is None):
@@ -85,12 +85,13 @@ def erase(user: str | None, room: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _open(settings: Settings) -> Iterator["Outside"]:
-    from chat.realtime import Limits, Outside
+def _open(settings: Settings) -> Iterator["Emitter"]:
+    from webfarm.emitter import Emitter
+    from webfarm.log.shard_log import Retention
 
-    limits = Limits(settings.history_length, settings.history_bytes, settings.history_ttl_s)
+    limits = Retention(settings.history_length, settings.history_bytes, settings.history_ttl_s)
     options = {"wait_replicas": settings.wait_replicas, "shards": settings.shards}
-    farm = Outside(settings.redis_url, settings.prefix, history=limits, **options)
+    farm = Emitter(settings.redis_url, settings.prefix, history=limits, **options)
     with contextlib.closing(farm):
         yield farm
 

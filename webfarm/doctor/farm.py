@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from chat.doctor.finding import Finding, fault, ok, warning
-from chat.haproxy import Server, parse_ranges
-from chat.settings import Settings, parse_origin
+from webfarm.doctor.finding import Finding, fault, ok, warning
+from webfarm.haproxy import Server, parse_ranges
+from webfarm.settings import Settings, parse_origin
 
 _TIMEOUT_S = 5
 _SESSIONS, _REQUESTS = 16, 16
@@ -67,11 +67,13 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
     except (OSError, http.client.HTTPException) as error:
         text = f"Nothing answers there: {error}."
         yield fault(
-            subject, text, "Start it (systemctl start chat.target, or chat run), or name the right ones: --server."
+            subject,
+            text,
+            "Start it (systemctl start webfarm.target, or webfarm run), or name the right ones: --server.",
         )
         return
     if alive.text != "ok\n":
-        yield fault(subject, "Something else answers there.", "Stop it, or choose other ports (CHAT_BASE_PORT).")
+        yield fault(subject, "Something else answers there.", "Stop it, or choose other ports (WEBFARM_BASE_PORT).")
         return
     yield from _check_clock(alive, subject)
     if ready.status != 200:
@@ -119,7 +121,7 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
         names, lost = _try_sessions(url, [f"{_OPEN}&userId={user}" for user in range(_USERS)])
         if lost:
             text = f"A session's requests do not stay on its worker ({lost}): clients meet 'Invalid session'."
-            yield fault(subject, text, "Use what chat haproxy-config prints; nothing else may balance in between.")
+            yield fault(subject, text, "Use what webfarm haproxy-config prints; nothing else may balance in between.")
             return
     except (OSError, http.client.HTTPException, ValueError) as error:
         yield fault(
@@ -130,7 +132,7 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
         return
     if status != 200 or not all(re.fullmatch(r"webserver\d+", name) for name in names):
         text = "What answers there does not tell the workers their names."
-        yield fault(subject, text, "Use what chat haproxy-config prints.")
+        yield fault(subject, text, "Use what webfarm haproxy-config prints.")
     elif len(names) == 1 and workers > 1:
         text = f"All of {_USERS} users came to {names.pop()}."
         yield warning(subject, text, "Is there a --server for each machine? Do the other workers answer (/readyz)?")
@@ -147,7 +149,7 @@ def _check_origin(url: str) -> Iterator[Finding]:
     except (OSError, http.client.HTTPException, ValueError):
         return  # which has been said
     if status == HTTPStatus.BAD_REQUEST:
-        remedy = f"Set CHAT_TRUSTED_PROXIES to HAProxy's address, or CHAT_ALLOWED_ORIGINS to {origin}."
+        remedy = f"Set WEBFARM_TRUSTED_PROXIES to HAProxy's address, or WEBFARM_ALLOWED_ORIGINS to {origin}."
         yield fault(f"HAProxy at {url}", f"The workers turn pages of {origin} away.", remedy)
 
 
@@ -158,7 +160,7 @@ def _check_websocket(url: str, subject: str) -> Finding:
             websocket.recv(_TIMEOUT_S)
     except (OSError, WebSocketException) as error:
         text = f"No websocket comes through: {error}."
-        return fault(subject, text, "Use what chat haproxy-config prints; a proxy in front must pass upgrades on.")
+        return fault(subject, text, "Use what webfarm haproxy-config prints; a proxy in front must pass upgrades on.")
     return ok(subject, "A websocket comes through.")
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import orjson
 from packaging.version import Version
 
-from chat.doctor.finding import Finding, fault, ok, warning
-from chat.errors import Error
-from chat.programs import find_haproxy
+from webfarm.doctor.finding import Finding, fault, ok, warning
+from webfarm.errors import Error
+from webfarm.run.programs import find_haproxy
 
 _ROOT = Path(__file__).parents[2]
-_INSTALLED = Path("/opt/chat")
+_INSTALLED = Path("/opt/webfarm")
 _UNITS = Path("/etc/systemd/system")
-_ENV = Path("/etc/chat/chat.env")
+_ENV = Path("/etc/webfarm/webfarm.env")
 _HAPROXY = Path("/etc/haproxy/haproxy.cfg")
 _SYSTEMD = Path("/run/systemd/system")  # is there where systemd runs
 _SET_UP = "Run make setup (or make install) again."
@@ -89,8 +89,13 @@ def _check_browser_client() -> Finding:
 def _check_installation() -> Iterator[Finding]:
     if not _INSTALLED.exists():
         return
-    needed = [_INSTALLED / ".venv/bin/chat", _INSTALLED / ".venv/bin/gunicorn", _INSTALLED / "wsgi.py"]
-    needed += [_INSTALLED / "node_modules/socket.io-client", _UNITS / "chat@.service", _UNITS / "chat.target", _ENV]
+    needed = [_INSTALLED / ".venv/bin/webfarm", _INSTALLED / ".venv/bin/gunicorn", _INSTALLED / "wsgi.py"]
+    needed += [
+        _INSTALLED / "node_modules/socket.io-client",
+        _UNITS / "webfarm@.service",
+        _UNITS / "webfarm.target",
+        _ENV,
+    ]
     missing = [str(path) for path in needed if not _exists(path)]
     if missing:
         yield fault("installation", f"It is half done: {missing[0]} is missing.", "Run make install again, as root.")
@@ -112,11 +117,11 @@ def _check_environment_file(environ: Mapping[str, str]) -> Iterator[Finding]:
     except FileNotFoundError:
         return
     except (OSError, UnicodeError) as error:
-        yield warning(subject, f"It can't be read: {error}.", "Run chat doctor as root, or as the user chat.")
+        yield warning(subject, f"It can't be read: {error}.", "Run webfarm doctor as root, or as the user webfarm.")
         return
     if mode & stat.S_IRWXO:
         yield fault(
-            subject, "Everybody may read it, and it holds secrets.", f"chmod 0640 {_ENV}; chown root:chat {_ENV}"
+            subject, "Everybody may read it, and it holds secrets.", f"chmod 0640 {_ENV}; chown root:webfarm {_ENV}"
         )
     elif re.search(r"^\s*(export\s+)?PORT=", text, re.MULTILINE):
         yield fault(subject, "It sets PORT, so that all units would share one port.", "Delete that line.")
@@ -142,19 +147,21 @@ def _parse(text: str) -> Iterator[tuple[str, str]]:
 def _check_units() -> Iterator[Finding]:
     if not shutil.which("systemctl") or not _SYSTEMD.exists():
         return
-    code, listed = _ask("systemctl", "list-units", "--all", "--plain", "--no-legend", "chat@*.service", "chat.service")
+    code, listed = _ask(
+        "systemctl", "list-units", "--all", "--plain", "--no-legend", "webfarm@*.service", "webfarm.service"
+    )
     if code:
-        yield warning("systemd", f"It does not list the farm's units: {listed}", "Run chat doctor as root.")
+        yield warning("systemd", f"It does not list the farm's units: {listed}", "Run webfarm doctor as root.")
         return
-    units = re.findall(r"^(chat\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE)
-    kinds = {unit.startswith("chat@") for unit, active, _ in units if active == "active"}
+    units = re.findall(r"^(webfarm\S*) +\S+ +(\S+) +(\S+)", listed, re.MULTILINE)
+    kinds = {unit.startswith("webfarm@") for unit, active, _ in units if active == "active"}
     for unit, active, state in units:
-        instance = re.fullmatch(r"chat@(.*)\.service", unit)
+        instance = re.fullmatch(r"webfarm@(.*)\.service", unit)
         if instance and not (instance[1].isdecimal() and 1 <= int(instance[1]) <= 65535):
             yield fault(
-                unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then chat@PORT.service."
+                unit, f"'{instance[1]}' is no port.", f"systemctl disable --now {unit}; then webfarm@PORT.service."
             )
-        elif active == "inactive" and unit.startswith("chat@") not in kinds and kinds:
+        elif active == "inactive" and unit.startswith("webfarm@") not in kinds and kinds:
             continue  # one per port, or one for all: who starts one kind stops the other
         elif active == "failed":
             yield fault(unit, "It has failed.", f"journalctl -u {unit} -n 20 says why.")
@@ -178,27 +185,25 @@ def _check_haproxy() -> Iterator[Finding]:
     except (OSError, UnicodeError):
         return
     if not config.strip():
-        text = (
-            f"{_HAPROXY} is empty: chat haproxy-config has failed, and HAProxy serves nothing from its next start on."
-        )
-        yield fault("HAProxy", text, f"chat haproxy-config ... > {_HAPROXY} && systemctl reload haproxy")
+        text = f"{_HAPROXY} is empty: webfarm haproxy-config has failed, and HAProxy serves nothing from its next start on."
+        yield fault("HAProxy", text, f"webfarm haproxy-config ... > {_HAPROXY} && systemctl reload haproxy")
         return
     if "frontend webfarm" not in config:
-        yield warning("HAProxy", f"{_HAPROXY} is not webfarm's.", f"chat haproxy-config ... > {_HAPROXY}")
+        yield warning("HAProxy", f"{_HAPROXY} is not webfarm's.", f"webfarm haproxy-config ... > {_HAPROXY}")
         return
     code, said = _ask(program, "-c", "-f", str(_HAPROXY))
     if code:
         reason = next((line for line in said.splitlines() if "[ALERT]" in line), said.partition("\n")[0])
         reason = re.sub(r"^\[\w+\]\s*\(\d+\)\s*:\s*", "", reason)
         if os.geteuid():  # certificates are root's
-            yield warning("HAProxy", f"It can't check {_HAPROXY}: {reason}", "Run chat doctor as root.")
+            yield warning("HAProxy", f"It can't check {_HAPROXY}: {reason}", "Run webfarm doctor as root.")
         else:
             text = f"It would not start with {_HAPROXY}: {reason}"
-            yield fault("HAProxy", text, "chat haproxy-config writes it anew.")
+            yield fault("HAProxy", text, "webfarm haproxy-config writes it anew.")
     else:
         yield ok("HAProxy", f"{_HAPROXY} is valid.")
     if not re.search(r"^\s+user ", config, re.MULTILINE):
-        yield warning("HAProxy", "Started by root, it stays root.", "chat haproxy-config --user haproxy ...")
+        yield warning("HAProxy", "Started by root, it stays root.", "webfarm haproxy-config --user haproxy ...")
 
 
 def _check_files() -> Finding:

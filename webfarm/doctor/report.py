@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from chat.doctor import farm, machine, store
-from chat.doctor.finding import Finding, Level, fault, ok, warning
-from chat.errors import SettingsError
-from chat.haproxy import Server
-from chat.settings import Settings
+from webfarm.doctor import farm, machine, store
+from webfarm.doctor.finding import Finding, Level, fault, ok, warning
+from webfarm.errors import SettingsError
+from webfarm.haproxy import Server
+from webfarm.settings import Settings
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAULT: ("✗", "red")}
 

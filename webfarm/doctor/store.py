@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import redis
 from packaging.version import InvalidVersion, Version
 
-from chat.doctor.finding import Finding, fault, ok, warning
-from chat.realtime.redis_client import connect
-from chat.realtime.redis_faults import (
+from webfarm.doctor.finding import Finding, fault, ok, warning
+from webfarm.redis.client import connect
+from webfarm.redis.preflight import (
     Fault,
     Primaries,
     count_replicas,
@@ -19,8 +19,8 @@ from chat.realtime.redis_faults import (
     get_primaries,
     name_node,
 )
-from chat.redis_url import is_cluster_url, without_password
-from chat.settings import Settings
+from webfarm.redis.url import is_cluster_url, without_password
+from webfarm.settings import Settings
 
 _OLDEST = {"redis": Version("6.2"), "valkey": Version("7.2")}
 _MAX_SKEW_S = 1.0
@@ -88,9 +88,7 @@ def _show_silence(shown: str, error: redis.RedisError) -> Finding:
     return fault("Redis", f"{shown} does not answer: {error}", "Start it, or set REDIS_URL to the right one.")
 
 
-_PASSWORD = (
-    "Put it into REDIS_URL: redis://:PASSWORD@HOST:6379/0, in /etc/chat/chat.env where systemd starts the workers."
-)
+_PASSWORD = "Put it into REDIS_URL: redis://:PASSWORD@HOST:6379/0, in /etc/webfarm/webfarm.env where systemd starts the workers."
 
 
 def _measure_skew(client: redis.Redis) -> float:
@@ -151,10 +149,10 @@ def _check_memory(look: _Look, subject: str) -> Finding:
         return fault(subject, text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf.")
     if most and used >= most:
         text = f"It is full, with all of maxmemory used ({used / most:.0%}): it takes no messages."
-        return fault(subject, text, "CONFIG SET maxmemory to more, and in redis.conf; or chat erase, and keep less.")
+        return fault(subject, text, "CONFIG SET maxmemory to more, and in redis.conf; or webfarm erase, and keep less.")
     if most and used > _NEARLY_FULL * most:
         text = f"{used / most:.0%} of maxmemory is used; a full Redis takes no messages."
-        return warning(subject, text, "Raise maxmemory, or keep less (CHAT_HISTORY_LENGTH, CHAT_HISTORY_TTL_S).")
+        return warning(subject, text, "Raise maxmemory, or keep less (WEBFARM_HISTORY_LENGTH, WEBFARM_HISTORY_TTL_S).")
     return ok(subject, "Nothing is evicted.")
 
 
@@ -165,13 +163,13 @@ def _check_replicas(look: _Look, subject: str, is_cluster: bool, wanted: int) ->
             subject, "This Redis is a replica: it takes no writes.", "Set REDIS_URL to the primary, or Sentinel."
         )
     elif there < wanted:
-        text = f"{there} are connected, and CHAT_WAIT_REPLICAS wants {wanted} for each message."
-        yield fault(subject, text, "Start the missing ones, or lower CHAT_WAIT_REPLICAS.")
+        text = f"{there} are connected, and WEBFARM_WAIT_REPLICAS wants {wanted} for each message."
+        yield fault(subject, text, "Start the missing ones, or lower WEBFARM_WAIT_REPLICAS.")
     elif is_cluster and not there:
         yield warning(subject, "None works: what this primary has is away when it is.", "Start one.")
     elif there and not wanted:
         text = f"{there} are connected, and no message waits for them: a failover can lose some."
-        yield warning(subject, text, "Set CHAT_WAIT_REPLICAS to 1.")
+        yield warning(subject, text, "Set WEBFARM_WAIT_REPLICAS to 1.")
     elif there:
         yield ok(subject, f"{there} are connected; each message waits for {wanted}.")
 

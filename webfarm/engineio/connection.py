@@ -16,25 +16,25 @@ import gevent
 from gevent.event import AsyncResult
 from socketio.exceptions import DisconnectedError
 
-from chat.realtime.clock import TICK_S
-from chat.realtime.held import Held, Replay
-from chat.realtime.jobs import Jobs
-from chat.realtime.message import CLOSE, MESSAGE, NOOP, PING, PONG, Message
-from chat.realtime.outbox import SLOW_CLIENT
-from chat.realtime.polling import Polling
-from chat.realtime.throttle import Throttled
-from chat.realtime.upgrade import Upgrade
-from chat.realtime.websocket import WebSocket
+from webfarm.engineio.join_buffer import JoinBuffer, Replay
+from webfarm.engineio.polling import Polling
+from webfarm.engineio.upgrade import Upgrade
+from webfarm.http.outbox import SLOW_CLIENT
+from webfarm.http.websocket import WebSocket
+from webfarm.loop.deadlines import TICK_S
+from webfarm.loop.job_queue import JobQueue
+from webfarm.monitoring.throttle import Throttled
+from webfarm.protocol.engine_packet import CLOSE, MESSAGE, NOOP, PING, PONG, EnginePacket
 
 if TYPE_CHECKING:
-    from chat.realtime.transport import EngineServer
+    from webfarm.engineio.server import EngineServer
 
 log = Throttled(logging.getLogger(__name__))
 
-_PING, _NOOP, _CLOSE = Message(PING), Message(NOOP), Message(CLOSE)
+_PING, _NOOP, _CLOSE = EnginePacket(PING), EnginePacket(NOOP), EnginePacket(CLOSE)
 
 
-class Connection(Jobs):
+class Connection(JobQueue):
     """A client's Engine.IO session."""
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Connection(Jobs):
         self.pinged_at: float | None = None  # until the pong comes
         self.ponged_at = 0.0
         self.probed_at: float | None = None
-        self._held: Held | None = None  # what is not to be sent yet
+        self._held: JoinBuffer | None = None  # what is not to be sent yet
         self._session: dict[str, Any] | None = None
         self._calls: dict[AsyncResult[Any], str] | None = None  # what waits for the client, and in which namespace
 
@@ -92,10 +92,10 @@ class Connection(Jobs):
 
     # To the client
 
-    def send(self, message: Message, *, is_paced: bool = False, namespace: str | None = None) -> None:
+    def send(self, message: EnginePacket, *, is_paced: bool = False, namespace: str | None = None) -> None:
         """Send ``message``, of ``namespace`` if of one, without waiting; dropped once the connection is closed.
 
-        ``is_paced``: it may wait some milliseconds for others (``chat.realtime.outbox``). A client that leaves
+        ``is_paced``: it may wait some milliseconds for others (``webfarm.http.outbox``). A client that leaves
         ``max_outbox_bytes`` unread is closed: ``slow client``.
         """
         if self._held is None or namespace != self._held.namespace:
@@ -105,7 +105,7 @@ class Connection(Jobs):
         else:
             self.close(SLOW_CLIENT)
 
-    def send_at_once(self, message: Message, *, is_paced: bool = False) -> None:
+    def send_at_once(self, message: EnginePacket, *, is_paced: bool = False) -> None:
         """Send ``message`` before what is held."""
         if self.closed:
             return
@@ -121,7 +121,7 @@ class Connection(Jobs):
 
     def hold(self, namespace: str) -> None:
         """Keep what is sent of ``namespace`` from now on, until ``release``."""
-        self._held = Held(namespace)
+        self._held = JoinBuffer(namespace)
 
     def release(self, replay: Replay | None) -> None:
         """Send ``replay`` and what was held, however much that is; drop it if the client was refused (``None``)."""

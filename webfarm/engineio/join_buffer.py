@@ -4,21 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from chat.realtime.entry import put_offset
-from chat.realtime.message import Message
-from chat.realtime.offset import Ids, Vector
+from webfarm.log.entry import put_offset
+from webfarm.log.offset import Ids, Vector
+from webfarm.protocol.engine_packet import EnginePacket
 
 
 class Replay(NamedTuple):
     """What a client is sent as soon as it has joined, before everything else."""
 
-    messages: list[Message] = []
+    messages: list[EnginePacket] = []
     #: By shard: what is in the log up to here is among them, or the client has it; more may be among them.
     read_to: Ids = ()  # of none but the client's inboxes
     shown: Ids = ()  # up to where the client has shown that it has everything, by shard
     epochs: Sequence[str] | None = None  # of offsets, by shard; None: messages have none
 
-    def number(self, messages: Iterable[Message]) -> Iterator[Message]:
+    def number(self, messages: Iterable[EnginePacket]) -> Iterator[EnginePacket]:
         """Yield ``messages``, in the order in which they are sent, each with the client's own position as its offset.
 
         The node's, which a message has that came live, may be behind what is replayed, or before what is sent later.
@@ -37,22 +37,22 @@ class Replay(NamedTuple):
                 yield message
 
 
-class Held:
+class JoinBuffer:
     """The messages of one namespace that a client is not sent yet."""
 
     __slots__ = ("messages", "namespace", "unsent")
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
-        self.messages: list[Message] = []
+        self.messages: list[EnginePacket] = []
         self.unsent = 0  # bytes
 
-    def add(self, message: Message) -> None:
+    def add(self, message: EnginePacket) -> None:
         """Keep ``message``."""
         self.messages.append(message)
         self.unsent += len(message.payload)
 
-    def merge(self, replay: Replay) -> list[Message]:
+    def merge(self, replay: Replay) -> list[EnginePacket]:
         """Return all there is to be sent, by the log's ids: what is replayed, and what came live meanwhile.
 
         What is not in the log stays behind all that it came after.

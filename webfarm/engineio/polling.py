@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from gevent.event import Event
 
-from chat.realtime.message import CLOSE, Message
+from webfarm.protocol.engine_packet import CLOSE, EnginePacket
 
-#: The WSGI environment's key for what tells whether the request's connection still stands (``chat.realtime.http``).
+#: The WSGI environment's key for what tells whether the request's connection still stands (``webfarm.http.server``).
 IS_CONNECTED = "webfarm.is_connected"
 
 _SEPARATOR = "\x1e"  # between the packets of a payload
@@ -24,7 +24,7 @@ class Polling:
     __slots__ = ("_allowed", "_poll", "is_posted", "messages", "unsent")
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[EnginePacket] = []
         self.unsent = 0  # bytes, as they will be on the wire
         self.is_posted = False  # while a POST is being read
         self._allowed = 0
@@ -43,7 +43,7 @@ class Polling:
         """Return whether more may wait."""
         return self.unsent < max_bytes + self._allowed
 
-    def add(self, message: Message) -> None:
+    def add(self, message: EnginePacket) -> None:
         """Hand ``message`` to the request that waits, or keep it for the next one."""
         self.messages.append(message)
         self.unsent += len(message.payload)
@@ -54,7 +54,7 @@ class Polling:
         if self._poll is not None:
             self._poll.set()
 
-    def take(self) -> list[Message]:
+    def take(self) -> list[EnginePacket]:
         """Return what waits, which waits no longer.
 
         A close is left for the next poll: the stock client, which looks at messages a moment later, would take those
@@ -66,12 +66,12 @@ class Polling:
         self.unsent = self._allowed = 0
         return messages
 
-    def put_back(self, messages: list[Message]) -> None:
+    def put_back(self, messages: list[EnginePacket]) -> None:
         """Let ``messages``, which were taken, wait again, before all others."""
         self.messages = messages + self.messages
         self.unsent += sum(len(message.payload) for message in messages)
 
-    def poll(self, timeout_s: float) -> list[Message]:
+    def poll(self, timeout_s: float) -> list[EnginePacket]:
         """Wait for messages; return none after ``timeout_s``. Raises ``PollingError`` if another request waits."""
         if self._poll is not None:
             raise PollingError("two polls at once")
@@ -84,7 +84,7 @@ class Polling:
         return self.take()
 
 
-def encode_payload(messages: list[Message]) -> bytes:
+def encode_payload(messages: list[EnginePacket]) -> bytes:
     """Return what a poll is answered with."""
     return _SEPARATOR.encode().join([message.payload for message in messages])
 

@@ -13,17 +13,17 @@ from urllib.parse import parse_qs
 import engineio
 import gevent
 
-from chat.realtime.capacity import capacity
-from chat.realtime.clock import Deadlines
-from chat.realtime.connection import Connection
-from chat.realtime.handshake import UPGRADE, HandshakeError
-from chat.realtime.journal import log_refusal
-from chat.realtime.message import CLOSE, NOOP, OPEN, Message
-from chat.realtime.metrics import counts
-from chat.realtime.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
-from chat.realtime.slices import wait_a_turn
-from chat.realtime.upgrade import Upgrade
-from chat.realtime.websocket import WebSockets
+from webfarm.engineio.connection import Connection
+from webfarm.engineio.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
+from webfarm.engineio.upgrade import Upgrade
+from webfarm.http.websocket import WebSockets
+from webfarm.loop.deadlines import Deadlines
+from webfarm.loop.time_slices import wait_a_turn
+from webfarm.monitoring.capacity import capacity
+from webfarm.monitoring.counters import counters
+from webfarm.protocol.engine_packet import CLOSE, NOOP, OPEN, EnginePacket
+from webfarm.protocol.handshake import UPGRADE, HandshakeError
+from webfarm.socketio.client_log import log_refusal
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
@@ -85,7 +85,7 @@ class EngineHTTP(engineio.Server):
     def _deliver(self, connection: Connection, body: bytes) -> Iterator[bytes]:
         """Yield the answer to a poll; its session ends if that can't be written."""
         polling = connection.polling
-        counts.sent_bytes += len(body)
+        counters.sent_bytes += len(body)
         try:
             yield body
         except GeneratorExit:
@@ -151,8 +151,8 @@ class EngineHTTP(engineio.Server):
             return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
         sid = get_sid_prefix(environ) + self.generate_id()
         connection = self.sockets[sid] = Connection(self, sid)
-        counts.connections_opened += 1
-        connection.send(Message(OPEN + self._describe(sid, transport)))
+        counters.connections_opened += 1
+        connection.send(EnginePacket(OPEN + self._describe(sid, transport)))
         refusal = self._trigger_event("connect", sid, environ, run_async=False)
         if refusal is not None and refusal is not True:
             self._forget(connection)
@@ -240,7 +240,7 @@ class EngineHTTP(engineio.Server):
         if int(environ.get("CONTENT_LENGTH") or 0) > limit:
             return None
         body: bytes = environ["wsgi.input"].read(limit + 1)
-        counts.received_bytes += len(body)
+        counters.received_bytes += len(body)
         return body if len(body) <= limit else None
 
     def _is_origin_allowed(self, environ: dict[str, Any]) -> bool:
@@ -263,13 +263,15 @@ def get_sid_prefix(environ: dict[str, Any]) -> str:
     """Return ``"<server>."`` with the name that HAProxy gave this worker, or ``""`` without one.
 
     HAProxy tells it in ``X-Webfarm-Server`` (``http-send-name-header``) and routes each later request by
-    what stands before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counts as none.
+    what stands before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counters as none.
     """
     name = environ.get("HTTP_X_WEBFARM_SERVER", "")
     return f"{name}." if _SERVER_NAME.fullmatch(name) else ""
 
 
-def _answer_poll(connection: Connection, messages: list[Message], headers: Iterable[tuple[str, str]] = ()) -> Response:
+def _answer_poll(
+    connection: Connection, messages: list[EnginePacket], headers: Iterable[tuple[str, str]] = ()
+) -> Response:
     return Response("200 OK", [_TEXT, *headers], encode_payload(messages) or NOOP.encode(), connection)
 
 

@@ -1,6 +1,6 @@
 """The Engine.IO server: its sessions, from the first to the last packet.
 
-Overridden of ``engineio.Server`` (4.15): ``handle_request`` and all below it (``chat.realtime.engine_http``), ``send``,
+Overridden of ``engineio.Server`` (4.15): ``handle_request`` and all below it (``webfarm.engineio.requests``), ``send``,
 ``send_packet``, ``disconnect`` and ``_get_socket``, as connections are of another kind: they need no greenlet, no queue
 and no task that looks for timeouts.
 """
@@ -13,17 +13,17 @@ from typing import Any
 import gevent
 from engineio import packet
 
-from chat.realtime.connection import Connection
-from chat.realtime.engine_http import EngineHTTP
-from chat.realtime.message import MESSAGE, Message
-from chat.realtime.metrics import counts
-from chat.realtime.outbox import SLOW_CLIENT
-from chat.realtime.service import Service
-from chat.realtime.slices import Slices, wait_a_turn
-from chat.realtime.stock import StockEngineServer
-from chat.realtime.throttle import Throttled
-from chat.realtime.upgrade import Upgrade
-from chat.realtime.websocket import WebSockets
+from webfarm.engineio.connection import Connection
+from webfarm.engineio.requests import EngineHTTP
+from webfarm.engineio.stock import StockEngineServer
+from webfarm.engineio.upgrade import Upgrade
+from webfarm.http.outbox import SLOW_CLIENT
+from webfarm.http.websocket import WebSockets
+from webfarm.loop.time_slices import TimeSlices, wait_a_turn
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.throttle import Throttled
+from webfarm.protocol.engine_packet import MESSAGE, EnginePacket
+from webfarm.service import Service
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -65,7 +65,7 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         self.is_draining = False
         self._drain_s = drain_s
         self.logs_packets = self.logger.isEnabledFor(20)
-        self._closed: Slices[tuple[Connection, str]] = Slices(self._begin_to_finish)
+        self._closed: TimeSlices[tuple[Connection, str]] = TimeSlices(self._begin_to_finish)
         self.register()
 
     def send(self, sid: str, data: Any) -> None:
@@ -74,16 +74,16 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         if connection is None:
             return
         if isinstance(data, bytes | bytearray):
-            connection.send(Message(bytes(data)))
+            connection.send(EnginePacket(bytes(data)))
         else:
             text = data if isinstance(data, str) else packet.Packet.json.dumps(data, separators=(",", ":"))
-            connection.send(Message(MESSAGE + text))
+            connection.send(EnginePacket(MESSAGE + text))
 
     def send_packet(self, sid: str, pkt: packet.Packet) -> None:
         """Send a packet of python-engineio's to ``sid``."""
         connection = self.sockets.get(sid)
         if connection is not None:
-            connection.send(Message(pkt.encode()))
+            connection.send(EnginePacket(pkt.encode()))
 
     def disconnect(self, sid: str | None = None) -> None:
         """Close the connection ``sid``, or all; the stock client then comes back by itself."""
@@ -120,7 +120,7 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         self.disconnect()  # who waits for a handler that does not end
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
-        """Log one packet, for ``CHAT_LOG_LEVEL=debug``; no secret: of a Socket.IO CONNECT its token or pid."""
+        """Log one packet, for ``WEBFARM_LOG_LEVEL=debug``; no secret: of a Socket.IO CONNECT its token or pid."""
         name = _NAMES.get(data[:1], "UNKNOWN") if isinstance(data, str) else "MESSAGE"
         text = data[1:] if isinstance(data, str) else "<binary>"
         if name == "MESSAGE" and text.startswith(_CONNECT):
@@ -134,7 +134,7 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
 
         When thousands end at once, others get their turn in between.
         """
-        counts.connections_closed[reason] += 1
+        counters.connections_closed[reason] += 1
         if reason == SLOW_CLIENT:
             log.warning("closed: slow client", extra={"connection": connection.sid, "unread": self.max_outbox_bytes})
         self._closed.add((connection, reason))

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from chat.realtime.message import NOOP, PING, PONG, UPGRADE, Message
-from chat.realtime.websocket import WebSocket
+from webfarm.http.websocket import WebSocket
+from webfarm.protocol.engine_packet import NOOP, PING, PONG, UPGRADE, EnginePacket
 
 if TYPE_CHECKING:
-    from chat.realtime.connection import Connection
+    from webfarm.engineio.connection import Connection
 
-_NOOP = Message(NOOP)
-_PROBED = Message(PONG + "probe")
+_NOOP = EnginePacket(NOOP)
+_PROBED = EnginePacket(PONG + "probe")
 
 
 class Upgrade:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from chat.realtime.handshake import UPGRADE
+from webfarm.protocol.handshake import UPGRADE
 
 _SEPARATOR = "\0"  # a text that holds one is kept as it is
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import gevent
 
-from chat.realtime.metrics import counts
-from chat.realtime.slices import Slices
+from webfarm.loop.time_slices import TimeSlices
+from webfarm.monitoring.counters import counters
 
 SLOW_CLIENT = "slow client"  # why a connection ended, beside Engine.IO's own reasons
 TRANSPORT_CLOSE = "transport close"
@@ -29,7 +29,7 @@ class Pacer:
 
     def __init__(self, pace_s: float = _PACE_S) -> None:
         self._pace_s = pace_s
-        self._ready: Slices[Outbox] = Slices(Outbox.flush)
+        self._ready: TimeSlices[Outbox] = TimeSlices(Outbox.flush)
         self._waiting: list[Outbox] = []  # until the timer fires
         self._timer: Any = None
 
@@ -142,7 +142,7 @@ class Outbox:
             self.on_lost(TRANSPORT_CLOSE)
             self.abort()
             return
-        counts.sent_bytes += sent
+        counters.sent_bytes += sent
         self._unsent -= sent
         if self._unsent:
             self._keep_unsent(queued, sent)

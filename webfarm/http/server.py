@@ -29,10 +29,10 @@ from gevent import pywsgi
 from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 
-from chat.realtime.capacity import capacity
-from chat.realtime.handshake import UPGRADE, answer_handshake
-from chat.realtime.polling import IS_CONNECTED
-from chat.realtime.throttle import Throttled
+from webfarm.engineio.polling import IS_CONNECTED
+from webfarm.monitoring.capacity import capacity
+from webfarm.monitoring.throttle import Throttled
+from webfarm.protocol.handshake import UPGRADE, answer_handshake
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -240,9 +240,9 @@ class HTTPServer(PyWSGIServer):
         self.idle: dict[Handler, None] = {}  # the longest first
         self.is_stopping = False
         capacity.http, capacity.idle = self.pool.greenlets, self.idle
-        from chat.realtime.metrics import counts  # which gevent must not find loaded when it patches
+        from webfarm.monitoring.counters import counters  # which gevent must not find loaded when it patches
 
-        self._refused = counts.connections_refused
+        self._refused = counters.connections_refused
 
     def do_read(self) -> Any:
         """Accept a connection; beyond what can be, the one that has been idle longest goes, or else the new one."""

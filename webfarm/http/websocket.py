@@ -1,7 +1,7 @@
 """Websockets without greenlets: RFC 6455 on non-blocking sockets that the hub watches.
 
 An idle connection is one small object and one watcher. As nearly all connections are idle at nearly every moment, a
-protocol object (``chat.realtime.frames``) is lent to a connection only while a frame or a message of it is incomplete,
+protocol object (``webfarm.protocol.frames``) is lent to a connection only while a frame or a message of it is incomplete,
 or while it closes.
 
 It can be used without Engine.IO; ``examples/echo_websocket.py`` is such an app.
@@ -17,13 +17,13 @@ import gevent
 from websockets.frames import BINARY, CONT, TEXT, CloseCode, Opcode
 from websockets.protocol import OPEN, Protocol
 
-from chat.realtime.clock import TICK_S, Clock
-from chat.realtime.frames import PING_FRAME, Protocols
-from chat.realtime.handshake import UPGRADE, HandshakeError
-from chat.realtime.metrics import counts
-from chat.realtime.outbox import TRANSPORT_CLOSE, Outbox, Pacer
-from chat.realtime.service import Service
-from chat.realtime.slices import Slices
+from webfarm.http.outbox import TRANSPORT_CLOSE, Outbox, Pacer
+from webfarm.loop.deadlines import TICK_S, SharedTimer
+from webfarm.loop.time_slices import TimeSlices
+from webfarm.monitoring.counters import counters
+from webfarm.protocol.frames import PING_FRAME, Protocols
+from webfarm.protocol.handshake import UPGRADE, HandshakeError
+from webfarm.service import Service
 
 _SHORT_READ = 2_048  # a read of many tiny frames holds up everybody else
 _LONG_READ = 16_384  # within a long frame
@@ -67,11 +67,11 @@ class WebSockets(Service):
     ) -> None:
         self.max_message_bytes = max_message_bytes
         self.max_outbox_bytes = max_outbox_bytes
-        self.clock = Clock()
+        self.clock = SharedTimer()
         self.pacer = Pacer()
         self.closing = self.clock.create_deadlines(_CLOSING_S, WebSocket.abort)
         self.lingering = self.clock.create_deadlines(_LINGER_S, WebSocket.abort)
-        self.ended: Slices[WebSocket] = Slices(WebSocket._end)
+        self.ended: TimeSlices[WebSocket] = TimeSlices(WebSocket._end)
         self.ping_timeout_s = ping_timeout_s
         self.ping_timeouts = self.clock.create_deadlines(ping_timeout_s, WebSocket.check_pong)
         self._pings = None if ping_interval_s is None else self.clock.create_deadlines(ping_interval_s, WebSocket.ping)
@@ -237,7 +237,7 @@ class WebSocket(Outbox):
     def _receive(self, data: bytes) -> None:
         if self._socket is None:
             return
-        counts.received_bytes += len(data)
+        counters.received_bytes += len(data)
         if self._pinged_at is not None:
             self._pinged_at = None
             self._websockets.ping_later(self)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from chat.errors import NoRecipient, Unavailable
-from chat.realtime.keys import Keys
-from chat.realtime.log import Limits, Stored
+from webfarm.errors import NoRecipient, Unavailable
+from webfarm.log.shard_log import Retention, Stored
+from webfarm.redis.keys import Keys
 
 MESSAGES, BYTES = 200, 1_000_000  #: that one call of the script takes
 
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 def describe_batch(
-    keys: Keys, limits: Limits, clock: Sequence[Any], name: str, number: int, messages: Sequence[Outgoing]
+    keys: Keys, limits: Retention, clock: Sequence[Any], name: str, number: int, messages: Sequence[Outgoing]
 ) -> list[Any]:
     """Return what the store script is told of a batch.
 

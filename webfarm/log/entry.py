@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from chat.realtime.message import MESSAGE, Message
+from webfarm.protocol.engine_packet import MESSAGE, EnginePacket
 
 #: Stands in an event's data for the id that the log gives to the message.
 MESSAGE_ID = uuid.uuid4().hex  # as long as the process lives, nobody else writes it
@@ -85,19 +85,19 @@ def decode_body(body: bytes) -> Body:
     return Body(rest.decode(), attachments, *kinds)
 
 
-def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[Message]:
+def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[EnginePacket]:
     """Return what clients are sent: the event with its offset as one more argument, and its attachments."""
     text = body.text if offset is None else f'{body.text[:-1]},"{offset}"]'
-    messages = [Message(MESSAGE + text), *map(Message, body.attachments)]
+    messages = [EnginePacket(MESSAGE + text), *map(EnginePacket, body.attachments)]
     for message in messages:
         message.shard, message.id = shard, id
     return messages
 
 
-def put_offset(message: Message, offset: str) -> Message:
+def put_offset(message: EnginePacket, offset: str) -> EnginePacket:
     """Return a message of ``make_messages`` with another offset than it has; an attachment has none."""
     if isinstance(message.packet, bytes):
         return message
-    changed = Message(f'{message.packet.rpartition(",")[0]},"{offset}"]')
+    changed = EnginePacket(f'{message.packet.rpartition(",")[0]},"{offset}"]')
     changed.shard, changed.id = message.shard, message.id
     return changed

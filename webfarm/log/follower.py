@@ -15,15 +15,15 @@ import gevent
 import redis
 from gevent.event import Event
 
-from chat.errors import Unavailable
-from chat.realtime.commands import Commands
-from chat.realtime.entry import VOLATILE, Entry
-from chat.realtime.keys import explain_format
-from chat.realtime.metrics import counts
-from chat.realtime.position import Position
-from chat.realtime.receiver import Receiver
-from chat.realtime.slices import wait_a_turn
-from chat.realtime.subscription import Subscription
+from webfarm.errors import Unavailable
+from webfarm.log.entry import VOLATILE, Entry
+from webfarm.log.position import Position
+from webfarm.log.receiver import Receiver
+from webfarm.loop.time_slices import wait_a_turn
+from webfarm.monitoring.counters import counters
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import explain_format
+from webfarm.redis.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class Follower:
             self._held.append(entry)
 
     def _deliver(self, entry: Entry) -> None:
-        counts.followed += 1
+        counters.followed += 1
         room = self._rooms.get(entry.room)
         if room is None or (room.last is not None and entry.id <= room.last):
             return  # nobody is left, or they have it
@@ -272,8 +272,8 @@ class Follower:
     def _read_what_is_missing(self, life: object) -> None:
         starts = {stream: max(self.position.id, room.since, room.last or 0) for stream, room in self._rooms.items()}
         reading = self._log.read(starts, most=_MAX_CATCH_UP)
-        counts.gaps += 1
-        counts.gap_messages += len(reading.entries) if reading else 0
+        counters.gaps += 1
+        counters.gap_messages += len(reading.entries) if reading else 0
         self._wait_for_marker(life, reading.newest if reading else self._log.newest)
         lost = list(starts) if reading is None else reading.incomplete
         for stream in self._rooms.keys() & starts:

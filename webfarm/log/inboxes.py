@@ -11,8 +11,8 @@ from itertools import islice
 import gevent
 import redis
 
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys
 
 log = logging.getLogger(__name__)
 

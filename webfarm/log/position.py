@@ -11,10 +11,10 @@ import gevent
 import redis
 from gevent.event import AsyncResult
 
-from chat.errors import Unavailable
-from chat.realtime.commands import Commands
-from chat.realtime.log import Log
-from chat.realtime.offset import Vector
+from webfarm.errors import Unavailable
+from webfarm.log.offset import Vector
+from webfarm.log.shard_log import ShardLog
+from webfarm.redis.commands import Commands
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Position:
     that was stored before has come.
     """
 
-    def __init__(self, commands: Commands, shard: Log, delivered: Vector) -> None:
+    def __init__(self, commands: Commands, shard: ShardLog, delivered: Vector) -> None:
         self.id = 0
         self._delivered = delivered  # all shards' positions
         self.refusal = ""  # why Redis takes no writes

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from chat.realtime.entry import Entry
+from webfarm.log.entry import Entry
 
 
 class Receiver(Protocol):

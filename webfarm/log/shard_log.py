@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from chat.realtime.commands import Commands
-from chat.realtime.entry import Entry
-from chat.realtime.keys import Keys
+from webfarm.log.entry import Entry
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys
 
 _ROOMS_AT_ONCE = 250
 _MAX_READ_BYTES = 16_777_216
 
 
-class Limits(NamedTuple):
+class Retention(NamedTuple):
     """What is kept of each room."""
 
     length: int = 10_000
@@ -48,7 +48,7 @@ class Inbox(NamedTuple):
     pointers: list[int]  # of each room: up to where somebody has received everything
 
 
-class Log:
+class ShardLog:
     """One shard of the log.
 
     Args:
@@ -58,7 +58,7 @@ class Log:
         on_new_epoch: called when the log's life was found to be broken.
     """
 
-    def __init__(self, commands: Commands, keys: Keys, limits: Limits, on_new_epoch: Callable[[], None]) -> None:
+    def __init__(self, commands: Commands, keys: Keys, limits: Retention, on_new_epoch: Callable[[], None]) -> None:
         self.epoch = ""
         self.newest = 0
         self.keys = keys

@@ -1,4 +1,4 @@
-"""Rounds: in which all batches of a worker are stored.
+"""StoreScheduler: in which all batches of a worker are stored.
 
 A call of the store script takes the batches of all shards that are in one Redis. What is emitted while it is under way
 is stored by the next. Of a cluster's primaries, each is called once in a round, so that the answers come together: each
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import redis
 
-from chat.realtime.batches import BYTES, MESSAGES, Batch, join_batches
+from webfarm.log.batch import BYTES, MESSAGES, Batch, join_batches
 
 if TYPE_CHECKING:
-    from chat.realtime.pipeline import Pipeline
-    from chat.realtime.writer import Writer
+    from webfarm.log.writer import Writer
+    from webfarm.redis.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _LATE_S = 0.004  # for replicas to say that they have it
 _ROUND_S = 0.02  # that somebody waits for the end of a round: one primary that is slow holds up no other
 
 
-class Rounds:
+class StoreScheduler:
     """Stores what all writers of a worker have, in the hub.
 
     A round ends when all have answered that were called in it, or soon after somebody else has something to store.

@@ -15,14 +15,14 @@ import gevent
 import redis
 from gevent.hub import Waiter
 
-from chat.errors import Unavailable
-from chat.realtime.batches import BYTES, MESSAGES, Batch, Outgoing, decode_answer, describe_batch, join_batches
-from chat.realtime.commands import Commands
-from chat.realtime.follower import Follower
-from chat.realtime.log import Log, Stored
-from chat.realtime.metrics import counts
-from chat.realtime.pipeline import REPLICAS_MS, Pipeline
-from chat.realtime.rounds import Rounds
+from webfarm.errors import Unavailable
+from webfarm.log.batch import BYTES, MESSAGES, Batch, Outgoing, decode_answer, describe_batch, join_batches
+from webfarm.log.follower import Follower
+from webfarm.log.shard_log import ShardLog, Stored
+from webfarm.log.store_scheduler import StoreScheduler
+from webfarm.monitoring.counters import counters
+from webfarm.redis.commands import Commands
+from webfarm.redis.pipeline import REPLICAS_MS, Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class Writer:
     def __init__(
         self,
         commands: Commands,
-        rounds: Rounds,
-        shard: Log,
+        rounds: StoreScheduler,
+        shard: ShardLog,
         follower: Follower,
         count_replicas: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -140,7 +140,7 @@ class Writer:
 
     def _insist(self, number: int, batch: "list[_Waiting]") -> None:
         """Run the script for this batch alone, again and again while its answer is lost."""
-        counts.insisted += 1
+        counters.insisted += 1
         try:
             answers = self._execute(number, batch)
         except Exception as error:  # noqa: BLE001
@@ -159,7 +159,7 @@ class Writer:
         run_callback = gevent.get_hub().loop.run_callback
         now = monotonic()
         for (_, waiter, deadline), answer in zip(batch, answers, strict=True):
-            counts.storing.observe(now - (deadline - _STORE_S))
+            counters.storing.observe(now - (deadline - _STORE_S))
             run_callback(waiter.switch, answer)
         self._is_writing = bool(self._pending)
         if self._pending:
@@ -204,7 +204,7 @@ class Writer:
         epoch, *answers = answer
         if len(answers) != count:
             raise Unavailable(f"the store script answered for {len(answers)} messages, not {count}")
-        counts.stored += len(answers)
+        counters.stored += len(answers)
         decoded = [decode_answer(id, nodes) for id, nodes in answers]
         self._log.see(epoch, max([one.id for one in decoded if isinstance(one, Stored)], default=0))
         return decoded

@@ -19,7 +19,7 @@ T = TypeVar("T")
 TICK_S = 0.005
 
 
-class Clock:
+class SharedTimer:
     """One timer of the event loop for any number of kinds of deadlines; it runs only while one is pending."""
 
     def __init__(self) -> None:
@@ -62,9 +62,9 @@ class Clock:
 
 
 class Deadlines(Generic[T]):
-    """One kind of deadline: made by ``Clock.create_deadlines``."""
+    """One kind of deadline: made by ``SharedTimer.create_deadlines``."""
 
-    def __init__(self, clock: Clock, delay_s: float, action: Callable[[T], None]) -> None:
+    def __init__(self, clock: SharedTimer, delay_s: float, action: Callable[[T], None]) -> None:
         self._clock = clock
         self._delay_s = delay_s
         self._action = action

@@ -9,9 +9,9 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from chat.realtime import greenlets
-from chat.realtime.slices import wait_a_turn
-from chat.realtime.throttle import Throttled
+from webfarm.loop import greenlet_pool as greenlets
+from webfarm.loop.time_slices import wait_a_turn
+from webfarm.monitoring.throttle import Throttled
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -19,7 +19,7 @@ _MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
 _SLICE_S = 0.005  # of handlers that never wait; then others get their turn
 
 
-class Jobs:
+class JobQueue:
     """A queue of jobs, and the greenlet that does them."""
 
     __slots__ = ("_is_paused", "_job_bytes", "_jobs", "_resumed")

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 0.5  #: at which Redis is heard of
 
 
-class Beat:
+class Ticker:
     """A timer, and what it calls."""
 
     def __init__(self) -> None:

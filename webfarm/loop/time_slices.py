@@ -24,7 +24,7 @@ def wait_a_turn() -> None:
         hub.wait(timer)
 
 
-class Slices(Generic[T]):
+class TimeSlices(Generic[T]):
     """Calls ``action(item)`` once for each item that is added, in order, at the end of the loop's turn.
 
     What takes longer than four milliseconds goes on in the next turn, or when others have had as long in this one.
@@ -55,12 +55,12 @@ class Slices(Generic[T]):
                 if monotonic() > end:
                     break
         finally:  # also if an action failed: the others are waiting
-            Slices._paused_at = monotonic()
+            TimeSlices._paused_at = monotonic()
             if items:
                 self._scheduled = gevent.get_hub().loop.run_callback(self._go_on)
 
     def _go_on(self) -> None:
-        if monotonic() - Slices._paused_at >= _SLICE_S:
+        if monotonic() - TimeSlices._paused_at >= _SLICE_S:
             self._run()
             return
         self._scheduled.close()

@@ -4,10 +4,10 @@ from typing import Any
 
 from socketio.base_manager import BaseManager
 
-from chat.realtime.entry import decode_body
-from chat.realtime.log import Stored
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.shards import Shards
+from webfarm.log.entry import decode_body
+from webfarm.log.shard_log import Stored
+from webfarm.manager.shards import Shards
+from webfarm.redis.client import redis_errors_as_unavailable
 
 _LAST_ID = 2**53
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import socketio
 
-from chat.realtime.connection import Connection
-from chat.realtime.no_recovery import NoRecovery
-from chat.realtime.peers import LocalPeers
-from chat.realtime.rooms import Rooms
+from webfarm.engineio.connection import Connection
+from webfarm.manager.no_recovery import NoRecovery
+from webfarm.manager.rooms import Rooms
+from webfarm.nodes.peers import LocalPeers
 
 
-class Manager(Rooms, socketio.Manager):
+class LocalManager(Rooms, socketio.Manager):
     """The clients of one process, without Redis."""
 
     is_ready = True

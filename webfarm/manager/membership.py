@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import gevent
 from gevent.event import AsyncResult
 
-from chat.realtime.connection import Connection
-from chat.realtime.directory import Directory
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.rooms import Rooms
-from chat.realtime.shards import Shards
-from chat.realtime.vitals import VERSION
+from webfarm.engineio.connection import Connection
+from webfarm.manager.rooms import Rooms
+from webfarm.manager.shards import Shards
+from webfarm.monitoring.gauges import VERSION
+from webfarm.nodes.directory import Directory
+from webfarm.redis.client import redis_errors_as_unavailable
 
 _SHARE = 10  # who is in a room is read in a tenth of the time at most, however often and large
 _MAX_PAUSE_S = 1.0  # what took longer has waited for Redis

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from chat.realtime.held import Replay
-from chat.realtime.session import NotResumable
+from webfarm.engineio.join_buffer import Replay
+from webfarm.sessions.session import NotResumable
 
 if TYPE_CHECKING:
-    from chat.realtime.rooms import Rooms
+    from webfarm.manager.rooms import Rooms
 
 
 class NoRecovery:

@@ -3,8 +3,8 @@
 import gevent
 from socketio.base_manager import BaseManager
 
-from chat.errors import Unavailable
-from chat.realtime.shards import Shards
+from webfarm.errors import Unavailable
+from webfarm.manager.shards import Shards
 
 
 class Readiness(BaseManager):

@@ -11,19 +11,19 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from chat.errors import Unavailable
-from chat.realtime.entry import Entry
-from chat.realtime.held import Replay
-from chat.realtime.metrics import counts
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.replay import Found
-from chat.realtime.resuming import PROBE_S, Resuming
-from chat.realtime.session import Session
+from webfarm.engineio.join_buffer import Replay
+from webfarm.errors import Unavailable
+from webfarm.log.entry import Entry
+from webfarm.manager.resumption import PROBE_S, Resuming
+from webfarm.monitoring.counters import counters
+from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.sessions.replay import Found
+from webfarm.sessions.session import Session
 
 if TYPE_CHECKING:
-    from chat.realtime.manager import RedisManager
-    from chat.realtime.sessions import Sessions
-    from chat.realtime.shard import Shard
+    from webfarm.manager.redis_manager import RedisManager
+    from webfarm.manager.shard import Shard
+    from webfarm.sessions.store import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Recovery(Resuming):
 
     def abandon(self, session: Session, why: str) -> None:
         """Not all can be delivered any more: the client gets nothing from beyond the hole, comes back, and is told."""
-        counts.sessions_ended[why] += 1
+        counters.sessions_ended[why] += 1
         self.get_sessions(session.sid).end(session)
         if session.eio_sid:
             self._manager.server.eio.disconnect(session.eio_sid)

@@ -7,8 +7,8 @@ Overridden of ``socketio.RedisManager`` (5.18), and why:
 - ``emit``: an event is stored in the log, and delivered when it comes back from there, on its own worker too: all
   workers see one order, and only those that have members in its room do any work.
 - ``enter_room``, ``leave_room``: also written to the client's session.
-- ``connect`` and what else concerns the registry (``chat.realtime.registering``).
-- what concerns the channel of python-socketio's own (``chat.realtime.channel``).
+- ``connect`` and what else concerns the registry (``webfarm.manager.membership``).
+- what concerns the channel of python-socketio's own (``webfarm.manager.stock_channel``).
 """
 
 import uuid
@@ -18,27 +18,27 @@ from typing import Any
 
 import gevent
 
-from chat.realtime.batches import Outgoing
-from chat.realtime.beat import Beat
-from chat.realtime.channel import Channel
-from chat.realtime.connection import Connection
-from chat.realtime.connections import open_connections
-from chat.realtime.directory import Directory
-from chat.realtime.entry import Copy, Entry, decode_body, encode_body, make_messages
-from chat.realtime.keys import Keys
-from chat.realtime.log import Limits, Stored
-from chat.realtime.offset import Vector
-from chat.realtime.peers import Peers
-from chat.realtime.readiness import Readiness
-from chat.realtime.reading import Reading
-from chat.realtime.recovery import Recovery
-from chat.realtime.redis_faults import log_faults
-from chat.realtime.registering import Registering
-from chat.realtime.rooms import check_room, list_rooms, list_sids
-from chat.realtime.rounds import Rounds
-from chat.realtime.session import Session, Taken
-from chat.realtime.shard import Options, Shard
-from chat.realtime.shards import Shards
+from webfarm.engineio.connection import Connection
+from webfarm.log.batch import Outgoing
+from webfarm.log.entry import Copy, Entry, decode_body, encode_body, make_messages
+from webfarm.log.offset import Vector
+from webfarm.log.shard_log import Retention, Stored
+from webfarm.log.store_scheduler import StoreScheduler
+from webfarm.loop.ticker import Ticker
+from webfarm.manager.history import Reading
+from webfarm.manager.membership import Registering
+from webfarm.manager.readiness import Readiness
+from webfarm.manager.recovery import Recovery
+from webfarm.manager.rooms import check_room, list_rooms, list_sids
+from webfarm.manager.shard import Options, Shard
+from webfarm.manager.shards import Shards
+from webfarm.manager.stock_channel import Channel
+from webfarm.nodes.directory import Directory
+from webfarm.nodes.peers import Peers
+from webfarm.redis.connections import open_connections
+from webfarm.redis.keys import Keys
+from webfarm.redis.preflight import log_faults
+from webfarm.sessions.session import Session, Taken
 
 
 class RedisManager(Registering, Reading, Readiness, Channel):
@@ -60,10 +60,10 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self,
         url: str,
         channel: str = "socketio",
-        prefix: str = "chat",
+        prefix: str = "webfarm",
         *,
         recovery_window_s: float = 120.0,
-        history: Limits | None = None,
+        history: Retention | None = None,
         wait_replicas: int = 0,
         shards: int = 1,
     ) -> None:
@@ -75,9 +75,9 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self._connections = open_connections(url, has_writing=wait_replicas > 0)
         self._log_faults = partial(log_faults, url, prefix, shards=shards, wait_replicas=wait_replicas)
         self.recovery = Recovery(self)
-        self._beat = Beat()
-        options = Options(channel, recovery_window_s, history or Limits(), wait_replicas)
-        rounds, delivered = Rounds(), Vector([""] * shards, [0] * shards)
+        self._beat = Ticker()
+        options = Options(channel, recovery_window_s, history or Retention(), wait_replicas)
+        rounds, delivered = StoreScheduler(), Vector([""] * shards, [0] * shards)
         all_keys = [Keys(prefix, number, shards) for number in range(shards)]
         common = (self._connections, self._beat, rounds, delivered, options, self)
         self.shards = Shards([Shard(keys, *common) for keys in all_keys], delivered)

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from chat.errors import Unavailable
-from chat.realtime.held import Replay
-from chat.realtime.log import Reading
-from chat.realtime.no_recovery import NoRecovery
-from chat.realtime.offset import Ids, decode_offset, get_latest
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.replay import Found, select_messages
-from chat.realtime.session import NotResumable, Session, Taken
+from webfarm.engineio.join_buffer import Replay
+from webfarm.errors import Unavailable
+from webfarm.log.offset import Ids, decode_offset, get_latest
+from webfarm.log.shard_log import Reading
+from webfarm.manager.no_recovery import NoRecovery
+from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.sessions.replay import Found, select_messages
+from webfarm.sessions.session import NotResumable, Session, Taken
 
 if TYPE_CHECKING:
-    from chat.realtime.manager import RedisManager
-    from chat.realtime.sessions import Sessions
-    from chat.realtime.shard import Shard
+    from webfarm.manager.redis_manager import RedisManager
+    from webfarm.manager.shard import Shard
+    from webfarm.sessions.store import Sessions
 
 _MAX_REPLAY = 10_000  # messages; who missed more begins anew
 _MAX_PID = 128

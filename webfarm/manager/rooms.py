@@ -17,9 +17,9 @@ from typing import Any
 from socketio import packet
 from socketio.base_manager import BaseManager
 
-from chat.realtime.message import Message
-from chat.realtime.metrics import counts
-from chat.realtime.packet import Packet, list_arguments
+from webfarm.monitoring.counters import counters
+from webfarm.protocol.engine_packet import EnginePacket
+from webfarm.protocol.packet import Packet, list_arguments
 
 _MANY = 16  # recipients of this process, from which on sending in fewer calls is worth a few milliseconds
 _NOBODY: dict[str, str] = {}
@@ -147,7 +147,7 @@ class Rooms(BaseManager):
             self.on_room_closed(namespace, None)
 
     def on_room_opened(self, namespace: str, room: str | None) -> None:
-        """A room has its first member in this process; a socket's own counts, and that of all clients (``None``)."""
+        """A room has its first member in this process; a socket's own counters, and that of all clients (``None``)."""
 
     def on_room_closed(self, namespace: str, room: str | None) -> None:
         """A room has no member in this process any more."""
@@ -228,7 +228,7 @@ class Rooms(BaseManager):
         return pkt
 
     def send_to(
-        self, recipients: dict[str, str], namespace: str, messages: Sequence[Message], skipped: set[str]
+        self, recipients: dict[str, str], namespace: str, messages: Sequence[EnginePacket], skipped: set[str]
     ) -> None:
         """Send ``messages`` to ``recipients`` (Engine.IO sids by sid) but for those ``skipped`` and those who leave."""
         connections = self.server.eio.sockets
@@ -236,8 +236,8 @@ class Rooms(BaseManager):
         eio_sids: Collection[str] = recipients.values()
         if skipped:
             eio_sids = [eio_sid for sid, eio_sid in recipients.items() if sid not in skipped]
-        counts.events_emitted += 1
-        counts.deliveries += len(eio_sids)
+        counters.events_emitted += 1
+        counters.deliveries += len(eio_sids)
         is_paced = len(recipients) >= _MANY
         for eio_sid in eio_sids:  # nothing here waits, so the room stays as it is
             connection = connections.get(eio_sid)

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 import redis
 
-from chat.realtime.beat import Beat
-from chat.realtime.connections import Connections
-from chat.realtime.entry import Entry
-from chat.realtime.follower import Follower
-from chat.realtime.inboxes import Inboxes
-from chat.realtime.keys import Keys
-from chat.realtime.lease import RENEW_S, Lease
-from chat.realtime.log import Limits, Log
-from chat.realtime.offset import Vector
-from chat.realtime.position import Position
-from chat.realtime.presence import Presence
-from chat.realtime.registry import Registry
-from chat.realtime.renewal import Renewal
-from chat.realtime.rounds import Rounds
-from chat.realtime.sessions import Sessions
-from chat.realtime.writer import Writer
+from webfarm.log.entry import Entry
+from webfarm.log.follower import Follower
+from webfarm.log.inboxes import Inboxes
+from webfarm.log.offset import Vector
+from webfarm.log.position import Position
+from webfarm.log.shard_log import Retention, ShardLog
+from webfarm.log.store_scheduler import StoreScheduler
+from webfarm.log.writer import Writer
+from webfarm.loop.ticker import Ticker
+from webfarm.nodes.lease import RENEW_S, Lease
+from webfarm.nodes.presence import Presence
+from webfarm.nodes.registry import Registry
+from webfarm.redis.connections import Connections
+from webfarm.redis.keys import Keys
+from webfarm.sessions.renewal import Renewal
+from webfarm.sessions.store import Sessions
 
 if TYPE_CHECKING:
-    from chat.realtime.manager import RedisManager
+    from webfarm.manager.redis_manager import RedisManager
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Options(NamedTuple):
 
     channel: str  # of stock emitters
     recovery_window_s: float = 120.0
-    history: Limits = Limits()
+    history: Retention = Retention()
     wait_replicas: int = 0
 
 
@@ -62,8 +62,8 @@ class Shard:
         self,
         keys: Keys,
         connections: Connections,
-        beat: Beat,
-        rounds: Rounds,
+        beat: Ticker,
+        rounds: StoreScheduler,
         delivered: Vector,
         options: Options,
         manager: "RedisManager",
@@ -73,7 +73,7 @@ class Shard:
         self._is_home = self.number == 0
         self.commands = connections.get_commands(keys)
         self._manager = manager
-        self.log = Log(self.commands, keys, options.history, self._on_new_epoch)
+        self.log = ShardLog(self.commands, keys, options.history, self._on_new_epoch)
         self.sessions = Sessions(self.commands, self.log, options.recovery_window_s)
         subscription = connections.create_subscription(keys)
         channel = options.channel if self._is_home else ""

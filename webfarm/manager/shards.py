@@ -5,10 +5,10 @@ from typing import TypeVar
 
 import gevent
 
-from chat.realtime.keys import find_shard
-from chat.realtime.offset import Ids, Vector
-from chat.realtime.service import Service
-from chat.realtime.shard import Shard
+from webfarm.log.offset import Ids, Vector
+from webfarm.manager.shard import Shard
+from webfarm.redis.keys import find_shard
+from webfarm.service import Service
 
 Room = TypeVar("Room", bound=str | None)
 

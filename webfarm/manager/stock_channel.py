@@ -19,11 +19,11 @@ import socketio
 from gevent.event import AsyncResult
 from socketio import packet
 
-from chat.errors import Unavailable
-from chat.realtime.entry import VOLATILE, encode_body
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.rooms import list_rooms, list_sids
-from chat.realtime.shards import Shards
+from webfarm.errors import Unavailable
+from webfarm.log.entry import VOLATILE, encode_body
+from webfarm.manager.rooms import list_rooms, list_sids
+from webfarm.manager.shards import Shards
+from webfarm.redis.client import redis_errors_as_unavailable
 
 _TRIES, _CONFIRM_S = 3, 1.0  # for another node to change a client's rooms
 

@@ -7,7 +7,7 @@ clients that poll. Beyond that, what has not asked for anything goes before some
 import resource
 from collections.abc import Collection
 
-from chat.realtime.service import Service
+from webfarm.service import Service
 
 _OWN = 64  # descriptors for Redis and files
 _SPARE, _SPARE_SHARE = 64, 20  # for requests beside the clients': so many, or a twentieth of all

@@ -1,4 +1,4 @@
-"""What this process counts: read when Prometheus asks, in its default registry.
+"""What this process counters: read when Prometheus asks, in its default registry.
 
 All of it is plain numbers, not ``prometheus_client``'s counters: these have a lock, which costs more than the
 delivery that is counted. The event loop is the only thread, so nothing is lost.
@@ -91,7 +91,7 @@ class Histogram:
         return HistogramMetricFamily(name, text, buckets, self._sum)
 
 
-class Counts(Collector):
+class Counters(Collector):
     """What is counted once per event, message, read or write."""
 
     def __init__(self) -> None:
@@ -158,5 +158,5 @@ class Counts(Collector):
         yield self.storing.collect("webfarm_store_seconds", "How long an emit waited until its message was stored.")
 
 
-counts = Counts()
-REGISTRY.register(counts)
+counters = Counters()
+REGISTRY.register(counters)

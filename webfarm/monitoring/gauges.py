@@ -14,14 +14,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from chat.realtime.beat import BEAT_S
-from chat.realtime.capacity import capacity
-from chat.realtime.lag import Lag
-from chat.realtime.metrics import counts
-from chat.realtime.outbox import SLOW_CLIENT
+from webfarm.http.outbox import SLOW_CLIENT
+from webfarm.loop.ticker import BEAT_S
+from webfarm.monitoring.capacity import capacity
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.loop_lag import Lag
 
 if TYPE_CHECKING:
-    from chat.realtime.server import Server
+    from webfarm.socketio.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ VERSION = version("webfarm")
 _TICKS_OF_STORING = 20  # five seconds
 
 
-class Vitals(Collector):
+class Gauges(Collector):
     """What the ``Server`` of this process has to show."""
 
     def __init__(self) -> None:
         self.lag = Lag(self._on_tick)
         self._server: Server | None = None
         self._ticks = 0
-        self._storing_since = [counts.storing.copy_buckets()] * 2
+        self._storing_since = [counters.storing.copy_buckets()] * 2
         self._loss: str | None = ""  # why Redis is not there; empty until it was for the first time
         self._lost_at = 0.0
 
@@ -59,16 +59,16 @@ class Vitals(Collector):
         return {
             "clients": clients,
             "outbox_bytes": outbox_bytes,
-            "events_received": counts.events_received,
-            "events_emitted": counts.events_emitted,
-            "deliveries": counts.deliveries,
-            "received_bytes": counts.received_bytes,
-            "sent_bytes": counts.sent_bytes,
-            "stored": counts.stored,
-            "sessions_resumed": counts.sessions_resumed,
-            "sessions_not_resumed": counts.sessions_not_resumed.total(),
-            "slow_clients": counts.connections_closed[SLOW_CLIENT],
-            "store_p99_s": counts.storing.get_quantile(0.99, self._storing_since[0]),
+            "events_received": counters.events_received,
+            "events_emitted": counters.events_emitted,
+            "deliveries": counters.deliveries,
+            "received_bytes": counters.received_bytes,
+            "sent_bytes": counters.sent_bytes,
+            "stored": counters.stored,
+            "sessions_resumed": counters.sessions_resumed,
+            "sessions_not_resumed": counters.sessions_not_resumed.total(),
+            "slow_clients": counters.connections_closed[SLOW_CLIENT],
+            "store_p99_s": counters.storing.get_quantile(0.99, self._storing_since[0]),
             "loop_lag_s": self.lag.get_recent(),
             "unready": self._server.get_unready_reason() if self._server is not None else None,
         }
@@ -104,13 +104,13 @@ class Vitals(Collector):
     def _on_tick(self) -> None:
         self._ticks += 1
         if self._ticks % _TICKS_OF_STORING == 0:
-            self._storing_since = [self._storing_since[1], counts.storing.copy_buckets()]
+            self._storing_since = [self._storing_since[1], counters.storing.copy_buckets()]
         if self._server is None or self.lag.get_recent() > BEAT_S:
             return  # who was not listened to has not gone
         loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:
             self._lost_at = monotonic()
-            counts.redis_losses += 1
+            counters.redis_losses += 1
             log.warning("Redis lost", extra={"reason": loss})
         elif loss is None and self._loss:
             log.warning("Redis back", extra={"after_s": round(monotonic() - self._lost_at, 1)})
@@ -128,5 +128,5 @@ def _gauge(name: str, text: str, value: float | dict[str, float] | dict[str, int
     return family
 
 
-vitals = Vitals()
-REGISTRY.register(vitals)
+gauges = Gauges()
+REGISTRY.register(gauges)

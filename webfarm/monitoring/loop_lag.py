@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 
-from chat.realtime.metrics import Histogram
+from webfarm.monitoring.counters import Histogram
 
 log = logging.getLogger(__name__)
 

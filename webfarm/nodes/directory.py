@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from chat.realtime.any_shard import AnyShard
-from chat.realtime.keys import find_shard, name_room, split_name
+from webfarm.redis.any_shard import AnyShard
+from webfarm.redis.keys import find_shard, name_room, split_name
 
 _PAGE = 300
 
@@ -16,7 +16,7 @@ class Directory:
     """What the registries of all living nodes have written.
 
     Args:
-        shards: all: ``RedisManager.shards``, or ``chat.realtime.plain.list_shards`` with a client of one's own.
+        shards: all: ``RedisManager.shards``, or ``webfarm.redis.blocking.list_shards`` with a client of one's own.
 
     All methods raise ``redis.RedisError`` if Redis does not answer.
     """

@@ -1,10 +1,10 @@
 """What an app has Redis remember for a while, for all nodes: names, about its users or as whose they are."""
 
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.shards import Shards
+from webfarm.manager.shards import Shards
+from webfarm.redis.client import redis_errors_as_unavailable
 
 
-class Notes:
+class Grants:
     """Names that are remembered for a while.
 
     Args:
@@ -38,4 +38,4 @@ class Notes:
         shard = self._shards.get(user)
         with redis_errors_as_unavailable():
             arguments = [name, self._ttl_ms, int(is_new), self._most]
-            return bool(shard.commands.run("note", [shard.keys.notes(user)], arguments))
+            return bool(shard.commands.run("grant", [shard.keys.notes(user)], arguments))

@@ -15,9 +15,9 @@ import orjson
 import redis
 from gevent.event import Event
 
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys
-from chat.settings import LEASE_S
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys
+from webfarm.settings import LEASE_S
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gevent
 import redis
 
-from chat.errors import Unavailable
-from chat.realtime import strict_json
-from chat.realtime.ending import Ended, end_sessions
-from chat.realtime.packet import Packet, list_arguments
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.request import Request, encode_request
+from webfarm.errors import Unavailable
+from webfarm.nodes.request import Request, encode_request
+from webfarm.protocol import strict_json
+from webfarm.protocol.packet import Packet, list_arguments
+from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.sessions.end_by_room import Ended, end_sessions
 
 if TYPE_CHECKING:
-    from chat.realtime.shards import Shards
+    from webfarm.manager.shards import Shards
 
 log = logging.getLogger(__name__)
 

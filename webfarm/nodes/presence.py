@@ -12,12 +12,12 @@ from typing import Any
 import gevent
 import redis
 
-from chat.errors import Unavailable
-from chat.realtime.commands import Commands
-from chat.realtime.follower import Follower
-from chat.realtime.keys import Keys, name_room, split_name
-from chat.realtime.lease import Lease
-from chat.realtime.slices import wait_a_turn
+from webfarm.errors import Unavailable
+from webfarm.log.follower import Follower
+from webfarm.loop.time_slices import wait_a_turn
+from webfarm.nodes.lease import Lease
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys, name_room, split_name
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ import gevent
 import orjson
 import redis
 
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys, name_room
-from chat.realtime.lease import GRACE_S, Lease
+from webfarm.nodes.lease import GRACE_S, Lease
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys, name_room
 
 log = logging.getLogger(__name__)
 

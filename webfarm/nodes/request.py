@@ -4,7 +4,7 @@ from typing import Any
 
 from gevent.event import Event
 
-from chat.realtime import strict_json
+from webfarm.protocol import strict_json
 
 
 class Request:

@@ -1,6 +1,6 @@
 """From the messages of an Engine.IO connection to Socket.IO packets."""
 
-from chat.realtime.packet import Packet
+from webfarm.protocol.packet import Packet
 
 
 class Assembler:

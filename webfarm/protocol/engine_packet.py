@@ -2,13 +2,13 @@
 
 import base64
 
-from chat.realtime.frames import encode_frame
+from webfarm.protocol.frames import encode_frame
 
 #: The types of Engine.IO packets.
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 
 
-class Message:
+class EnginePacket:
     """One Engine.IO packet.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from websockets.utils import accept_key
 
-#: The WSGI environment's key for what turns the request into a websocket (``chat.realtime.http``).
+#: The WSGI environment's key for what turns the request into a websocket (``webfarm.http.server``).
 UPGRADE = "webfarm.upgrade"
 
 _SWITCHING = (

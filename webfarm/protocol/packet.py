@@ -18,7 +18,7 @@ from typing import Any
 from socketio import packet
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
-from chat.realtime import strict_json
+from webfarm.protocol import strict_json
 
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 200

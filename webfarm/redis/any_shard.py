@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from chat.realtime.keys import Keys
+from webfarm.redis.keys import Keys
 
 
 class Asking(Protocol):
     """What asks the Redis that a shard is in. All of it raises ``redis.RedisError``."""
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-        """Run the script ``name`` (``chat.realtime.scripts``); return its answer."""
+        """Run the script ``name`` (``webfarm.redis.scripts``); return its answer."""
 
     def execute(self, *command: Any) -> Any:
         """Execute a command; return its answer, texts as bytes."""
@@ -20,7 +20,7 @@ class Asking(Protocol):
 
 
 class AnyShard(Protocol):
-    """A shard: a ``Shard`` of a worker, or a ``PlainShard``."""
+    """A shard: a ``Shard`` of a worker, or a ``BlockingShard``."""
 
     @property
     def keys(self) -> Keys:

@@ -5,25 +5,25 @@ from typing import Any, NamedTuple
 
 import redis
 
-from chat.errors import Error
-from chat.realtime.keys import Keys, explain_format, find_shard
-from chat.realtime.redis_client import PlainCommands
+from webfarm.errors import Error
+from webfarm.redis.client import BlockingCommands
+from webfarm.redis.keys import Keys, explain_format, find_shard
 
 
-class PlainShard(NamedTuple):
+class BlockingShard(NamedTuple):
     """A shard, over a connection of its own."""
 
     keys: Keys
-    commands: PlainCommands
+    commands: BlockingCommands
 
 
-class PlainShards(tuple[PlainShard, ...]):
+class BlockingShards(tuple[BlockingShard, ...]):
     """All shards of a farm, in order."""
 
     __slots__ = ()
 
     @property
-    def home(self) -> PlainShard:
+    def home(self) -> BlockingShard:
         """Where is what concerns the farm as a whole."""
         return self[0]
 
@@ -48,11 +48,11 @@ class PlainShards(tuple[PlainShard, ...]):
                     return found
         return None
 
-    def get(self, name: str) -> PlainShard:
+    def get(self, name: str) -> BlockingShard:
         """Return the shard that something is in by its name: a client's sid, a user."""
         return self[find_shard(name, len(self))]
 
-    def get_of_room(self, namespace: str, room: str | None) -> PlainShard:
+    def get_of_room(self, namespace: str, room: str | None) -> BlockingShard:
         """Return the shard of a room, or of all clients of ``namespace``."""
         return self.get(namespace if room is None else room)
 
@@ -62,7 +62,7 @@ class PlainShards(tuple[PlainShard, ...]):
             shard.commands.close()
 
 
-def list_shards(client: redis.Redis, prefix: str, shards: int = 1) -> PlainShards:
+def list_shards(client: redis.Redis, prefix: str, shards: int = 1) -> BlockingShards:
     """Return the ``shards`` shards of the farm whose keys begin with ``prefix``, as seen over ``client``."""
     all_keys = [Keys(prefix, number, shards) for number in range(shards)]
-    return PlainShards(PlainShard(keys, PlainCommands(client, keys)) for keys in all_keys)
+    return BlockingShards(BlockingShard(keys, BlockingCommands(client, keys)) for keys in all_keys)

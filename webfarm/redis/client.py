@@ -12,11 +12,11 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 from redis.retry import Retry
 from socketio.redis_manager import parse_redis_sentinel_url
 
-from chat.errors import Unavailable
-from chat.realtime.keys import Keys
-from chat.realtime.scripts import get_source
-from chat.realtime.sentinels import Sentinels
-from chat.redis_url import is_cluster_url, split_cluster_url, split_sentinel_path
+from webfarm.errors import Unavailable
+from webfarm.redis.keys import Keys
+from webfarm.redis.scripts import get_source
+from webfarm.redis.sentinel import Sentinels
+from webfarm.redis.url import is_cluster_url, split_cluster_url, split_sentinel_path
 
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
@@ -112,7 +112,7 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """There is nothing to be given up: each ``PlainCommands`` has a connection of its own."""
+        """There is nothing to be given up: each ``BlockingCommands`` has a connection of its own."""
 
     def look_again(self) -> None:
         """Ask one node after the other, until one answers."""
@@ -142,7 +142,7 @@ class Cluster:
         return connect_node(self._url, found.primary, single_connection_client=True)
 
 
-class PlainCommands:
+class BlockingCommands:
     """Commands and scripts for one shard, of a process that has no worker: one after the other, over one connection.
 
     Args:

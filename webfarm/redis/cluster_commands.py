@@ -8,16 +8,16 @@ import gevent
 import redis
 from redis.exceptions import MovedError
 
-from chat.realtime.commands import Answer, Command, Commands
-from chat.realtime.keys import Keys
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.redis_client import REFUSALS, Address, translate
-from chat.realtime.topology import Topology
+from webfarm.redis.client import REFUSALS, Address, translate
+from webfarm.redis.cluster_topology import ClusterTopology
+from webfarm.redis.commands import Answer, Command, Commands
+from webfarm.redis.keys import Keys
+from webfarm.redis.pipeline import Pipeline
 
 _MOVES = 3  # of a slot, until it is given up
 
 
-class RoutedCommands(Commands):
+class ClusterCommands(Commands):
     """Commands and scripts for one shard.
 
     Nothing is executed twice: only what was sent to the wrong primary is sent again, to the right one.
@@ -30,7 +30,7 @@ class RoutedCommands(Commands):
 
     is_cluster = True
 
-    def __init__(self, keys: Keys, topology: Topology, get_commands: Callable[[Address], Pipeline]) -> None:
+    def __init__(self, keys: Keys, topology: ClusterTopology, get_commands: Callable[[Address], Pipeline]) -> None:
         self._keys = keys
         self._topology = topology
         self._get_commands = get_commands

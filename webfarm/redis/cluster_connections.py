@@ -1,23 +1,23 @@
 """A worker's connections to a cluster: to each primary some, which all shards there share."""
 
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.redis_client import Address, connect_node
-from chat.realtime.routed import RoutedCommands
-from chat.realtime.subscriber import Subscriber, Subscribers
-from chat.realtime.subscription import Subscription
-from chat.realtime.topology import Topology
+from webfarm.redis.client import Address, connect_node
+from webfarm.redis.cluster_commands import ClusterCommands
+from webfarm.redis.cluster_topology import ClusterTopology
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys
+from webfarm.redis.pipeline import Pipeline
+from webfarm.redis.pubsub_connection import PubSubConnection, PubSubConnections
+from webfarm.redis.subscription import Subscription
 
 
 class _Node:
     """The connections to one primary."""
 
-    def __init__(self, url: str, address: Address, topology: Topology, *, has_writing: bool) -> None:
+    def __init__(self, url: str, address: Address, topology: ClusterTopology, *, has_writing: bool) -> None:
         client = connect_node(url, address)
         self.commands = Pipeline(client, is_cluster=True)
         self.writing = Pipeline(client, is_cluster=True) if has_writing else self.commands
-        self.subscribers = Subscribers(client, topology.on_moved)
+        self.subscribers = PubSubConnections(client, topology.on_moved)
 
     def close(self) -> None:
         for pipeline in {self.commands, self.writing}:
@@ -34,7 +34,7 @@ class ClusterConnections:
 
     def __init__(self, url: str, *, has_writing: bool) -> None:
         self._url, self._has_writing = url, has_writing
-        self._topology = Topology(url)
+        self._topology = ClusterTopology(url)
         self._nodes: dict[Address, _Node] = {}
         self._subscriptions: list[Subscription] = []
 
@@ -44,11 +44,11 @@ class ClusterConnections:
 
     def get_commands(self, keys: Keys) -> Commands:
         """Return the connection for what is asked about a shard."""
-        return RoutedCommands(keys, self._topology, lambda address: self._get_node(address).commands)
+        return ClusterCommands(keys, self._topology, lambda address: self._get_node(address).commands)
 
     def get_writing(self, keys: Keys) -> Commands:
         """Return the connection over which its messages are stored."""
-        return RoutedCommands(keys, self._topology, lambda address: self._get_node(address).writing)
+        return ClusterCommands(keys, self._topology, lambda address: self._get_node(address).writing)
 
     def create_subscription(self, keys: Keys) -> Subscription:
         """Return the subscription to a shard's channels. Before ``start``."""
@@ -72,7 +72,7 @@ class ClusterConnections:
             self._nodes[address] = node
         return node
 
-    def _attach(self, subscription: Subscription) -> Subscriber:
+    def _attach(self, subscription: Subscription) -> PubSubConnection:
         address = self._topology.find_primary(subscription.keys.slot)
         return self._get_node(address).subscribers.attach(subscription)
 

@@ -14,8 +14,8 @@ import redis
 from gevent.event import Event
 from gevent.hub import Waiter
 
-from chat.realtime.redis_client import NODE_S, Address, SlotRange, connect_node, find_range, parse_slots
-from chat.redis_url import split_cluster_url
+from webfarm.redis.client import NODE_S, Address, SlotRange, connect_node, find_range, parse_slots
+from webfarm.redis.url import split_cluster_url
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _PAUSE_S = 0.05
 _ALL_S = 2.5  # then it is tried again, beginning with those that were not asked
 
 
-class Topology:
+class ClusterTopology:
     """What the cluster at ``url`` says."""
 
     def __init__(self, url: str) -> None:

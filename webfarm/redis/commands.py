@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import redis
 from gevent.hub import Waiter
 
-from chat.realtime.scripts import get_source
+from webfarm.redis.scripts import get_source
 
 if TYPE_CHECKING:
-    from chat.realtime.pipeline import Pipeline
+    from webfarm.redis.pipeline import Pipeline
 
 Command = tuple[Any, ...]
 Answer = Callable[[Any], object]
@@ -55,7 +55,7 @@ class Commands(ABC):
         return "EVALSHA", _get_sha(name, self.is_cluster), len(keys), *keys, *arguments
 
     def run(self, name: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-        """Run the script ``name`` (``chat.realtime.scripts``); return its answer. Raises ``redis.RedisError``."""
+        """Run the script ``name`` (``webfarm.redis.scripts``); return its answer. Raises ``redis.RedisError``."""
         waiter: Any = Waiter()
         self.ask_script(name, keys, arguments, waiter.switch)
         return _get_answer(waiter)

@@ -2,15 +2,15 @@
 
 import redis
 
-from chat.realtime.cluster_connections import ClusterConnections
-from chat.realtime.commands import Commands
-from chat.realtime.keys import Keys
-from chat.realtime.pipeline import Pipeline
-from chat.realtime.primary import Primary
-from chat.realtime.redis_client import connect
-from chat.realtime.subscriber import Subscribers
-from chat.realtime.subscription import Subscription
-from chat.redis_url import is_cluster_url
+from webfarm.redis.client import connect
+from webfarm.redis.cluster_connections import ClusterConnections
+from webfarm.redis.commands import Commands
+from webfarm.redis.keys import Keys
+from webfarm.redis.pipeline import Pipeline
+from webfarm.redis.primary import Primary
+from webfarm.redis.pubsub_connection import PubSubConnections
+from webfarm.redis.subscription import Subscription
+from webfarm.redis.url import is_cluster_url
 
 
 class SingleConnections:
@@ -25,7 +25,7 @@ class SingleConnections:
         self._client = client
         self._commands = Pipeline(client)
         self._writing = Pipeline(client) if has_writing else self._commands
-        self._subscribers = Subscribers(client)
+        self._subscribers = PubSubConnections(client)
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:

@@ -12,8 +12,10 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 
-_OTHER_VERSION = "Redis holds what a farm of format %s has stored, which this version can't share; change CHAT_PREFIX."
-_OTHER_SHARDS = "Redis holds what a farm with %s has stored; set CHAT_SHARDS=%s, or change CHAT_PREFIX."
+_OTHER_VERSION = (
+    "Redis holds what a farm of format %s has stored, which this version can't share; change WEBFARM_PREFIX."
+)
+_OTHER_SHARDS = "Redis holds what a farm with %s has stored; set WEBFARM_SHARDS=%s, or change WEBFARM_PREFIX."
 
 _STREAMS = "log:"
 

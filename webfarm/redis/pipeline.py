@@ -15,9 +15,9 @@ import gevent
 import hiredis
 import redis
 
-from chat.realtime.commands import Answer, Command, Commands
-from chat.realtime.scripts import NAMES, get_source
-from chat.realtime.wire import Wire
+from webfarm.redis.commands import Answer, Command, Commands
+from webfarm.redis.scripts import NAMES, get_source
+from webfarm.redis.wire import Wire
 
 #: In which replicas must have what was written.
 REPLICAS_MS = 1_000

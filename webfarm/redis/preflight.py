@@ -9,9 +9,9 @@ import gevent
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
-from chat.realtime.keys import Keys
-from chat.realtime.redis_client import connect, parse_slots
-from chat.redis_url import get_node_url, is_cluster_url, split_cluster_url, without_password
+from webfarm.redis.client import connect, parse_slots
+from webfarm.redis.keys import Keys
+from webfarm.redis.url import get_node_url, is_cluster_url, split_cluster_url, without_password
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +187,8 @@ def _find_lonely(primaries: Primaries, wait_replicas: int) -> Iterator[Fault]:
             continue  # another fault
         if there < wait_replicas:
             text = f"the cluster's primary {name_node(url)} has {there or 'no'} working replica{'s' * (there > 1)}"
-            text = f"{text}, and CHAT_WAIT_REPLICAS wants {wait_replicas} for each message"
-            yield Fault(text, "start the missing ones, or lower CHAT_WAIT_REPLICAS")
+            text = f"{text}, and WEBFARM_WAIT_REPLICAS wants {wait_replicas} for each message"
+            yield Fault(text, "start the missing ones, or lower WEBFARM_WAIT_REPLICAS")
 
 
 def find_other_shards(primaries: Primaries, prefix: str, shards: int | None) -> Iterator[Fault]:
@@ -205,5 +205,5 @@ def find_other_shards(primaries: Primaries, prefix: str, shards: int | None) -> 
         return  # another fault, or the follower will say it
     kept = int((format or b"").partition(b"/")[2] or 1)
     if format is not None and kept != shards:
-        text = f"CHAT_SHARDS is {shards}, and this farm has had {kept} from its beginning"
-        yield Fault(text, f"set CHAT_SHARDS to {kept}, or another CHAT_PREFIX for a new farm")
+        text = f"WEBFARM_SHARDS is {shards}, and this farm has had {kept} from its beginning"
+        yield Fault(text, f"set WEBFARM_SHARDS to {kept}, or another WEBFARM_PREFIX for a new farm")

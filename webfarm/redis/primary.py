@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import gevent
 import redis
 
-from chat.realtime.redis_client import Address
+from webfarm.redis.client import Address
 
 log = logging.getLogger(__name__)
 

@@ -8,17 +8,17 @@ import hiredis
 import redis
 from redis.exceptions import MovedError
 
-from chat.realtime.wire import Wire
+from webfarm.redis.wire import Wire
 
 if TYPE_CHECKING:
-    from chat.realtime.subscription import Subscription
+    from webfarm.redis.subscription import Subscription
 
 _NAMES_AT_ONCE = 1_000
 
 OnMoved = Callable[[int, tuple[str, int]], object]
 
 
-class Subscriber:
+class PubSubConnection:
     """What comes is handed to the shard whose it is, by the tag of its channel.
 
     Args:
@@ -115,7 +115,7 @@ class Subscriber:
             subscription.on_lost(error)
 
 
-class Subscribers:
+class PubSubConnections:
     """The connection to one primary for all shards there, made when it is needed.
 
     A shard that had to leave it comes back over another one, which those that come later share.
@@ -129,10 +129,10 @@ class Subscribers:
         self._pool = client.connection_pool
         self._is_cluster = on_moved is not None
         self._on_moved = on_moved or (lambda slot, address: None)
-        self._newest: Subscriber | None = None
+        self._newest: PubSubConnection | None = None
         self._making: gevent.Greenlet[[], Exception | None] | None = None
 
-    def attach(self, subscription: "Subscription") -> Subscriber:
+    def attach(self, subscription: "Subscription") -> PubSubConnection:
         """Return a connection, where the shard is attached by now. Raises ``redis.RedisError``."""
         while self._newest is None or not self._newest.takes(subscription):
             if self._making is None:  # else somebody has begun
@@ -145,7 +145,7 @@ class Subscribers:
 
     def _make(self) -> Exception | None:
         try:
-            self._newest = Subscriber(self._pool, self._on_moved, is_cluster=self._is_cluster)
+            self._newest = PubSubConnection(self._pool, self._on_moved, is_cluster=self._is_cluster)
         except (redis.RedisError, OSError) as error:
             return error
         finally:

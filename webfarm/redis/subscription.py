@@ -12,10 +12,10 @@ import redis
 from gevent.event import Event
 from gevent.hub import Waiter
 
-from chat.errors import Unavailable
-from chat.realtime.keys import Keys
-from chat.realtime.slices import wait_a_turn
-from chat.realtime.subscriber import Subscriber
+from webfarm.errors import Unavailable
+from webfarm.loop.time_slices import wait_a_turn
+from webfarm.redis.keys import Keys
+from webfarm.redis.pubsub_connection import PubSubConnection
 
 _CONFIRM_S = 3.0
 _SLICE_S = 0.004  # of a burst; then others get their turn
@@ -33,11 +33,13 @@ class Subscription:
 
     Args:
         keys: the shard's. A channel that is not among them is everybody's.
-        attach: attaches this to a connection (``Subscribers``). Raises ``redis.RedisError``.
+        attach: attaches this to a connection (``PubSubConnections``). Raises ``redis.RedisError``.
         is_cluster: whether a shard's channels are on its own primary alone.
     """
 
-    def __init__(self, keys: Keys, attach: "Callable[[Subscription], Subscriber]", *, is_cluster: bool = False) -> None:
+    def __init__(
+        self, keys: Keys, attach: "Callable[[Subscription], PubSubConnection]", *, is_cluster: bool = False
+    ) -> None:
         self.keys = keys
         self._attach = attach
         self._is_cluster = is_cluster
@@ -46,7 +48,7 @@ class Subscription:
         self._confirmed: dict[str, Event] = {}
         self._leaving: Counter[str] = Counter()  # given up, and not confirmed
         self._commands: list[tuple[str, str]] = []
-        self._subscriber: Subscriber | None = None
+        self._subscriber: PubSubConnection | None = None
         self._replies: deque[Any] = deque()
         self._reply_bytes = 0
         self._waiter: Any = None  # of who reads, while nothing has come

@@ -1,4 +1,4 @@
-"""``chat run``: the whole farm in the foreground. Redis, workers and HAProxy are started one after the other,
+"""``webfarm run``: the whole farm in the foreground. Redis, workers and HAProxy are started one after the other,
 each once the one before answers; watched; and stopped in reverse order.
 
 Children run in sessions of their own, so that Ctrl-C reaches only this process, which then stops them in order.
@@ -21,12 +21,13 @@ from typing import Any
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-from chat import embedded_cluster, haproxy
-from chat.embedded_cluster import Node
-from chat.errors import Error, SettingsError
-from chat.parts import ROOT, Part
-from chat.programs import check_redis, choose_redis, find_haproxy, find_redis
-from chat.settings import Settings
+from webfarm import haproxy
+from webfarm.errors import Error, SettingsError
+from webfarm.run import redis_cluster as embedded_cluster
+from webfarm.run.processes import ROOT, Part
+from webfarm.run.programs import check_redis, choose_redis, find_haproxy, find_redis
+from webfarm.run.redis_cluster import Node
+from webfarm.settings import Settings
 
 STATE = ROOT / ".run"
 
@@ -53,7 +54,7 @@ def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False, c
     """
     if not (ROOT / "wsgi.py").exists():
         raise Error(
-            "chat run is for the project's folder; an app of your own: gunicorn -c python:chat.gunicorn MODULE:app"
+            "webfarm run is for the project's folder; an app of your own: gunicorn -c python:webfarm.gunicorn MODULE:app"
         )
     nodes = _prepare_cluster(environ, cluster) if cluster else []
     if nodes:
@@ -136,9 +137,9 @@ class _Farm:
         host = _reachable(settings.host)
         authority = _in_url(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
-        numbers = {"CHAT_WORKERS": str(settings.workers), "CHAT_BASE_PORT": str(settings.base_port)}
+        numbers = {"WEBFARM_WORKERS": str(settings.workers), "WEBFARM_BASE_PORT": str(settings.base_port)}
         key = secrets.token_urlsafe()  # with it the demo's page may kill a worker
-        environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url, "CHAT_RUN_KEY": key}
+        environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url, "WEBFARM_RUN_KEY": key}
         self._start("workers", argv, environ_of_workers, stop_signal=signal.SIGQUIT)  # nobody waits to go elsewhere
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:
@@ -203,7 +204,7 @@ class _Farm:
             if not (part.is_replaceable and self._is_ready):
                 raise Error(f"the part {part.name} ended by itself; the lines above say why. The rest was stopped.")
             self._parts.remove(part)
-            self._say(f"{part.name} ended by itself; the farm goes on, and the next chat run starts it again.")
+            self._say(f"{part.name} ended by itself; the farm goes on, and the next webfarm run starts it again.")
 
     def _print_messages(self, timeout_s: float) -> None:
         with contextlib.suppress(queue.Empty):
@@ -214,7 +215,7 @@ class _Farm:
                 message = self._messages.get_nowait()
 
     def _say(self, text: str) -> None:
-        self._print(Message("line", text, datetime.now(), "chat", None))
+        self._print(Message("line", text, datetime.now(), "webfarm", None))
 
     def _print(self, message: Message) -> None:
         with contextlib.suppress(OSError):  # nobody reads any more; the farm goes on, or stops in order

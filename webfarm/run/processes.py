@@ -16,7 +16,7 @@ from typing import Any
 import honcho.process
 from honcho.printer import Message
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 _PR_SET_PDEATHSIG = 1
 

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import redis
 
-from chat.errors import Error
-from chat.realtime.redis_faults import find_faults, open_node
-from chat.redis_url import without_password
-from chat.settings import Settings
+from webfarm.errors import Error
+from webfarm.redis.preflight import find_faults, open_node
+from webfarm.redis.url import without_password
+from webfarm.settings import Settings
 
 # Debian keeps HAProxy where a plain user's PATH does not look.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])

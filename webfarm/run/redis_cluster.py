@@ -18,8 +18,8 @@ from typing import Any
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
-from chat.errors import Error
-from chat.realtime.redis_client import connect
+from webfarm.errors import Error
+from webfarm.redis.client import connect
 
 HOST = "127.0.0.1"
 FIRST_PORT = 6401

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from chat.realtime.any_shard import AnyShard
-from chat.realtime.session import get_field
+from webfarm.redis.any_shard import AnyShard
+from webfarm.sessions.session import get_field
 
 _AT_ONCE = 500
 

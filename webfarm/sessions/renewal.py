@@ -8,8 +8,8 @@ import gevent
 import redis
 from gevent.pool import Pool
 
-from chat.realtime.session import Session
-from chat.realtime.sessions import Sessions
+from webfarm.sessions.session import Session
+from webfarm.sessions.store import Sessions
 
 log = logging.getLogger(__name__)
 

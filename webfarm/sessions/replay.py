@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from chat.realtime.entry import Body, Entry, decode_body, make_messages
-from chat.realtime.message import Message
-from chat.realtime.offset import Ids
-from chat.realtime.session import Session
+from webfarm.log.entry import Body, Entry, decode_body, make_messages
+from webfarm.log.offset import Ids
+from webfarm.protocol.engine_packet import EnginePacket
+from webfarm.sessions.session import Session
 
 #: An entry and its shard's number.
 Found = tuple[Entry, int]
 
 
-def select_messages(session: Session, found: Iterable[Found], shown: Ids, *, has_offset: bool) -> list[Message]:
+def select_messages(session: Session, found: Iterable[Found], shown: Ids, *, has_offset: bool) -> list[EnginePacket]:
     """Return those of the messages that a client is to be sent, in order.
 
     Args:
@@ -20,7 +20,7 @@ def select_messages(session: Session, found: Iterable[Found], shown: Ids, *, has
         shown: up to where the client has shown that it has everything.
         has_offset: whether they get an offset; which one is seen when they are sent (``Replay.number``).
     """
-    messages: list[Message] = []
+    messages: list[EnginePacket] = []
     for entry, shard in sorted(found):
         body = decode_body(entry.body)
         if session.sid not in body.skip and not _has_copy(session, entry, body, shown[shard]):

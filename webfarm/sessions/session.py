@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import orjson
 
-from chat.errors import Unavailable
-from chat.realtime.offset import Ids, get_latest
+from webfarm.errors import Unavailable
+from webfarm.log.offset import Ids, get_latest
 
 _FLOOR_OF_ALL = "floor"  # the field of the floor of all clients' room
 _FLOOR = "floor:"  # and a room's name: the field of its floor

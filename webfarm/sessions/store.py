@@ -16,14 +16,14 @@ import orjson
 import redis
 from gevent.lock import BoundedSemaphore
 
-from chat.errors import TooManyConnections, Unavailable
-from chat.realtime.commands import Commands
-from chat.realtime.entry import Entry
-from chat.realtime.lease import GRACE_S
-from chat.realtime.log import Log, decode_entries
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.session import NotResumable, Session, Taken, check_refusal, get_field
-from chat.settings import LEASE_S
+from webfarm.errors import TooManyConnections, Unavailable
+from webfarm.log.entry import Entry
+from webfarm.log.shard_log import ShardLog, decode_entries
+from webfarm.nodes.lease import GRACE_S
+from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.redis.commands import Commands
+from webfarm.sessions.session import NotResumable, Session, Taken, check_refusal, get_field
+from webfarm.settings import LEASE_S
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Sessions:
         window_s: how long a session lives at least when its connection is lost; 0: it can't be resumed.
     """
 
-    def __init__(self, commands: Commands, shard: Log, window_s: float) -> None:
+    def __init__(self, commands: Commands, shard: ShardLog, window_s: float) -> None:
         self.window_s = window_s
         self._commands = commands
         self._log = shard
@@ -119,7 +119,7 @@ class Sessions:
             raise
         return id, decode_entries(found, names)
 
-    def join(self, session: Session, room: str, shard: Log) -> int:
+    def join(self, session: Session, room: str, shard: ShardLog) -> int:
         """Write that a client joined ``room`` of a shard; return its floor. Raises ``Unavailable``, ``Taken``."""
         if shard is self._log:
             floor = self._write(session, ["join", get_field(room), ""])

@@ -28,11 +28,11 @@ import socketio
 from gevent.pool import Pool
 from socketio.exceptions import DisconnectedError, TimeoutError
 
-from chat.errors import Unavailable
-from chat.realtime.local_manager import Manager
-from chat.realtime.manager import RedisManager
-from chat.realtime.peers import Answers, pack, unpack, unpack_arguments
-from chat.realtime.transport import EngineServer
+from webfarm.engineio.server import EngineServer
+from webfarm.errors import Unavailable
+from webfarm.manager.local_manager import LocalManager
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.nodes.peers import Answers, pack, unpack, unpack_arguments
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,10 @@ class Acknowledgements(NamedTuple):
         return not self.missing
 
 
-class Cluster(socketio.Server):
+class AllNodes(socketio.Server):
     """The half of a ``Server`` that reaches all nodes."""
 
-    manager: Manager | RedisManager
+    manager: LocalManager | RedisManager
     eio: EngineServer
     get_user: Callable[[str], str | None]
 

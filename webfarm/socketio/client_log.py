@@ -7,13 +7,13 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from chat.realtime.metrics import counts
-from chat.realtime.throttle import Throttled
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.throttle import Throttled
 
 if TYPE_CHECKING:
-    from chat.realtime.server import Server
+    from webfarm.socketio.server import Server
 
-log = logging.getLogger("chat.realtime.clients")
+log = logging.getLogger("webfarm.clients")
 _throttled = Throttled(log)
 
 _MAX_CODE = 64  # characters
@@ -39,7 +39,7 @@ def log_disconnect(server: "Server", eio_sid: str, namespace: str, sid: str, rea
 def log_refusal(code: str, environ: dict[str, Any], **fields: Any) -> None:
     """A connection was not let in."""
     code = code if isinstance(code, str) and len(code) <= _MAX_CODE else "refused"
-    counts.connections_refused[code] += 1
+    counters.connections_refused[code] += 1
     _throttled.info("connect refused", extra={"code": code, "address": environ.get("REMOTE_ADDR"), **fields})
 
 

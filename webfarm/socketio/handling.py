@@ -20,14 +20,14 @@ import socketio
 from socketio import packet
 from socketio.exceptions import DisconnectedError
 
-from chat.errors import BadRequest, ClientError, Flooding, Internal, Unavailable
-from chat.realtime.connection import Connection
-from chat.realtime.local_manager import Manager
-from chat.realtime.manager import RedisManager
-from chat.realtime.metrics import counts
-from chat.realtime.packet import Packet, is_too_deep, list_arguments
-from chat.realtime.throttle import Throttled
-from chat.realtime.transport import EngineServer
+from webfarm.engineio.connection import Connection
+from webfarm.engineio.server import EngineServer
+from webfarm.errors import BadRequest, ClientError, Flooding, Internal, Unavailable
+from webfarm.manager.local_manager import LocalManager
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.throttle import Throttled
+from webfarm.protocol.packet import Packet, is_too_deep, list_arguments
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -42,7 +42,7 @@ _READY_S = 0.5  # for Redis to be heard of again, if the whole worker stood stil
 class Handling(socketio.Server):
     """The half of a ``Server`` that handles events."""
 
-    manager: Manager | RedisManager
+    manager: LocalManager | RedisManager
     eio: EngineServer
     get_user: Callable[[str], str | None]
 
@@ -85,7 +85,7 @@ class Handling(socketio.Server):
             if answer is not self.not_handled and id is not None:
                 self._acknowledge(eio_sid, namespace, id, answer)
         except Unavailable as error:
-            counts.events_refused["unavailable"] += 1
+            counters.events_refused["unavailable"] += 1
             log.warning("not acknowledged", extra={"sid": sid, "event": data[0], "reason": str(error)})
         except ClientError as error:
             self._refuse_event(eio_sid, namespace, id, error)
@@ -98,7 +98,7 @@ class Handling(socketio.Server):
                 return
             log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
             self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
-        counts.handling.observe(monotonic() - started_at)
+        counters.handling.observe(monotonic() - started_at)
 
     def _get_sender(self, eio_sid: str, namespace: str) -> str:
         """Return the user of a client; one that has not joined is known by its connection."""
@@ -117,10 +117,10 @@ class Handling(socketio.Server):
             namespace = pkt.namespace or "/"
             connection.enqueue(_REFUSAL_BYTES, self._refuse_event, connection.sid, namespace, pkt.id, error)
         else:
-            counts.events_refused[error.code] += 1
+            counters.events_refused[error.code] += 1
 
     def _refuse_event(self, eio_sid: str, namespace: str, id: int | None, error: ClientError) -> None:
-        counts.events_refused[error.code] += 1
+        counters.events_refused[error.code] += 1
         if id is not None:
             self._acknowledge(eio_sid, namespace, id, {"ok": False, "error": error.to_dict()})
 

@@ -4,7 +4,7 @@ Overridden of ``socketio.Server`` (5.18): ``_handle_connect``, and why:
 
 - A client waits while Redis is away, and is then closed, not refused: the stock client never comes back from a refusal.
 - An unknown namespace is refused in the protocol's words.
-- A client that comes back to its session has its id and rooms again (``chat.realtime.recovery``).
+- A client that comes back to its session has its id and rooms again (``webfarm.manager.recovery``).
 - A handler may refuse a client by a ``ClientError``; so is one refused whose user has too many connections.
 - The session is written before the client is answered; what the handler emits, and what the client's rooms emit
   meanwhile, comes after the answer.
@@ -18,16 +18,16 @@ import gevent
 import socketio
 from socketio import exceptions, packet
 
-from chat.errors import ClientError, Unavailable
-from chat.realtime.environ import Environs
-from chat.realtime.held import Replay
-from chat.realtime.journal import log_connect, log_refusal
-from chat.realtime.local_manager import Manager
-from chat.realtime.manager import RedisManager
-from chat.realtime.metrics import counts
-from chat.realtime.session import NotResumable
-from chat.realtime.throttle import Throttled
-from chat.realtime.transport import EngineServer
+from webfarm.engineio.join_buffer import Replay
+from webfarm.engineio.server import EngineServer
+from webfarm.errors import ClientError, Unavailable
+from webfarm.http.environ import Environs
+from webfarm.manager.local_manager import LocalManager
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.throttle import Throttled
+from webfarm.sessions.session import NotResumable
+from webfarm.socketio.client_log import log_connect, log_refusal
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -38,7 +38,7 @@ _AWAY_S = 1.0  # that a client waits which can't join as Redis is away: it comes
 class Joining(socketio.Server):
     """The half of a ``Server`` that lets clients in."""
 
-    manager: Manager | RedisManager
+    manager: LocalManager | RedisManager
     eio: EngineServer
     environ: Environs
     _connect_timeout_s: float
@@ -143,11 +143,11 @@ class Joining(socketio.Server):
                 sid, replay = recovery.resume(eio_sid, namespace, owner, pid, offset)
             except NotResumable as error:
                 why_not = str(error)
-                counts.sessions_not_resumed[why_not] += 1
+                counters.sessions_not_resumed[why_not] += 1
                 if connection := self.eio.sockets.get(eio_sid):
                     connection.hold(namespace)  # what came to that session is not for the next one
             else:
-                counts.sessions_resumed += 1
+                counters.sessions_resumed += 1
                 return sid, replay, ""
         return recovery.begin(eio_sid, namespace, owner), None, why_not
 

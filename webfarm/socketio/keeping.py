@@ -1,21 +1,21 @@
 """What a server keeps of a client beyond its connection.
 
 Overridden of ``socketio.Server`` (5.18): ``save_session``: also kept in the client's session
-(``chat.realtime.recovery``).
+(``webfarm.manager.recovery``).
 """
 
 from typing import Any
 
 import socketio
 
-from chat.realtime.local_manager import Manager
-from chat.realtime.manager import RedisManager
+from webfarm.manager.local_manager import LocalManager
+from webfarm.manager.redis_manager import RedisManager
 
 
 class Keeping(socketio.Server):
     """The part of a ``Server`` that keeps clients' sessions."""
 
-    manager: Manager | RedisManager
+    manager: LocalManager | RedisManager
 
     def enter_inbox(self, sid: str, room: str, namespace: str | None = None) -> None:
         """In a connect handler: put the client into ``room``, and send it what was emitted there while nobody was in.

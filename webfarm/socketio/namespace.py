@@ -5,7 +5,7 @@ from typing import Any
 
 import socketio
 
-from chat.errors import BadRequest
+from webfarm.errors import BadRequest
 
 
 class Namespace(socketio.Namespace):

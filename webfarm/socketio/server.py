@@ -12,8 +12,8 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``emit``: knows ``volatile``.
 - ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: a disconnect handler runs in its client's own
   order as well; nothing of a client stays, also if its handler failed.
-- more in its parts: ``chat.realtime.joining``, ``chat.realtime.handling``, ``chat.realtime.calls``,
-  ``chat.realtime.keeping``. What stock has no word for is in ``chat.realtime.cluster``.
+- more in its parts: ``webfarm.socketio.joining``, ``webfarm.socketio.handling``, ``webfarm.socketio.client_api``,
+  ``webfarm.socketio.keeping``. What stock has no word for is in ``webfarm.socketio.all_nodes``.
 """
 
 import logging
@@ -23,28 +23,28 @@ from typing import Any
 import gevent
 from socketio import packet
 
-from chat.errors import ClientError, Flooding
-from chat.realtime import environ as environs
-from chat.realtime import strict_json
-from chat.realtime.assembler import Assembler
-from chat.realtime.calls import Calls
-from chat.realtime.cluster import Cluster
-from chat.realtime.connection import Connection
-from chat.realtime.engine_http import get_sid_prefix
-from chat.realtime.handling import ACKS, Handling
-from chat.realtime.joining import Joining
-from chat.realtime.journal import log_disconnect
-from chat.realtime.keeping import Keeping
-from chat.realtime.local_manager import Manager
-from chat.realtime.manager import RedisManager
-from chat.realtime.message import MESSAGE, Message
-from chat.realtime.metrics import counts
-from chat.realtime.packet import Packet
-from chat.realtime.service import Service
-from chat.realtime.stock import StockServer
-from chat.realtime.throttle import Throttled
-from chat.realtime.transport import EngineServer
-from chat.realtime.vitals import vitals
+from webfarm.engineio.connection import Connection
+from webfarm.engineio.requests import get_sid_prefix
+from webfarm.engineio.server import EngineServer
+from webfarm.engineio.stock import StockServer
+from webfarm.errors import ClientError, Flooding
+from webfarm.http import environ as environs
+from webfarm.manager.local_manager import LocalManager
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.gauges import gauges
+from webfarm.monitoring.throttle import Throttled
+from webfarm.protocol import strict_json
+from webfarm.protocol.assembler import Assembler
+from webfarm.protocol.engine_packet import MESSAGE, EnginePacket
+from webfarm.protocol.packet import Packet
+from webfarm.service import Service
+from webfarm.socketio.all_nodes import AllNodes
+from webfarm.socketio.client_api import Calls
+from webfarm.socketio.client_log import log_disconnect
+from webfarm.socketio.handling import ACKS, Handling
+from webfarm.socketio.joining import Joining
+from webfarm.socketio.keeping import Keeping
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -54,7 +54,7 @@ _MAX_LAG_S = 2.0  # of the event loop, at which new clients are better off elsew
 _JOB_BYTES = 500  # what a parsed event keeps, beside its data
 
 
-class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
+class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
     """A Socket.IO server that starts and stops with its gunicorn worker.
 
     One client's events are handled one after the other, in the order sent; acknowledgements overtake them, so a
@@ -83,7 +83,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
 
     def __init__(
         self,
-        client_manager: Manager | RedisManager | None = None,
+        client_manager: LocalManager | RedisManager | None = None,
         *,
         connect_timeout_s: float = 10.0,
         identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
@@ -100,7 +100,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
             "logger": logging.getLogger("socketio.server"),
             "engineio_logger": logging.getLogger("engineio.server"),
         }
-        super().__init__(client_manager=client_manager or Manager(), **options | kwargs)
+        super().__init__(client_manager=client_manager or LocalManager(), **options | kwargs)
         self._connect_timeout_s = connect_timeout_s
         self._identify = identify
         self.get_user = get_user
@@ -122,7 +122,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
         """Start the manager; ``node`` names this worker in the cluster."""
         self.manager_initialized = True
         self.manager.start(node)
-        vitals.watch(self)
+        gauges.watch(self)
 
     def get_unready_reason(self) -> str | None:
         """Return why this worker takes no new clients, or ``None`` while it does.
@@ -132,7 +132,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
         """
         if self.eio.is_draining:
             return "draining"
-        if vitals.lag.get_recent() > _MAX_LAG_S:  # first, as Redis has not been heard of meanwhile, either
+        if gauges.lag.get_recent() > _MAX_LAG_S:  # first, as Redis has not been heard of meanwhile, either
             return "lag"
         return self.manager.get_unready_reason() or ("full" if self.eio.is_full else None)
 
@@ -144,9 +144,9 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
         eio_sid = self.manager.eio_sid_from_sid(sid, namespace or "/")
         return self.environ.get(eio_sid) if eio_sid else None
 
-    def encode(self, pkt: Packet) -> list[Message]:
+    def encode(self, pkt: Packet) -> list[EnginePacket]:
         """Return a Socket.IO packet and its attachments, to be sent to any number of clients."""
-        return [Message(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in pkt.encode_parts()]
+        return [EnginePacket(MESSAGE + part if isinstance(part, str) else bytes(part)) for part in pkt.encode_parts()]
 
     def emit(
         self,
@@ -256,7 +256,7 @@ class Server(Joining, Handling, Calls, Keeping, Cluster, Service, StockServer):
             return  # nobody waits for it
         size = pkt.size + _JOB_BYTES
         if pkt.packet_type in (packet.EVENT, packet.BINARY_EVENT):
-            counts.events_received += 1
+            counters.events_received += 1
             connection.enqueue(size, self._handle_event, eio_sid, namespace, pkt.id, pkt.data)
         elif pkt.packet_type == packet.CONNECT:
             connection.enqueue(size, self._handle_connect, eio_sid, namespace, pkt.data)

@@ -1,8 +1,8 @@
-"""A test kit for apps on ``chat.realtime``: real Redis, gunicorn workers, HAProxy and clients, as pytest's fixtures.
+"""A test kit for apps on ``webfarm``: real Redis, gunicorn workers, HAProxy and clients, as pytest's fixtures.
 
 In a project's ``conftest.py``::
 
-    pytest_plugins = ["chat.testing"]
+    pytest_plugins = ["webfarm.testing"]
 
 and in a test::
 
@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from chat.testing.clients import Client
-from chat.testing.processes import (
+from webfarm.testing.clients import Client
+from webfarm.testing.processes import (
     SHARDS,
     Process,
     get_children,
@@ -35,7 +35,7 @@ from chat.testing.processes import (
     starting_processes,
     wait_until,
 )
-from chat.testing.servers import (
+from webfarm.testing.servers import (
     LOCAL,
     Farm,
     Host,
@@ -94,7 +94,7 @@ def start() -> Iterator[Callable[..., Process]]:
 @pytest.fixture
 def workers(redis_server: RedisServer) -> Iterator[Callable[..., Workers]]:
     """Starts ``Workers`` (count, gunicorn's flags, ``app``, settings as keywords) on the Redis of all tests, with a
-    ``CHAT_PREFIX`` of their own."""
+    ``WEBFARM_PREFIX`` of their own."""
     with starting_workers(redis_server.url) as start_workers:
         yield start_workers
 

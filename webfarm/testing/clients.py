@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import socketio
 from socketio.exceptions import ConnectionError as Refused
 
-from chat.testing.processes import wait_until
+from webfarm.testing.processes import wait_until
 
 
 class Client(socketio.Client):

@@ -36,7 +36,7 @@ def wait_until(
 #: How many parts the log of the workers has.
 SHARDS = int(os.environ.get("TEST_SHARDS", "1"))
 
-_SETTINGS = ("CHAT_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
+_SETTINGS = ("WEBFARM_", "REDIS_URL", "PORT", "WEB_CONCURRENCY", "GUNICORN_")
 # Below those that the kernel gives to clients; some for each of the processes that the tests run in.
 _first_port, _last_port = map(int, os.environ.get("TEST_PORTS", "20000-31999").split("-"))
 _PORTS = (_last_port + 1 - _first_port) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
@@ -86,7 +86,7 @@ class Process:
 
     def __init__(self, *argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-        environ |= {"CHAT_SHARDS": str(SHARDS)} if SHARDS > 1 else {}
+        environ |= {"WEBFARM_SHARDS": str(SHARDS)} if SHARDS > 1 else {}
         self.argv = argv
         self.popen = subprocess.Popen(
             argv, env=environ | (env or {}), cwd=cwd, text=True, errors="replace", start_new_session=True,

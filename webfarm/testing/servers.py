@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import redis
 
-from chat.haproxy import parse_ranges, render
-from chat.programs import find_haproxy, find_redis
-from chat.testing.processes import (
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy, find_redis
+from webfarm.testing.processes import (
     Process,
     get_children,
     get_free_ports,
@@ -101,15 +101,15 @@ class Workers(Process):
         self.ports = list(range(first := get_free_ports(count), first + count))
         self.urls = [f"http://{host.address}:{port}" for port in self.ports]
         env = {
-            "CHAT_DRAIN_S": "0",
-            "CHAT_RATE_LIMIT": "0",
-            "CHAT_RATE_LIMIT_BYTES": "0",
-            "CHAT_HOST": host.address,
+            "WEBFARM_DRAIN_S": "0",
+            "WEBFARM_RATE_LIMIT": "0",
+            "WEBFARM_RATE_LIMIT_BYTES": "0",
+            "WEBFARM_HOST": host.address,
             "REDIS_URL": redis_url,
-            "CHAT_BASE_PORT": str(first),
-            "CHAT_WORKERS": str(count),
+            "WEBFARM_BASE_PORT": str(first),
+            "WEBFARM_WORKERS": str(count),
         } | env
-        own = ["-c", "python:chat.gunicorn", app] if app else []
+        own = ["-c", "python:webfarm.gunicorn", app] if app else []
         super().__init__(*host.command, sys.executable, "-m", "gunicorn", *flags, *own, env=env)
         if ready:
             try:
@@ -154,7 +154,7 @@ def starting_workers(redis_url: str) -> Iterator[Callable[..., Workers]]:
     with starting_processes(Workers) as start:
 
         def start_workers(count: int = 2, *flags: str, url: str = redis_url, **env: Any) -> Any:
-            return start(url, count, *flags, **{"CHAT_PREFIX": f"test{next(_prefixes)}"} | env)
+            return start(url, count, *flags, **{"WEBFARM_PREFIX": f"test{next(_prefixes)}"} | env)
 
         yield start_workers
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError
 
-from chat.admin_auth import USER, AdminAuth
-from chat.admin_feed import Feed
-from chat.auth import is_name
-from chat.errors import BadRequest, ClientError, Forbidden
-from chat.figures import Figures
-from chat.namespaces import Namespace
-from chat.realtime import RedisManager
+from webfarm.auth import is_name
+from webfarm.errors import BadRequest, ClientError, Forbidden
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.socketio.namespace import Namespace
+from webfarm.web.admin_auth import USER, AdminAuth
+from webfarm.web.admin_feed import Feed
+from webfarm.web.figures import Figures
 
 log = logging.getLogger(__name__)
 

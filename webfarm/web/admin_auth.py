@@ -1,4 +1,4 @@
-"""Who may look at the farm and change it: the user ``admin``, with the password of ``CHAT_ADMIN_PASSWORD``.
+"""Who may look at the farm and change it: the user ``admin``, with the password of ``WEBFARM_ADMIN_PASSWORD``.
 
 Who has shown the password gets a *session*, a token that stands for it for some hours on every worker: it is signed
 with a key that only the password gives, so that another password ends it.
@@ -14,10 +14,10 @@ from typing import Any
 
 import jwt
 
-from chat.errors import RateLimited, Unauthorized
-from chat.limits import Buckets
-from chat.proxies import parse_address
-from chat.realtime import Throttled
+from webfarm.errors import RateLimited, Unauthorized
+from webfarm.monitoring.throttle import Throttled
+from webfarm.rate_limits import Buckets
+from webfarm.web.proxies import parse_address
 
 log = Throttled(logging.getLogger(__name__))
 

@@ -15,10 +15,11 @@ import gevent
 import redis
 from gevent.event import Event
 
-from chat.admin_auth import USER
-from chat.errors import Unavailable
-from chat.figures import Figures
-from chat.realtime import Directory, strict_json
+from webfarm.errors import Unavailable
+from webfarm.nodes.directory import Directory
+from webfarm.protocol import strict_json
+from webfarm.web.admin_auth import USER
+from webfarm.web.figures import Figures
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from flask import (
 from markupsafe import Markup
 from werkzeug.wrappers import Response as BaseResponse
 
-from chat.admin_auth import AdminAuth
-from chat.errors import RateLimited, Unauthorized, Unavailable
-from chat.figures import Figures
+from webfarm.errors import RateLimited, Unauthorized, Unavailable
+from webfarm.web.admin_auth import AdminAuth
+from webfarm.web.figures import Figures
 
-_PACKAGES = Path(__file__).parent.parent / "node_modules"
+_PACKAGES = Path(__file__).parent.parent.parent / "node_modules"
 _UI = _PACKAGES / "@socket.io" / "admin-ui" / "ui" / "dist"
 _ICONS = _PACKAGES / "@mdi" / "font"
 _PLOTS = _PACKAGES / "uplot" / "dist"
@@ -39,7 +39,9 @@ _UI_POLICY = (
 
 def create_admin(auth: AdminAuth, figures: Figures) -> Blueprint:
     """Return what is shown to who has the password that ``auth`` knows."""
-    admin = Blueprint("admin", __name__)
+    admin = Blueprint(
+        "admin", __name__, template_folder="templates", static_folder="static", static_url_path="/status/static"
+    )
 
     @admin.before_request
     def check() -> None:
@@ -108,7 +110,7 @@ def create_admin(auth: AdminAuth, figures: Figures) -> Blueprint:
 def _render_ui(session: str) -> str:
     """Return the Admin UI's page: with icons from here, and logged in."""
     icons = url_for(".icons", name="css/materialdesignicons.min.css")
-    ours = _OURS.format(icons, url_for("views.static", filename="admin.js"), session)
+    ours = _OURS.format(icons, url_for(".static", filename="admin.js"), session)
     return _FOREIGN.sub("", (_UI / "index.html").read_text()).replace("</head>", ours)
 
 

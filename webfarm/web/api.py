@@ -7,9 +7,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from chat import outside
-from chat.errors import BadRequest, ClientError, TooLarge, Unauthorized, Unavailable
-from chat.realtime import RedisManager, Throttled
+from chat import messages as outside
+from webfarm.errors import BadRequest, ClientError, TooLarge, Unauthorized, Unavailable
+from webfarm.manager.redis_manager import RedisManager
+from webfarm.monitoring.throttle import Throttled
 
 log = Throttled(logging.getLogger(__name__))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from gevent.lock import BoundedSemaphore
 
-from chat.realtime import Server
-from chat.realtime.metrics import counts
-from chat.realtime.redis_client import redis_errors_as_unavailable
-from chat.realtime.vitals import vitals
+from webfarm.monitoring.counters import counters
+from webfarm.monitoring.gauges import gauges
+from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.socketio.server import Server
 
 _EVENT = "figures"
 _TIMEOUT_S = 1.0  # who stands still is not waited for
@@ -33,7 +33,7 @@ class Figures:
     def fetch(self) -> list[dict[str, Any]]:
         """Return the nodes as ``Directory.get_nodes`` does, each with its ``figures``, or ``None`` and a ``problem``.
 
-        ``figures`` are those of ``Vitals.snapshot``, and ``at`` (the node's own clock, in seconds), ``pid``,
+        ``figures`` are those of ``Gauges.snapshot``, and ``at`` (the node's own clock, in seconds), ``pid``,
         ``namespaces`` (the number of clients of each), ``connections_opened`` and ``connections_closed``.
 
         Raises:
@@ -57,10 +57,10 @@ class Figures:
 
     def _describe(self) -> dict[str, Any]:
         return {
-            **vitals.snapshot(),
+            **gauges.snapshot(),
             "at": time.monotonic(),
             "pid": os.getpid(),
             "namespaces": {name: len(rooms[None]) for name, rooms in self._server.manager.rooms.items()},
-            "connections_opened": counts.connections_opened,
-            "connections_closed": counts.connections_closed.total(),
+            "connections_opened": counters.connections_opened,
+            "connections_closed": counters.connections_closed.total(),
         }

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 #: In an environment: all addresses that a request is said to have come by, comma-separated; nobody vouches for them.
-ADDRESSES = "chat.addresses"
+ADDRESSES = "webfarm.addresses"
 
 _FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
 # HAProxy hands on what a client says in these, and the browser's own Host.

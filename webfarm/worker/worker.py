@@ -6,8 +6,8 @@ always leads to the same process, as Engine.IO's sessions need. Overridden of ge
 
 - ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
   loaded is an error page until it is mended, not the end.
-- ``server_class``, ``wsgi_handler``: our own HTTP (``chat.realtime.http``), which says itself when it is full.
-- ``run``: a worker says when it can do its work (``chat.realtime.watchdog``); one that has loaded what was edited
+- ``server_class``, ``wsgi_handler``: our own HTTP (``webfarm.http.server``), which says itself when it is full.
+- ``run``: a worker says when it can do its work (``webfarm.worker.watchdog``); one that has loaded what was edited
   meanwhile ends.
 - ``handle_exit``, ``handle_quit``: the clients are sent away before the process ends. Websockets are not in the pool
   that gunicorn waits for.
@@ -30,9 +30,9 @@ import gunicorn.util
 from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
-from chat.realtime.capacity import capacity
-from chat.realtime.http import Handler, HTTPServer
-from chat.realtime.watchdog import Watchdog
+from webfarm.http.server import Handler, HTTPServer
+from webfarm.monitoring.capacity import capacity
+from webfarm.worker.watchdog import Watchdog
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
 _GRACE_S = 1.0  # a connection accepted just now has sent its request by then
@@ -70,7 +70,7 @@ class Worker(GeventWebSocketWorker):
         if arbiter.cfg.is_ssl:
             _stop(
                 _EXIT_USAGE,
-                "TLS is HAProxy's part (chat haproxy-config --tls-cert); leave --certfile and --keyfile out.",
+                "TLS is HAProxy's part (webfarm haproxy-config --tls-cert); leave --certfile and --keyfile out.",
             )
         if workers != arbiter.cfg.workers:
             if workers:  # none: the master is about to stop
@@ -139,7 +139,7 @@ class Worker(GeventWebSocketWorker):
             for frame in traceback.extract_tb(error.__traceback__):
                 self.reloader.add_extra_file(frame.filename)
             self.wsgi = gunicorn.util.make_fail_app(traceback.format_exc())
-        from chat.realtime.service import Service
+        from webfarm.service import Service
 
         for service in Service.get_all():
             service.start(self.node)
@@ -149,7 +149,7 @@ class Worker(GeventWebSocketWorker):
     def _get_edited_source(self) -> str | None:
         """Return a source file that was edited between the fork and the first look of gunicorn's reloader.
 
-        What the master had loaded of an app's own was loaded anew right after the fork (``chat.gunicorn.load_anew``).
+        What the master had loaded of an app's own was loaded anew right after the fork (``webfarm.gunicorn.load_anew``).
         """
         for path in self.reloader.get_files():
             with contextlib.suppress(OSError):
@@ -174,7 +174,7 @@ class Worker(GeventWebSocketWorker):
         super().run()
 
     def _confirm(self) -> None:
-        from chat.realtime.service import Service
+        from webfarm.service import Service
 
         with gevent.Timeout(_CONFIRM_S, False):  # type: ignore[arg-type]
             while any(service.get_unready_reason() for service in Service.get_all()):
@@ -195,7 +195,7 @@ class Worker(GeventWebSocketWorker):
 
         After HUP the port is a new worker's: then accepting stops as soon as that one serves.
         """
-        from chat.realtime.service import Service
+        from webfarm.service import Service
 
         with gevent.Timeout(_START_S, False):  # type: ignore[arg-type]
             # The signal may have come while this worker was starting; a source file's change has stopped it already.
@@ -258,10 +258,10 @@ def _check_port(host: str, port: int) -> None:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
             _stop(
                 _EXIT_FAULT,
-                f"port {port} on {host} {reason}; stop what uses it, or choose another (CHAT_BASE_PORT, PORT or -b).",
+                f"port {port} on {host} {reason}; stop what uses it, or choose another (WEBFARM_BASE_PORT, PORT or -b).",
             )
 
 
 def _stop(code: int, sentence: str) -> NoReturn:
-    print(f"chat: {sentence}", file=sys.stderr)  # noqa: T201
+    print(f"webfarm: {sentence}", file=sys.stderr)  # noqa: T201
     sys.exit(code)

@@ -1,7 +1,7 @@
 // One socket of the demo: its connection, its panel, and its worker's clock.
 
-import { connect, follow, getWorker, request, toText } from "./connection.js";
-import { $, make, setText } from "./dom.js";
+import { connect, follow, getWorker, request, toText } from "../chat/connection.js";
+import { $, make, setText } from "../chat/dom.js";
 import { Clock, readClock } from "./demo-clock.js";
 import { Numbers } from "./demo-numbers.js";
 

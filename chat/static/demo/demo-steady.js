@@ -1,6 +1,6 @@
 // The steady sender: numbers to a room that all sockets are in, and what came of them when a worker was killed.
 
-import { makeId, request } from "./connection.js";
+import { makeId, request } from "../chat/connection.js";
 import { Numbers } from "./demo-numbers.js";
 
 const EVERY_MS = 200;

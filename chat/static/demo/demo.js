@@ -1,12 +1,12 @@
 // The demo: sockets of one page on several workers, the path of a message between them, and a worker that is killed.
 
-import { connect, getWorker, makeId, request, toText } from "./connection.js";
+import { connect, getWorker, makeId, request, toText } from "../chat/connection.js";
 import { readClock } from "./demo-clock.js";
 import { Diagram } from "./demo-diagram.js";
 import { End, getColor } from "./demo-end.js";
 import { measure } from "./demo-hops.js";
 import { Steady } from "./demo-steady.js";
-import { $, make, perFrame, setChildren, setText } from "./dom.js";
+import { $, make, perFrame, setChildren, setText } from "../chat/dom.js";
 
 const COUNTS = [2, 3, 4, 6];
 const LAST_USER = 50;

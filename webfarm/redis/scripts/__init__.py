@@ -5,13 +5,14 @@ from functools import cache
 from importlib.resources import files
 
 _SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what some scripts have in common
+_FOLDERS = ("log", "sessions", "nodes", "shared")
 _WORDS = re.compile(r"\w+")
 _FUNCTIONS = re.compile(r"^local function (\w+)", re.MULTILINE)
 NAMES = (
     *("store", "mark", "read", "inbox", "history", "confirm", "erase"),
     *("connect", "change", "renew", "restore", "take", "end"),
     *("enlist", "register", "release", "bury", "announce", "nodes", "clients", "rooms", "users"),
-    *("ask", "note"),
+    *("ask", "grant"),
 )
 
 
@@ -29,4 +30,5 @@ def get_source(name: str, *, is_cluster: bool = False) -> str:
 
 
 def _read(name: str) -> str:
-    return (files(__name__) / f"{name}.lua").read_text()
+    [path] = [path for folder in _FOLDERS if (path := files(__name__) / folder / f"{name}.lua").is_file()]
+    return path.read_text()

@@ -1,0 +1,1 @@
+"""The commands' work; ``webfarm.cli`` has their options."""

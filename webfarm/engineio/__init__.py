@@ -1,0 +1,1 @@
+"""Engine.IO sessions over polling, over a websocket, or between the two."""

@@ -1,0 +1,1 @@
+"""A browser's connection: strict HTTP, websockets without greenlets, a bounded outbox."""

@@ -1,0 +1,1 @@
+"""One shard's ordered log: stored in batches, followed, with a position."""

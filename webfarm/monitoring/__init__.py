@@ -1,0 +1,1 @@
+"""What an operator sees of this process: counters, gauges, loop lag, capacity, log lines."""

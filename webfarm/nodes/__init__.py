@@ -1,0 +1,1 @@
+"""Which workers live, who is connected where, and what nodes ask each other."""

@@ -1,0 +1,1 @@
+"""The way to Redis: one server, Sentinel or a cluster; keys, commands, subscriptions, scripts."""

@@ -1,0 +1,1 @@
+"""``webfarm run``: the whole farm in the foreground."""

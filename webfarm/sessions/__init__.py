@@ -1,0 +1,1 @@
+"""What outlives a connection: sessions are written, renewed, taken, replayed and ended."""

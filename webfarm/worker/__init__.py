@@ -1,0 +1,1 @@
+"""gunicorn's worker and systemd's watchdog: one worker, one port."""
