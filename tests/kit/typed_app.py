@@ -10,7 +10,7 @@ from webfarm import (
     EngineServer,
     Grants,
     HandshakeError,
-    Manager,
+    LocalManager,
     RedisManager,
     Retention,
     Server,
@@ -77,7 +77,7 @@ def run_alone() -> tuple[Server, EngineServer]:
     def echo(sid: str, data: str | bytes) -> None:
         eio.send(sid, data)
 
-    return Server(Manager()), eio
+    return Server(LocalManager()), eio
 
 
 def store_outside(url: str, event: str, data: Any) -> int:

@@ -5,7 +5,7 @@ import socketio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webfarm import Manager, Server
+from webfarm import LocalManager, Server
 
 CLIENTS, ROOMS = ["c0", "c1", "c2"], ["a", "b", None]
 STEPS = st.one_of(
@@ -105,7 +105,7 @@ def test_nothing_is_left_of_a_client_that_was_in_rooms():
 
 @pytest.mark.parametrize("method", ["emit", "close_room", "get_participants"])
 def test_nobody_is_in_a_namespace_that_nobody_joined(method):
-    manager = Server(client_manager=Manager()).manager
+    manager = Server(client_manager=LocalManager()).manager
     if method == "emit":
         manager.emit("x", 1, "/nowhere")
     elif method == "close_room":

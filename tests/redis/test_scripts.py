@@ -420,7 +420,7 @@ def test_of_a_users_notes_the_newest_are_kept(shard):
     key = shard.keys.notes("anna")
 
     def note(name, is_new=1):
-        return shard.call("note", [key], name, 60_000, is_new, 3)
+        return shard.call("grant", [key], name, 60_000, is_new, 3)
 
     for number in range(5):
         assert note(f"n{number}") == 1
