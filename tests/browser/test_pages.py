@@ -12,8 +12,8 @@ from playwright.sync_api import expect
 from tests.conftest import SHARDS, Front, get_keys, starting_farm, starting_processes, wait_until
 from tests.kit.page import HOOK, chat, choose, come_back, emit, get_text, join, lose_connection, send
 from webfarm.auth import create_token
+from webfarm.defaults import GRACE_S
 from webfarm.nodes.directory import Directory
-from webfarm.nodes.lease import GRACE_S
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.keys import name_room
 

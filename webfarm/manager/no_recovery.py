@@ -19,10 +19,17 @@ class NoRecovery:
         """Return the app's part of what a client sent with CONNECT, then its pid and offset, if it has any."""
         return data, None, None
 
-    def begin(self, eio_sid: str, namespace: str, owner: str) -> str:
-        """Return the sid of a new client."""
-        sid = self._manager.pre_connect(eio_sid, namespace)
-        assert sid is not None  # it was asked before
+    def begin(self, eio_sid: str, namespace: str, owner: str, user: str = "") -> str:
+        """Return the sid of a new client.
+
+        Args:
+            eio_sid: its connection.
+            namespace: what it joins.
+            owner: who may resume its session; empty: whoever knows the session's ``pid``.
+            user: the name under which it is counted and listed; empty: none.
+        """
+        sid: str = self._manager.server.eio.generate_id()
+        self._manager.add_client(sid, eio_sid, namespace, user)
         return sid
 
     def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay]:

@@ -39,11 +39,11 @@ class Recovery(Resuming):
         auth = {key: value for key, value in data.items() if key not in ("pid", "offset")}
         return auth or None, data.get("pid"), data.get("offset")
 
-    def begin(self, eio_sid: str, namespace: str, owner: str) -> str:
+    def begin(self, eio_sid: str, namespace: str, owner: str, user: str = "") -> str:
         manager, shards = self._manager, self._manager.shards
         sid = shards.create_name(manager.server.eio.generate_id, owner)
-        manager.add_client(sid, eio_sid, namespace)
-        session = self.get_sessions(sid).open(sid, namespace, owner)
+        manager.add_client(sid, eio_sid, namespace, user)
+        session = self.get_sessions(sid).open(sid, namespace, owner, user)
         session.eio_sid, session.began, session.epochs = eio_sid, shards.positions, shards.epochs
         for room in (sid, None):
             session.floors[room] = session.began[shards.get_of_room(namespace, room).number]
@@ -52,7 +52,7 @@ class Recovery(Resuming):
     def write(self, sid: str) -> Replay:
         session, shards = self.get_sessions(sid)[sid], self._manager.shards
         namespace, own = session.namespace, shards.get(sid)
-        session.user = self._manager.server.get_user(sid) or ""
+        session.user = self._manager.server.get_user(sid) or ""  # which an app may name by itself
         groups = shards.group(namespace, session.floors)
         for shard, rooms in groups.items():
             shard.follower.wait_until_following(*(shard.keys.stream(namespace, room) for room in rooms))

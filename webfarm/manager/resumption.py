@@ -67,7 +67,7 @@ class Resuming(NoRecovery):
         own = manager.server.eio.sockets[eio_sid].session
         try:
             self._wait_until_gone(session)
-            manager.add_client(sid, eio_sid, namespace)
+            manager.add_client(sid, eio_sid, namespace, session.user)
             own[namespace] = session.data if session.data is not None else {}
             self._leave_lost_rooms(session)
             for room in session.floors:

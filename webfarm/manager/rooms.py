@@ -42,6 +42,7 @@ class Rooms(BaseManager):
         super().__init__(*args, **kwargs)
         self._rooms_of: dict[str, dict[str, list[str]]] = {}  # by namespace and sid, but for the socket's own
         self._namespaces_of: dict[str, tuple[str, ...]] = {}  # by Engine.IO sid
+        self._users: dict[str, str] = {}  # by sid
         self._callback_ids = count(1)
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
@@ -51,11 +52,13 @@ class Rooms(BaseManager):
         self.add_client(sid, eio_sid, namespace)
         return sid
 
-    def add_client(self, sid: str, eio_sid: str, namespace: str) -> None:
-        """Register a client that is about to join ``namespace``."""
+    def add_client(self, sid: str, eio_sid: str, namespace: str, user: str = "") -> None:
+        """Register a client that is about to join ``namespace``; ``user`` is its user's name, empty if it has none."""
         clients = self.rooms.setdefault(namespace, {}).setdefault(None, _Clients())
         if not clients:
             self.on_room_opened(namespace, None)
+        if user:
+            self._users[sid] = user
         clients[sid] = eio_sid
         clients.inverse[eio_sid] = sid
         self.on_room_opened(namespace, sid)
@@ -139,6 +142,7 @@ class Rooms(BaseManager):
             del clients.inverse[eio_sid]
             self._leave_namespace(eio_sid, namespace)
             self.on_room_closed(namespace, sid)
+        self._users.pop(sid, None)
         self.callbacks.pop(sid, None)
         for pending in (self.pending_connect, self.pending_disconnect):
             _discard(pending, namespace, sid)
@@ -166,6 +170,10 @@ class Rooms(BaseManager):
     def get_sids_of(self, eio_sid: str) -> list[str]:
         """Return the clients that a connection is, in its namespaces."""
         return [sid for one in self.get_namespaces_of(eio_sid) if (sid := self.sid_from_eio_sid(eio_sid, one))]
+
+    def get_user(self, sid: str) -> str | None:
+        """Return the user of a client of this process, or ``None`` if it has no user or has left."""
+        return self._users.get(sid)
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         if not self.is_sid_room(namespace, sid):

@@ -15,14 +15,11 @@ import orjson
 import redis
 from gevent.event import Event
 
+from webfarm.defaults import GRACE_S, LEASE_S
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys
-from webfarm.settings import LEASE_S
 
 log = logging.getLogger(__name__)
-
-#: For so long a user who has left may come back, and nobody hears of it.
-GRACE_S = 5.0
 
 #: How often it is to be renewed.
 RENEW_S = 2.0

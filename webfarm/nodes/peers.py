@@ -2,9 +2,9 @@
 
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 import redis
@@ -13,17 +13,48 @@ from webfarm.errors import Unavailable
 from webfarm.nodes.request import Request, encode_request
 from webfarm.protocol import strict_json
 from webfarm.protocol.packet import Packet, list_arguments
+from webfarm.redis.any_shard import AnyShard, Asking
 from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.redis.keys import Keys
 from webfarm.sessions.end_by_room import Ended, end_sessions
-
-if TYPE_CHECKING:
-    from webfarm.manager.shards import Shards
 
 log = logging.getLogger(__name__)
 
 _LISTENING_S = 0.5  # for Redis to say who listens: the answers are there
 
 Handler = Callable[..., Any]  # given a request's arguments by their names
+
+
+class HomeCommands(Asking, Protocol):
+    """The commands of the shard that carries the requests."""
+
+    def list_channels(self, start: str) -> list[str]:
+        """Return the channels that begin with ``start`` and have a subscriber."""
+
+
+class HomeShard(Protocol):
+    """The shard that carries the requests."""
+
+    @property
+    def keys(self) -> Keys:
+        """The names of its keys and channels."""
+
+    @property
+    def commands(self) -> HomeCommands:
+        """The connection to its Redis."""
+
+
+class PeerShards(Protocol):
+    """The shards of a farm, of which the first carries the requests: ``RedisManager.shards``."""
+
+    @property
+    def home(self) -> HomeShard:
+        """The first shard."""
+
+    def get(self, name: str) -> AnyShard:
+        """Return the shard of a client's sid."""
+
+    def __iter__(self) -> Iterator[AnyShard]: ...
 
 
 class Answers(NamedTuple):
@@ -80,7 +111,7 @@ class Peers(LocalPeers):
         shards: where the clients' sessions are; the first one carries the requests.
     """
 
-    def __init__(self, shards: "Shards") -> None:
+    def __init__(self, shards: PeerShards) -> None:
         super().__init__()
         self._shards = shards
         self._commands, self._keys = shards.home.commands, shards.home.keys

@@ -15,7 +15,8 @@ import gevent
 import orjson
 import redis
 
-from webfarm.nodes.lease import GRACE_S, Lease
+from webfarm.defaults import GRACE_S
+from webfarm.nodes.lease import Lease
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys, name_room
 

@@ -16,14 +16,13 @@ import orjson
 import redis
 from gevent.lock import BoundedSemaphore
 
+from webfarm.defaults import GRACE_S, LEASE_S
 from webfarm.errors import TooManyConnections, Unavailable
 from webfarm.log.entry import Entry
 from webfarm.log.shard_log import ShardLog, decode_entries
-from webfarm.nodes.lease import GRACE_S
 from webfarm.redis.client import redis_errors_as_unavailable
 from webfarm.redis.commands import Commands
 from webfarm.sessions.session import NotResumable, Session, Taken, check_refusal, get_field
-from webfarm.settings import LEASE_S
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +68,10 @@ class Sessions:
         """Return the sessions of this node's clients that are written."""
         return [session for session in self._sessions.values() if session.is_written]
 
-    def open(self, sid: str, namespace: str, owner: str) -> Session:
+    def open(self, sid: str, namespace: str, owner: str, user: str = "") -> Session:
         """Return a new session, which is not written yet."""
         session = Session(sid, namespace, owner, f"{sid}.{secrets.token_urlsafe(16)}")
+        session.user = user
         self._sessions[sid] = session
         return session
 
