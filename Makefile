@@ -18,7 +18,7 @@ test: .venv/developer node_modules/axe-core/axe.min.js
 	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/developer
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m tests.kit.prose
 
 bench: .venv/bench benchmarks/node_modules/.package-lock.json
 	@exec $(BIN)/python -m benchmarks $(ARGS)

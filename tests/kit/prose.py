@@ -1,0 +1,273 @@
+"""The prose check of ``make lint``: short sentences and plain words in pages, docstrings, comments and help texts.
+
+``python -m tests.kit.prose [PATH ...]`` prints one line for each fault and exits with 1 if there is one. A sentence has at
+most 25 words; a code span, an address and a number are one word each. Each list item and each table cell is a text of its
+own. Code is not prose: blocks, spans, and the names under ``Args:`` are skipped.
+"""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+MAX_WORDS = 25
+DEFAULT_PATHS = (
+    *("README.md", "*.md", "docs", "examples", "webfarm", "chat"),
+    *("wsgi.py", "gunicorn.conf.py", "benchmarks", "faults"),
+)
+_SKIPPED_FOLDERS = {"node_modules", ".venv", "__pycache__", "build"}
+
+# A pattern, and what to write instead. Each has one plain replacement; a word that is good English elsewhere isn't here.
+_BANNED = [
+    (r"anew", "again"),
+    (r"mend(?:s|ed|ing)?", "fix"),
+    (r"(?:stands?|stood|standing) still", "stall"),
+    (r"(?:has|have|had) gone(?! (?:through|to|into|out|on|over|back|up|down|by)\b)", "crashed, ended or closed"),
+    (r"(?:is|are|was|were|be|been|being) away(?! from\b)", "unreachable or disconnected"),
+    (r"kin", "the others, by their name"),
+    (r"(?:who(?:so)?|whom)ever", "the actor's name"),
+    (r"(?<!no\s)one's(?! complement)", "your, its or the noun's"),
+    (r"be had", "be possible or exist"),
+    (r"upon", "on"),
+    (r"(?:there|where|here)(?:of|in|by|upon|from|with)", "of it, in it or by it"),
+    (r"what of", "the part of"),
+    (r"hence(?:forth)?", "so or from now on"),
+    (r"whilst", "while"),
+]
+_BANNED_WORDS = [
+    (re.compile(rf"\b{pattern}\b".replace(" ", r"\s+"), re.IGNORECASE), advice) for pattern, advice in _BANNED
+]
+_ANY_BANNED = re.compile("|".join(pattern.pattern for pattern, _ in _BANNED_WORDS), re.IGNORECASE)
+_HEADLESS = re.compile(
+    r"Who (?![^?]*(?::|\bwhich\b))[^?]*\.\W*\Z", re.DOTALL
+)  # not a title: "Who may join which room."
+
+_NOT_PROSE = re.compile(
+    r"(?P<ticks>`+)(?s:.+?)(?P=ticks)"  # a code span
+    r"|<?\b\w+(?:\+\w+)*://[^\s)>\"`]+>?"  # an address
+    r"|(?<=\])\([^)\s]*\)"  # the target of a link
+    r"|</?\w[^<>]*>"  # a tag
+)
+_SENTENCE_END = re.compile(r"[.!?][)\"'\]*_”]*(?=\s|\Z)")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|approx|Dr)|\.\.)\.\Z|\betc\.(?=\s+[a-z])")
+_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+(?=\S)")
+_SECTION = re.compile(r"(Args|Arguments|Attributes|Raises|Returns|Yields):\s*\Z")
+_ARGUMENT = re.compile(r"\s+[*`\w., ]+(?:\([^)]*\))?:\s")
+_SCRIPT_ARGUMENTS = re.compile(r"(KEYS|ARGV|Returns):")
+_DIRECTIVE = re.compile(r"#?\s*(?:noqa|type: ignore|fmt:|pragma:|ruff:|mypy:|isort:)[^#]*")
+
+
+class Text(NamedTuple):
+    """A paragraph, a list item, a cell or a comment: no sentence goes beyond it."""
+
+    line: int
+    text: str
+
+
+def read_prose(lines: Iterable[tuple[int, str]], *, is_page: bool = False) -> Iterator[Text]:
+    """Split numbered lines into texts.
+
+    Args:
+        lines: the number and the text of each line of a page, a docstring or a comment.
+        is_page: Markdown, where tables and headings count as well.
+    """
+    held: list[str] = []
+    start, fence, section = 0, "", ""
+    code_indent = -1  # below an introduction with "::": the indentation that ends the block
+    in_list, is_after_blank = False, True
+    for number, line in lines:
+        stripped, indent = line.strip(), len(line) - len(line.lstrip())
+        if fence:
+            fence = "" if stripped == fence else fence
+            continue
+        if stripped.startswith("```"):
+            fence = "```"
+            continue
+        if not stripped or stripped == "\b":
+            if held and held[-1].rstrip().endswith("::"):
+                code_indent = len(held[-1]) - len(held[-1].lstrip())
+            if held:
+                yield Text(start, "\n".join(held))
+            held = []
+            if stripped == "\b":  # click's mark: the paragraph below it is laid out by hand
+                code_indent = -2
+            elif code_indent == -2:
+                code_indent = -1
+            is_after_blank = True
+            continue
+        if code_indent == -2 or (code_indent >= 0 and indent > code_indent):
+            continue
+        code_indent = -1
+        if indent == 0 and is_after_blank:
+            in_list, section = False, ""
+        if indent >= 4 and is_after_blank and not in_list and not section:
+            code_indent = 3
+            continue
+        is_after_blank = False
+        if is_page and stripped.startswith("|"):
+            if not re.fullmatch(r"[|:\- ]+", stripped):
+                yield from (Text(number, cell.strip()) for cell in re.split(r"(?<!\\)\|", _blank_pipes(stripped)))
+            continue
+        found = _SECTION.match(stripped)
+        if found and not is_page:
+            section = found[1]
+        item = _ITEM.match(line) or (section in ("Args", "Arguments", "Attributes", "Raises") and _ARGUMENT.match(line))
+        in_list = in_list or bool(_ITEM.match(line))
+        if held and (item or found or (is_page and stripped.startswith("#"))):
+            yield Text(start, "\n".join(held))
+            held = []
+        if not held:
+            start = number
+        held.append(line[item.end() :] if item else line.lstrip("> ") if is_page else line)
+        if found or (is_page and stripped.startswith("#")):
+            yield Text(start, "\n".join(held))
+            held = []
+    if held:
+        yield Text(start, "\n".join(held))
+
+
+def _blank_pipes(row: str) -> str:
+    """Return a table's row whose code spans have no ``|``."""
+    return re.sub(r"(`+).+?\1", lambda span: span[0].replace("|", "/"), row)
+
+
+def read_python(source: str) -> Iterator[Text]:
+    """Return the docstrings, comments and help texts of a Python file."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                yield from _read_docstring(node.body[0])
+        elif isinstance(node, ast.keyword) and node.arg in ("help", "epilog", "description", "short_help"):
+            parts = [part.value if isinstance(part, ast.Constant) else "x" for part in _get_parts(node.value)]
+            if parts and all(isinstance(part, str) for part in parts):
+                yield Text(node.value.lineno, "".join(map(str, parts)))
+    yield from _read_comments(_find_comments(source))
+
+
+def _read_docstring(statement: ast.stmt) -> Iterator[Text]:
+    assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    first, *rest = str(statement.value.value).split("\n")
+    margin = min((len(line) - len(line.lstrip()) for line in rest if line.strip(" ")), default=0)
+    lines = [first.lstrip(), *(line[margin:] for line in rest)]
+    yield from read_prose(enumerate(lines, statement.lineno))
+
+
+def _get_parts(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.JoinedStr):
+        return node.values
+    return [node] if isinstance(node, ast.Constant) else []
+
+
+def _find_comments(source: str) -> Iterator[tuple[int, int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and not token.string.startswith("#!"):
+            yield token.start[0], token.start[1], token.string.removeprefix("#:").removeprefix("#")
+
+
+def read_lua(source: str) -> Iterator[Text]:
+    """Return the comments of a script; each of its KEYS and ARGV is a text of its own."""
+    comments = []
+    for number, line in enumerate(source.split("\n"), 1):
+        found = re.search(r"(?:^|\s)--+(?=\s|$)", line)
+        if found:
+            comments.append((number, found.start(), line[found.end() :]))
+    for text in _read_comments(iter(comments)):
+        marks = [0, *(found.start() for found in re.finditer(r"^\s*(?:KEYS|ARGV|Returns):", text.text, re.MULTILINE))]
+        for begin, end in zip(marks, [*marks[1:], len(text.text)], strict=True):
+            piece = text.text[begin:end]
+            if not piece.strip():
+                continue
+            line = text.line + text.text.count("\n", 0, begin)
+            for part in re.split("(?<=;)", piece) if _SCRIPT_ARGUMENTS.match(piece.strip()) else [piece]:
+                yield Text(line, part)
+                line += part.count("\n")
+
+
+def _read_comments(comments: Iterator[tuple[int, int, str]]) -> Iterator[Text]:
+    """Join the comments of lines below each other; each block is read as prose."""
+    block: list[tuple[int, str]] = []
+    last = (-1, -1)
+    for number, column, comment in comments:
+        if block and (number, column) != (last[0] + 1, last[1]):
+            yield from read_prose(block)
+            block = []
+        text = _DIRECTIVE.sub(lambda found: " " * len(found[0]), comment)
+        block.append((number, text.removeprefix(" ")))
+        last = (number, column)
+    yield from read_prose(block)
+
+
+_READERS = {
+    ".md": lambda source: read_prose(enumerate(source.split("\n"), 1), is_page=True),
+    ".py": read_python,
+    ".lua": read_lua,
+}
+
+
+def find_faults(text: Text) -> Iterator[tuple[int, str]]:
+    """Return the line and the description of each fault of a text."""
+    prose = _NOT_PROSE.sub(_mask, text.text)
+    begin = 0
+    ends = [
+        found.end() for found in _SENTENCE_END.finditer(prose) if not _ABBREVIATION.search(prose[: found.end() + 2])
+    ]
+    for end in [*ends, len(prose)]:
+        sentence = prose[begin:end]
+        line = text.line + text.text.count("\n", 0, begin + len(sentence) - len(sentence.lstrip()))
+        words = sum(bool(re.search(r"\w", word)) for word in sentence.split())
+        if words > MAX_WORDS:
+            yield line, f'sentence has {words} words: "{_shorten(text.text[begin:end])}"'
+        if _HEADLESS.match(sentence.lstrip()):
+            yield line, f'"Who" without a question: name the actor: "{_shorten(text.text[begin:end])}"'
+        begin = end
+    if not _ANY_BANNED.search(prose):
+        return
+    for pattern, advice in _BANNED_WORDS:
+        for found in pattern.finditer(prose):
+            yield text.line + prose.count("\n", 0, found.start()), f'"{" ".join(found[0].split())}": write {advice}'
+
+
+def _mask(found: re.Match[str]) -> str:
+    """Return one word of the same length, or spaces for a link's target; newlines stay."""
+    return re.sub(r"[^\n]", " ", found[0]) if found[0][0] in "(" or found[0][:2] == "</" else "x" * len(found[0])
+
+
+def _shorten(sentence: str) -> str:
+    text = " ".join(sentence.split())
+    return text if len(text) <= 90 else f"{text[:89]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def check(path: Path) -> list[str]:
+    """Return the faults of a file, each as ``path:line: description``."""
+    faults = {fault for text in _READERS[path.suffix](path.read_text()) for fault in find_faults(text)}
+    return [f"{path}:{line}: {description}" for line, description in sorted(faults)]
+
+
+def find_files(paths: Iterable[str], root: Path = Path()) -> list[Path]:
+    """Return the files below the given paths that the check can read; a path may be a pattern."""
+    found = []
+    for path in (match for pattern in paths for match in sorted(root.glob(pattern))):
+        files = [path] if path.is_file() else sorted(path.rglob("*"))
+        found += [file for file in files if file.suffix in _READERS and not _SKIPPED_FOLDERS & set(file.parts)]
+    return list(dict.fromkeys(found))
+
+
+def main(arguments: list[str]) -> int:
+    """Print the faults of the given paths, or of the whole tree; return the exit code."""
+    files = list(map(Path, arguments))
+    files = (
+        find_files(DEFAULT_PATHS)
+        if not files
+        else [file for path in files for file in ([path] if path.is_file() else find_files(["*"], path))]
+    )
+    faults = [fault for file in files for fault in check(file)]
+    print(*faults, sep="\n", end="\n" if faults else "")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
