@@ -3,6 +3,9 @@
 PREFIX = "webfarm"  # what every key and channel in Redis begins with
 REDIS_URL = "redis://localhost:6379/0"
 
+SHARDS, SHARDS_OF_CLUSTER = 1, 8  # parts of the log, on a single Redis and on a cluster
+WAIT_REPLICAS, WAIT_REPLICAS_OF_MANY = 0, 1  # that must have a message; with Sentinel or a cluster
+
 #: How long a node that does not renew its lease counts as living, in seconds.
 LEASE_S = 6
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from webfarm.errors import SettingsError
-from webfarm.redis.url import URL_RULE, check_redis_url, is_cluster_url, without_password
+from webfarm.redis.url import URL_RULE, check_redis_url, get_default_shards, get_default_wait_replicas, without_password
 
 #: How long a node that is not heard of counts as living, in seconds.
 LEASE_S = 6
@@ -227,9 +227,7 @@ class Settings:
 
 def _get_defaults(redis_url: str) -> dict[str, int]:
     """Return the defaults that depend on what kind of Redis it is."""
-    if is_cluster_url(redis_url):
-        return {"shards": 8, "wait_replicas": 1}
-    return {"wait_replicas": 1} if redis_url.startswith("redis+sentinel:") else {}
+    return {"shards": get_default_shards(redis_url), "wait_replicas": get_default_wait_replicas(redis_url)}
 
 
 def _parse(setting: Any, env: str, text: str) -> Any:

@@ -93,7 +93,7 @@ def test_passwords_are_for_every_node(redis_cluster):
                 commands = BlockingCommands(client, keys)
                 assert commands.execute("PING")
                 commands.close()
-        assert find_faults(url, "chat") == []
-        for look in (connect, lambda bare: find_faults(bare, "chat")):
+        assert find_faults(url, "webfarm") == []
+        for look in (connect, lambda bare: find_faults(bare, "webfarm")):
             with pytest.raises(redis.AuthenticationError):
                 look(bare)

@@ -40,7 +40,7 @@ def find(url, **env):
 
 
 def get_sentences(url, **options):
-    return list(map(str, find_faults(url, "chat", **{"shards": 8, "wait_replicas": 1} | options)))
+    return list(map(str, find_faults(url, "webfarm", **{"shards": 8, "wait_replicas": 1} | options)))
 
 
 def get_address(cluster, number):
@@ -150,7 +150,7 @@ def test_a_node_of_a_cluster_that_is_named_as_a_single_redis_and_the_reverse(who
 
 
 def test_another_number_of_shards(whole):
-    key = Keys("chat", 0).clock
+    key = Keys("webfarm", 0).clock
     with whole.open() as client:
         client.hset(key, "format", "1/4")
         try:

@@ -14,7 +14,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture
 def subscription(redis_server):
-    subscription = Subscription(Keys("chat"), PubSubConnections(connect(redis_server.url)).attach)
+    subscription = Subscription(Keys("webfarm"), PubSubConnections(connect(redis_server.url)).attach)
     subscription.add("channel")
     subscription.open()
     yield subscription

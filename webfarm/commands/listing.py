@@ -13,7 +13,7 @@ from webfarm.errors import Error
 from webfarm.nodes.directory import Directory
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.client import connect
-from webfarm.redis.url import without_password
+from webfarm.redis.url import get_database, without_password
 from webfarm.settings import Settings
 
 _NUMBERS = ("clients", "messages", "bytes")
@@ -88,7 +88,7 @@ def _show(column: str, value: Any) -> str:
 def _open_directory(settings: Settings) -> Iterator[Directory]:
     try:
         with closing(connect(settings.redis_url)) as client:
-            shards = list_shards(client, settings.prefix, settings.shards)
+            shards = list_shards(client, settings.prefix, settings.shards, get_database(settings.redis_url))
             with closing(shards):
                 shards.check()
                 yield Directory(shards)

@@ -20,7 +20,7 @@ from webfarm.errors import Error
 from webfarm.redis.blocking import BlockingShard, BlockingShards, list_shards
 from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys, split_name
-from webfarm.redis.url import without_password
+from webfarm.redis.url import get_database, without_password
 from webfarm.settings import LEASE_S, Settings
 
 _AT_ONCE = 200  # keys that are looked for, entries
@@ -81,10 +81,10 @@ def migrate(source_url: str, target_url: str, settings: Settings, report: Callab
     with ExitStack() as stack:
         source, target = (stack.enter_context(closing(connect(url))) for url in (source_url, target_url))
         try:
-            shards = _count_shards(source, settings.prefix, without_password(source_url))
+            shards = _count_shards(source, settings.prefix, source_url)
             migration = _Migration(
-                list_shards(source, settings.prefix, shards),
-                list_shards(target, settings.prefix, settings.shards),
+                list_shards(source, settings.prefix, shards, get_database(source_url)),
+                list_shards(target, settings.prefix, settings.shards, get_database(target_url)),
                 int((settings.recovery_window_s + LEASE_S) * 1000),
                 report,
             )
@@ -95,9 +95,10 @@ def migrate(source_url: str, target_url: str, settings: Settings, report: Callab
             raise Error(f"Redis does not answer: {reason}. The source is as it was; try again.") from None
 
 
-def _count_shards(client: redis.Redis, prefix: str, shown: str) -> int:
+def _count_shards(client: redis.Redis, prefix: str, url: str) -> int:
     """Return how many shards the log of a farm has. Raises ``Error`` if there is none that this version knows."""
-    [home] = list_shards(client, prefix)
+    [home] = list_shards(client, prefix, database=get_database(url))
+    shown = without_password(url)
     found = home.commands.execute("HGET", home.keys.clock, "format")
     if found is None:
         raise Error(f"there is no farm whose WEBFARM_PREFIX is {prefix!r} in the Redis at {shown}.")

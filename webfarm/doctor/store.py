@@ -19,7 +19,7 @@ from webfarm.redis.preflight import (
     get_primaries,
     name_node,
 )
-from webfarm.redis.url import is_cluster_url, without_password
+from webfarm.redis.url import get_database, is_cluster_url, without_password
 from webfarm.settings import Settings
 
 _OLDEST = {"redis": Version("6.2"), "valkey": Version("7.2")}
@@ -48,7 +48,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _show_silence(shown, error)
         return
     yield ok("Redis", f"{shown} answers.")
-    for other in find_other_shards(primaries, settings.prefix, settings.shards):
+    for other in find_other_shards(primaries, settings.prefix, settings.shards, get_database(url)):
         yield _show("shards", other)
     if is_cluster_url(url):
         yield from _check_slots(primaries)

@@ -62,7 +62,14 @@ class BlockingShards(tuple[BlockingShard, ...]):
             shard.commands.close()
 
 
-def list_shards(client: redis.Redis, prefix: str, shards: int = 1) -> BlockingShards:
-    """Return the ``shards`` shards of the farm whose keys begin with ``prefix``, as seen over ``client``."""
-    all_keys = [Keys(prefix, number, shards) for number in range(shards)]
+def list_shards(client: redis.Redis, prefix: str, shards: int = 1, database: int = 0) -> BlockingShards:
+    """Return the shards of a farm, as seen over ``client``.
+
+    Args:
+        client: what ``connect`` returns.
+        prefix: what every key of the farm begins with.
+        shards: how many shards the farm has.
+        database: the number of Redis' database (``get_database``).
+    """
+    all_keys = [Keys(prefix, number, shards, database) for number in range(shards)]
     return BlockingShards(BlockingShard(keys, BlockingCommands(client, keys)) for keys in all_keys)

@@ -10,6 +10,8 @@ from itertools import count
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from webfarm.defaults import PREFIX
+
 _FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
 
 _OTHER_VERSION = (
@@ -27,12 +29,13 @@ class Keys:
         prefix: what every key in Redis begins with.
         shard: the number of the shard.
         shards: how many there are.
+        database: of Redis. Channels belong to no database, so all of another one's names differ.
     """
 
-    def __init__(self, prefix: str, shard: int = 0, shards: int = 1) -> None:
+    def __init__(self, prefix: str, shard: int = 0, shards: int = 1, database: int = 0) -> None:
         self.shard, self.shards = shard, shards
         self.format = _FORMAT if shards == 1 else f"{_FORMAT}/{shards}"
-        self.tag = f"{_get_tag(prefix, shard, shards)}:"  #: what all of them begin with
+        self.tag = f"{_get_tag(_add_database(prefix, database), shard, shards)}:"  #: what all of them begin with
         self.slot = key_slot(self.tag.encode())  #: where in a cluster they are
         self.absent = f"{self.tag}absent"  # which never exists (``cluster.lua``)
         self._streams_start = len(self.tag) + len(_STREAMS)
@@ -108,6 +111,15 @@ class Keys:
     def members_of(self, node: str) -> str:
         """Return what the keys of the members of rooms on ``node`` begin with; the room's name follows."""
         return f"{self.members}{node}:"
+
+
+def get_stock_channel(prefix: str, database: int = 0) -> str:
+    """Return the channel on which python-socketio's own emitters reach the farm with this prefix and database."""
+    return _add_database("socketio" if prefix == PREFIX else prefix, database)
+
+
+def _add_database(name: str, database: int) -> str:
+    return f"{name}/{database}" if database else name
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
 from webfarm.redis.client import connect, parse_slots
 from webfarm.redis.keys import Keys
-from webfarm.redis.url import get_node_url, is_cluster_url, split_cluster_url, without_password
+from webfarm.redis.url import get_database, get_node_url, is_cluster_url, split_cluster_url, without_password
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replic
     if wrong := find_wrong_kind(url):
         return [wrong]
     primaries = get_primaries(url)
-    faults = [*find_other_shards(primaries, prefix, shards)]
+    faults = [*find_other_shards(primaries, prefix, shards, get_database(url))]
     if is_cluster_url(url):
         faults += [*find_lost_slots(primaries), *_find_lonely(primaries, wait_replicas)]
     return faults
@@ -191,9 +191,9 @@ def _find_lonely(primaries: Primaries, wait_replicas: int) -> Iterator[Fault]:
             yield Fault(text, "start the missing ones, or lower WEBFARM_WAIT_REPLICAS")
 
 
-def find_other_shards(primaries: Primaries, prefix: str, shards: int | None) -> Iterator[Fault]:
+def find_other_shards(primaries: Primaries, prefix: str, shards: int | None, database: int = 0) -> Iterator[Fault]:
     """Yield that the farm has had another number of shards: its first one's clock says how many."""
-    home = Keys(prefix)
+    home = Keys(prefix, database=database)
     key, slot = home.clock, home.slot
     urls = [url for url, slots in primaries.items() if any(first <= slot <= last for first, last in slots)]
     if shards is None or not urls:

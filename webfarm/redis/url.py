@@ -2,7 +2,9 @@
 
 import re
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from webfarm.defaults import SHARDS, SHARDS_OF_CLUSTER, WAIT_REPLICAS, WAIT_REPLICAS_OF_MANY
 
 URL_RULE = (
     "a URL like redis://localhost:6379/0 (redis://, rediss://, unix://, redis+sentinel://host:port/name/db, or"
@@ -73,6 +75,28 @@ def split_sentinel_path(path: str) -> tuple[str, int]:
 
 def _is_database(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit())
+
+
+def get_database(url: str) -> int:
+    """Return the number of the database that a URL names, 0 if it names none; a cluster has only 0."""
+    if is_cluster_url(url):
+        return 0
+    parts = urlsplit(url)
+    if parts.scheme == "redis+sentinel":
+        return split_sentinel_path(parts.path)[1]
+    [named] = parse_qs(parts.query).get("db", [""])[:1]  # redis-py lets it win over the path
+    path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    return int(named or path or 0)
+
+
+def get_default_shards(url: str) -> int:
+    """Return into how many shards a farm divides its log by default at the Redis at ``url``."""
+    return SHARDS_OF_CLUSTER if is_cluster_url(url) else SHARDS
+
+
+def get_default_wait_replicas(url: str) -> int:
+    """Return how many replicas must have a message by default at the Redis at ``url``."""
+    return WAIT_REPLICAS_OF_MANY if is_cluster_url(url) or url.startswith("redis+sentinel:") else WAIT_REPLICAS
 
 
 def get_node_url(url: str, host: str, port: int) -> str:
