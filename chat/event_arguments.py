@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from webfarm.auth import NAME_RULE, is_name
 from webfarm.errors import BadRequest
+from webfarm.names import NAME_RULE, is_name
 
 
 def get_room(data: Any) -> str:

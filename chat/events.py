@@ -17,26 +17,21 @@ from typing import Any
 import socketio
 
 from chat.event_arguments import get_page, get_recipient, get_room
+from chat.messages import COMMON_ROOM, EVERYBODY
 from chat.private_rooms import PRIVATE, PrivateRooms
 from webfarm import MESSAGE_ID, RedisManager, Stored
-from webfarm.auth import Identity, authenticate, create_guest, is_name
+from webfarm.auth import Identity, authenticate, create_guest
 from webfarm.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
+from webfarm.names import is_name
 from webfarm.rate_limits import Buckets
 from webfarm.settings import Settings
+from webfarm.socketio.external_events import get_user_room
 from webfarm.socketio.namespace import Namespace
-
-COMMON_ROOM = "common"
-EVERYBODY = "*"
 
 _IDENTITY = "chat.identity"  # in an environment: who the client is
 _KNOWN_S = 120.0  # at least, for a message's own id
 _TYPING_S, _ROOM_TYPING_S = 1.0, 0.1  # between two words of who types: of one user, in one room
 _MAX_HISTORY, _MAX_HISTORY_BYTES, _MAX_USERS = 100, 250_000, 1_000  # of one answer
-
-
-def get_user_room(user: str) -> str:
-    """Return the room of all sockets of ``user``."""
-    return f"user:{user}"
 
 
 class ChatNamespace(Namespace):

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from webfarm.engineio.server import EngineServer
     from webfarm.http.websocket import WebSockets
     from webfarm.http.wsgi import WSGIApp
-    from webfarm.log.entry import MESSAGE_ID
     from webfarm.log.shard_log import Retention, Stored
     from webfarm.manager.local_manager import LocalManager
     from webfarm.manager.redis_manager import RedisManager
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
     from webfarm.nodes.grants import Grants
     from webfarm.protocol.frames import encode_frame
     from webfarm.protocol.handshake import HandshakeError
-    from webfarm.protocol.packet import check_event
+    from webfarm.protocol.packet import MESSAGE_ID, check_event
     from webfarm.settings import Settings
     from webfarm.socketio.namespace import Namespace
     from webfarm.socketio.server import Server
@@ -96,7 +95,7 @@ _MODULES = {
     "Grants": "nodes.grants",
     "HandshakeError": "protocol.handshake",
     "LocalManager": "manager.local_manager",
-    "MESSAGE_ID": "log.entry",
+    "MESSAGE_ID": "protocol.packet",
     "Namespace": "socketio.namespace",
     "RedisManager": "manager.redis_manager",
     "Retention": "log.shard_log",

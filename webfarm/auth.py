@@ -15,10 +15,8 @@ from urllib.parse import parse_qs
 import jwt
 
 from webfarm.errors import BadRequest, Unauthorized
+from webfarm.names import NAME_RULE, is_name
 
-_MAX_NAME_LENGTH = 128
-#: What ``is_name`` asks for, to be put behind "must be" or "a text of".
-NAME_RULE = f"1 to {_MAX_NAME_LENGTH} characters, none of them a control character"
 _ALGORITHM = "HS256"
 _MAX_TOKEN = 8_192  # characters
 
@@ -63,15 +61,6 @@ def create_token(user: str, secret: str, ttl_s: int, rooms: Sequence[str] = ()) 
     now = int(time.time())
     claims = {"sub": user, "iat": now, "exp": now + ttl_s} | ({"rooms": list(rooms)} if rooms else {})
     return jwt.encode(claims, secret, algorithm=_ALGORITHM)
-
-
-def is_name(value: object) -> bool:
-    """Return whether ``value`` can name a user or a room (``NAME_RULE``)."""
-    return isinstance(value, str) and 1 <= len(value) <= _MAX_NAME_LENGTH and not any(map(_is_control, value))
-
-
-def _is_control(character: str) -> bool:
-    return character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
 
 
 def _get_user_id(environ: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import click
 from webfarm import auth, haproxy
 from webfarm.commands import remote
 from webfarm.errors import ClientError, Error, SettingsError
+from webfarm.names import NAME_RULE, is_name
 from webfarm.settings import Settings
 
 
@@ -173,8 +174,8 @@ def token(user: str, ttl: int, rooms: tuple[str, ...]) -> None:
     secret = Settings.from_env(os.environ).secret
     if secret is None:
         raise SettingsError("WEBFARM_SECRET is not set: it is the key that tokens are signed with.")
-    if not auth.is_name(user):
-        raise SettingsError(f"USER must be {auth.NAME_RULE}.")
+    if not is_name(user):
+        raise SettingsError(f"USER must be {NAME_RULE}.")
     click.echo(auth.create_token(user, secret, ttl, rooms))
 
 

@@ -28,14 +28,14 @@ def emit(event: str, data: str, room: str | None, user: str | None, everybody: b
 
     Exactly one of --room, --user and --all says to whom. With - for JSON it is read from standard input.
     """
-    from chat import messages as outside
+    from webfarm.socketio.external_events import create_message, get_target_room, parse_json
 
     settings = Settings.from_env(os.environ)
-    target = outside.get_room(room=room, user=user, everybody=everybody)
+    target = get_target_room(room=room, user=user, everybody=everybody)
     text = sys.stdin.buffer.read(settings.max_message_bytes + 1) if data == "-" else os.fsencode(data)
     if len(text) > settings.max_message_bytes:
         raise TooLarge(f"A message has at most {settings.max_message_bytes} bytes (WEBFARM_MAX_MESSAGE_BYTES).")
-    name, arguments = outside.create_message(event, outside.parse_json(text), room)
+    name, arguments = create_message(event, parse_json(text), room)
     with _open(settings) as farm:
         stored = farm.store(name, arguments, target)
     if as_json:
@@ -51,10 +51,10 @@ def kick(user: str) -> None:
 
     Who is kicked may connect anew.
     """
-    from chat import messages as outside
+    from webfarm.socketio.external_events import get_target_room
 
     settings = Settings.from_env(os.environ)
-    room = outside.get_room(user=user)
+    room = get_target_room(user=user)
     with _open(settings) as farm:
         ended, nodes = farm.disconnect(room, user=user)
     click.echo(f"{_count(ended.connected, 'client')} disconnected, {ended.away} away; {_count(nodes, 'node')} told")
@@ -69,16 +69,16 @@ def erase(user: str | None, room: str | None) -> None:
     What a user wrote in rooms is part of those rooms. Clients that had not received all that was erased
     are told so when they come back: they are not recovered.
     """
-    from chat import messages as outside
+    from webfarm.socketio.external_events import get_target_room, get_user_room
 
     settings = Settings.from_env(os.environ)
     if (room is None) == (user is None):
         raise BadRequest("Exactly one of --user and --room is needed.")
-    target = outside.get_room(room=room, user=user)
+    target = get_target_room(room=room, user=user)
     with _open(settings) as farm:
         if user is not None:
             farm.disconnect(target, user=user)
-            count = farm.erase_user(user, target)
+            count = farm.erase_user(user, get_user_room(user))
         else:
             count = farm.erase(target)
     click.echo(f"{_count(count, 'message')} erased")

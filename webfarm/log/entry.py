@@ -3,16 +3,13 @@
 A body is a line of JSON (empty, if there is nothing to say), then the packet's text, then its attachments.
 """
 
-import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from webfarm.protocol.engine_packet import MESSAGE, EnginePacket
-
-#: Stands in an event's data for the id that the log gives to the message.
-MESSAGE_ID = uuid.uuid4().hex  # as long as the process lives, nobody else writes it
+from webfarm.protocol.packet import MESSAGE_ID
 
 #: In front of a body on a room's channel that is not in the log.
 VOLATILE = b"volatile "

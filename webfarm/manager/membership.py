@@ -42,7 +42,7 @@ class Registering(Rooms):
     def connect(self, sid: str, namespace: str) -> str:
         super().connect(sid, namespace)
         registry = self.shards.get(sid).registry
-        registry.add(sid, namespace, self.server.get_user(sid), self.server.transport(sid, namespace))
+        registry.add(sid, namespace, self.server.get_user(sid, namespace), self.server.transport(sid, namespace))
         for room in self._rooms_of.get(namespace, {}).get(sid, ()):
             self.shards.get_of_room(namespace, room).registry.enter(namespace, room, registry.get_user(sid))
         return sid

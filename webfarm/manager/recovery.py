@@ -52,7 +52,7 @@ class Recovery(Resuming):
     def write(self, sid: str) -> Replay:
         session, shards = self.get_sessions(sid)[sid], self._manager.shards
         namespace, own = session.namespace, shards.get(sid)
-        session.user = self._manager.server.get_user(sid) or ""  # which an app may name by itself
+        session.user = self._manager.server.get_user(sid, namespace) or ""  # which an app may name by itself
         groups = shards.group(namespace, session.floors)
         for shard, rooms in groups.items():
             shard.follower.wait_until_following(*(shard.keys.stream(namespace, room) for room in rooms))

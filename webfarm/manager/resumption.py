@@ -94,7 +94,7 @@ class Resuming(NoRecovery):
         """Take the rooms out of a session that its client may not be in any more."""
         server, given = self._manager.server, (session.sid, *session.inboxes)
         rooms = [room for room in session.floors if room is not None and room not in given]
-        kept = set(server.select_rooms(session.sid, server.environ[session.eio_sid], rooms)) if rooms else set()
+        kept = set(server.select_rooms(session.sid, session.namespace, rooms)) if rooms else set()
         session.check()
         with self.dropping_taken():
             for room in set(rooms) - kept:

@@ -10,6 +10,7 @@ call nothing for each value.
 """
 
 import re
+import uuid
 from collections.abc import Iterator
 from itertools import islice
 from types import NoneType
@@ -19,6 +20,9 @@ from socketio import packet
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from webfarm.protocol import strict_json
+
+#: Stands in an event's arguments for the id that the log gives to the message.
+MESSAGE_ID = uuid.uuid4().hex  # nobody else writes it while the process lives
 
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 200

@@ -65,7 +65,7 @@ class AllNodes(socketio.Server):
 
     manager: LocalManager | RedisManager
     eio: EngineServer
-    get_user: Callable[[str], str | None]
+    get_user: Callable[..., str | None]
 
     def serve_peers(self) -> None:
         """Answer the requests of the other nodes from now on."""
@@ -212,7 +212,7 @@ class AllNodes(socketio.Server):
         return [
             {
                 "sid": sid,
-                "user": self.get_user(sid),
+                "user": self.get_user(sid, namespace),
                 "rooms": self.manager.get_rooms(sid, namespace),
                 "transport": self.transport(sid, namespace),
             }

@@ -47,7 +47,7 @@ def describe(server: "Server", eio_sid: str, namespace: str, sid: str) -> dict[s
     """Return who a client is, as fields of a line."""
     fields: dict[str, Any] = {"sid": sid}
     with contextlib.suppress(Exception):  # an app may have forgotten a client that has gone; its handlers are to run
-        if user := server.get_user(sid):
+        if user := server.get_user(sid, namespace):
             fields["user"] = user
     fields["address"] = server.environ.get_text(eio_sid, "REMOTE_ADDR")
     fields["connection"] = eio_sid

@@ -44,7 +44,7 @@ class Handling(socketio.Server):
 
     manager: LocalManager | RedisManager
     eio: EngineServer
-    get_user: Callable[[str], str | None]
+    get_user: Callable[..., str | None]
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         handler, arguments = self._get_event_handler(event, namespace, args)
@@ -96,14 +96,16 @@ class Handling(socketio.Server):
             if self.manager.eio_sid_from_sid(sid, namespace) != eio_sid:  # its session was taken meanwhile
                 log.info("event %r from %s, which has gone: %r", data[0], sid, error)
                 return
-            log.exception("the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid))
+            log.exception(
+                "the handler of event %r from %s (user %r) failed", data[0], sid, self.get_user(sid, namespace)
+            )
             self._refuse_event(eio_sid, namespace, id, Internal("The server failed to handle this event."))
         counters.handling.observe(monotonic() - started_at)
 
     def _get_sender(self, eio_sid: str, namespace: str) -> str:
         """Return the user of a client; one that has not joined is known by its connection."""
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        return (self.get_user(sid) if sid is not None else None) or eio_sid
+        return (self.get_user(sid, namespace) if sid is not None else None) or eio_sid
 
     def _refuse_packet(self, connection: Connection, pkt: Packet, error: ClientError | Flooding) -> None:
         """Answer an event that is not let through, in its turn; close who goes on, or can't be answered."""

@@ -28,8 +28,14 @@ from webfarm.monitoring.counters import counters
 from webfarm.monitoring.throttle import Throttled
 from webfarm.sessions.session import NotResumable
 from webfarm.socketio.client_log import log_connect, log_refusal
+from webfarm.socketio.external_events import get_user_room
+from webfarm.socketio.hooks import Hooks
+from webfarm.socketio.identity import Identity, create_guest, make_identity
 
 log = Throttled(logging.getLogger(__name__))
+
+#: Where a client's identity is in its environment while it joins.
+IDENTITY = "webfarm.identity"
 
 _MAX_NAMESPACES = 100  # of one connection
 _AWAY_S = 1.0  # that a client waits which can't join as Redis is away: it comes back at once when it is closed
@@ -42,8 +48,8 @@ class Joining(socketio.Server):
     eio: EngineServer
     environ: Environs
     _connect_timeout_s: float
-    _identify: Callable[[dict[str, Any], Any], str | None]
-    get_user: Callable[[str], str | None]
+    hooks: Hooks
+    get_user: Callable[..., str | None]
     _end: Callable[[str, str, str, str], None]
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
@@ -76,7 +82,9 @@ class Joining(socketio.Server):
                 self.manager.recovery.close(sid, eio_sid)
                 self.manager.disconnect(sid, namespace, ignore_queue=True)
             connection.release(replay)
-        self.environ.pack(eio_sid)
+        if eio_sid in self.environ:
+            self.environ[eio_sid].pop(IDENTITY, None)
+            self.environ.pack(eio_sid)
         if is_away:
             gevent.sleep(_AWAY_S)
             self.eio.disconnect(eio_sid)
@@ -99,16 +107,17 @@ class Joining(socketio.Server):
         recovery, environ = self.manager.recovery, self.environ[eio_sid]
         auth, pid, offset = recovery.split_auth(data)
         try:
-            owner = self._get_identify(namespace)(environ, auth) or ""
+            identity = environ[IDENTITY] = self._identify(namespace, environ, auth)
         except exceptions.ConnectionRefusedError as error:
             self._refuse(eio_sid, namespace, error.error_args)
             return None
-        sid, replay, why_not = self._resume(eio_sid, namespace, owner, pid, offset)
+        sid, replay, why_not = self._resume(eio_sid, namespace, identity.user, pid, offset)
         if self.always_connect:
             replay = self._accept(eio_sid, namespace, sid, replay)
             self.eio.sockets[eio_sid].release(replay)
         refusal = None
         try:
+            self._apply(identity, namespace, sid)
             refusal = self._ask_handler(namespace, sid, environ, auth)
         except Exception as error:
             if self.manager.sid_from_eio_sid(eio_sid, namespace) == sid:
@@ -130,14 +139,27 @@ class Joining(socketio.Server):
             self._end(eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
             raise
 
-    def _get_identify(self, namespace: str) -> Callable[[dict[str, Any], Any], str | None]:
-        return getattr(self.namespace_handlers.get(namespace), "identify", self._identify)
+    def _identify(self, namespace: str, environ: dict[str, Any], auth: Any) -> Identity:
+        identify = getattr(self.namespace_handlers.get(namespace), "identify", self.hooks.identify)
+        return make_identity(identify(environ, auth))
+
+    def _has_user_rooms(self, namespace: str) -> bool:
+        of_namespace = getattr(self.namespace_handlers.get(namespace), "has_user_rooms", None)
+        return self.hooks.has_user_rooms if of_namespace is None else bool(of_namespace)
+
+    def _apply(self, identity: Identity, namespace: str, sid: str) -> None:
+        """Have the client's session end with its identity; put a new client into its user's room."""
+        recovery = self.manager.recovery
+        if identity.expires_at is not None:
+            recovery.expire(sid, identity.expires_at)
+        if self._has_user_rooms(namespace) and not recovery.is_recovered(sid):
+            recovery.enter_inbox(sid, namespace, get_user_room(self.manager.get_user(sid) or ""))
 
     def _resume(
-        self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any
+        self, eio_sid: str, namespace: str, user: str | None, pid: Any, offset: Any
     ) -> tuple[str, Replay | None, str]:
         """Return the sid of a client, what it missed, and why it begins anew although it has shown a session."""
-        recovery, why_not = self.manager.recovery, ""
+        recovery, owner, why_not = self.manager.recovery, user or "", ""
         if pid:
             try:
                 sid, replay = recovery.resume(eio_sid, namespace, owner, pid, offset)
@@ -149,7 +171,9 @@ class Joining(socketio.Server):
             else:
                 counters.sessions_resumed += 1
                 return sid, replay, ""
-        return recovery.begin(eio_sid, namespace, owner), None, why_not
+        if user is None and self._has_user_rooms(namespace):
+            user = create_guest()
+        return recovery.begin(eio_sid, namespace, owner, user or ""), None, why_not
 
     def _accept(self, eio_sid: str, namespace: str, sid: str, replay: Replay | None) -> Replay:
         """Answer the client's CONNECT; what it is sent first comes behind."""
@@ -175,7 +199,7 @@ class Joining(socketio.Server):
         data = why.get("data")
         code = data.get("code", code) if isinstance(data, dict) else code
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        who = {"user": user} if sid is not None and (user := self.get_user(sid)) is not None else {}
+        who = {"user": user} if sid is not None and (user := self.get_user(sid, namespace)) is not None else {}
         log_refusal(code, self.environ[eio_sid], connection=eio_sid, reason=why["message"], **who)
         kind = packet.DISCONNECT if self.always_connect else packet.CONNECT_ERROR
         self._send_packet(eio_sid, self.packet_class(kind, data=why, namespace=namespace))

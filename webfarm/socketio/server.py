@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
+import socketio
 from socketio import packet
 
 from webfarm.engineio.connection import Connection
@@ -43,6 +44,7 @@ from webfarm.socketio.all_nodes import AllNodes
 from webfarm.socketio.client_api import Calls
 from webfarm.socketio.client_log import log_disconnect
 from webfarm.socketio.handling import ACKS, Handling
+from webfarm.socketio.hooks import GetUser, Hooks, Identify, NamespaceHooks, OnPresence, SelectRooms
 from webfarm.socketio.joining import Joining
 from webfarm.socketio.keeping import Keeping
 
@@ -64,10 +66,12 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
     Args:
         client_manager: a ``RedisManager``, or ``None`` for one process without Redis.
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
-        identify: names who owns a connection, given its environment and the client's ``auth``; only the owner can
-            resume its session. ``None``: whoever knows the session's ``pid``. May raise ``ConnectionRefusedError``. A
-            class-based namespace that has a method of this name is asked instead, for its clients.
-        get_user: names the user of a sid, ``None`` if it has none: for the log, the registry, what is counted by user.
+        identify: returns who a client is, given its environment and its ``auth``: a user's name, ``None`` for a guest,
+            or an ``Identity`` (``webfarm.socketio.identity``). Only the same user can resume the client's session;
+            anybody who knows its ``pid`` can resume a guest's. The session ends at the identity's ``expires_at``. While
+            the client joins, the identity is in ``environ["webfarm.identity"]``. It may raise a ``ClientError``.
+        get_user: returns the user of a sid, or ``None``: for the log, the registry, and limits by user. ``None``: the
+            user that ``identify`` named.
         max_connections_per_user: on all nodes, 0: any number; who has as many is refused at CONNECT, once the connect
             handler has run (with ``always_connect`` none is counted), and does not get another session back. A
             ``RedisManager`` is needed.
@@ -78,6 +82,9 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
             the connection. ``None``: all are let through.
         on_presence: called when a user came into a room that clients of this worker watch (``RedisManager.watch``), or
             went some seconds ago: with namespace, room, user, whether it is there, and the clients' sids.
+        has_user_rooms: whether each new client is put into its user's room as an inbox (``enter_inbox``), before its
+            connect handler is called: ``user:<name>`` (``webfarm.socketio.external_events``). A client without a user
+            becomes the guest ``guest-<16 hex digits>``.
         kwargs: as for ``socketio.Server``, and ``max_outbox_bytes`` as for ``EngineServer``.
     """
 
@@ -86,12 +93,13 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
         client_manager: LocalManager | RedisManager | None = None,
         *,
         connect_timeout_s: float = 10.0,
-        identify: Callable[[dict[str, Any], Any], str | None] = lambda environ, auth: None,
-        get_user: Callable[[str], str | None] = lambda sid: None,
+        identify: Identify = lambda environ, auth: None,
+        get_user: GetUser | None = None,
         max_connections_per_user: int = 1000,
-        select_rooms: Callable[[str, dict[str, Any], list[str]], Iterable[str]] = lambda sid, environ, rooms: rooms,
+        select_rooms: SelectRooms = lambda sid, environ, rooms: rooms,
         admit: Callable[[str, int], None] | None = None,
-        on_presence: Callable[[str, str, str, bool, list[str]], None] = lambda *args: None,
+        on_presence: OnPresence = lambda *args: None,
+        has_user_rooms: bool = False,
         **kwargs: Any,
     ) -> None:
         options: dict[str, Any] = {
@@ -102,12 +110,11 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
         }
         super().__init__(client_manager=client_manager or LocalManager(), **options | kwargs)
         self._connect_timeout_s = connect_timeout_s
-        self._identify = identify
-        self.get_user = get_user
-        self.select_rooms = select_rooms
+        #: What was given above; a ``webfarm.Namespace`` decides for its own clients.
+        self.hooks = Hooks(identify, get_user or self.manager.get_user, select_rooms, on_presence, has_user_rooms)
+        self._hooks_of: dict[str, NamespaceHooks] = {}
         self._admit = admit
         self.max_connections_per_user = max_connections_per_user
-        self.on_presence = on_presence
         self.name = ""  #: HAProxy's of this worker, once a request has told it
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
@@ -135,6 +142,30 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
         if gauges.lag.get_recent() > _MAX_LAG_S:  # first, as Redis has not been heard of meanwhile, either
             return "lag"
         return self.manager.get_unready_reason() or ("full" if self.eio.is_full else None)
+
+    def register_namespace(self, namespace_handler: socketio.Namespace) -> None:
+        """Have a class-based namespace handle its clients' events; the hooks of a ``webfarm.Namespace`` count, too."""
+        super().register_namespace(namespace_handler)
+        namespace = namespace_handler.namespace
+        if isinstance(namespace_handler, NamespaceHooks):
+            self._hooks_of[namespace] = namespace_handler
+
+    def get_user(self, sid: str, namespace: str | None = None) -> str | None:
+        """Return the user of a client of this worker, ``None`` if it has none."""
+        return self._hooks_of.get(namespace or "/", self.hooks).get_user(sid)
+
+    def select_rooms(self, sid: str, namespace: str, rooms: list[str]) -> Iterable[str]:
+        """Return those of its former ``rooms`` in which a resumed client may still be."""
+        environ = self.environ[self.manager.eio_sid_from_sid(sid, namespace) or ""]
+        return self._hooks_of.get(namespace, self.hooks).select_rooms(sid, environ, rooms)
+
+    def on_presence(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
+        """A user has entered a room that clients of this worker watch, or left it some seconds ago."""
+        hooks = self._hooks_of.get(namespace)
+        if hooks is not None:
+            hooks.on_presence(room, user, is_online, watchers)
+        else:
+            self.hooks.on_presence(namespace, room, user, is_online, watchers)
 
     def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
         """Return the WSGI environment of a client's first request, without its body.

@@ -13,9 +13,9 @@ from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError
 
-from webfarm.auth import is_name
 from webfarm.errors import BadRequest, ClientError, Forbidden
 from webfarm.manager.redis_manager import RedisManager
+from webfarm.names import is_name
 from webfarm.socketio.namespace import Namespace
 from webfarm.web.admin_auth import USER, AdminAuth
 from webfarm.web.admin_feed import Feed
@@ -45,6 +45,8 @@ class AdminNamespace(Namespace):
         max_bytes: unsent bytes at which a client is closed.
     """
 
+    has_user_rooms = False
+
     def __init__(
         self,
         auth: AdminAuth,
@@ -70,6 +72,10 @@ class AdminNamespace(Namespace):
         except ClientError as error:
             raise ConnectionRefusedError(str(error), error.to_dict()) from None
         return USER
+
+    def get_user(self, sid: str) -> str | None:
+        """An admin is no user: it is neither counted nor listed as one."""
+        return None
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         if not (isinstance(auth, dict) and self._auth.is_session(auth.get("sessionId"))):

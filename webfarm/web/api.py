@@ -7,10 +7,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from chat import messages as outside
 from webfarm.errors import BadRequest, ClientError, TooLarge, Unauthorized, Unavailable
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.monitoring.throttle import Throttled
+from webfarm.socketio.external_events import create_message, get_target_room, parse_json
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -36,8 +36,8 @@ def create_api(manager: RedisManager, key: str, max_bytes: int) -> Blueprint:
         is_all = body.get("all", False)
         if not isinstance(is_all, bool):
             raise BadRequest("all must be true.")
-        room = outside.get_room(room=body.get("room"), user=body.get("user"), everybody=is_all)
-        event, arguments = outside.create_message(body["event"], body["data"], body.get("room"))
+        room = get_target_room(room=body.get("room"), user=body.get("user"), everybody=is_all)
+        event, arguments = create_message(body["event"], body["data"], body.get("room"))
         stored = manager.store(event, arguments, room=room)
         return jsonify(id=str(stored.id), nodes=stored.nodes)
 
@@ -71,7 +71,7 @@ def _read(max_bytes: int) -> dict[str, Any]:
         text = None
     if text is None or len(text) > max_bytes:
         raise TooLarge(f"A message has at most {max_bytes} bytes.")
-    body = outside.parse_json(text)
+    body = parse_json(text)
     if not isinstance(body, dict) or not {"event", "data"} <= body.keys() <= _FIELDS:
         raise BadRequest("An object is needed, of event, data and one of room, user and all.")
     return body
