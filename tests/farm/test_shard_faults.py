@@ -9,7 +9,6 @@ import redis
 from tests.conftest import get_status, opening, starting_workers, wait_until
 from tests.farm.test_recovery import Client, name
 from webfarm import Emitter, Retention
-from webfarm.engineio.join_buffer import JoinBuffer, Replay
 from webfarm.errors import Error
 from webfarm.log.batch import Outgoing, describe_batch, join_batches
 from webfarm.log.entry import VOLATILE, decode_body, encode_body, make_messages
@@ -17,6 +16,7 @@ from webfarm.log.offset import Vector, decode_offset
 from webfarm.protocol.engine_packet import EnginePacket
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.keys import find_shard
+from webfarm.sessions.replay import Replay
 
 SHARDS, PREFIX = 8, "shardfaults"
 EPOCHS = ("first", "second", "third")
@@ -78,13 +78,10 @@ def make(shard, id, text, node=None):
 
 
 def merge(replay, *held):
-    waiting = JoinBuffer("/")
-    for messages in held:
-        for message in messages:
-            waiting.add(message)
+    waiting = [message for messages in held for message in messages]
     return [
         (message.packet.split('"')[3].partition(",")[0], decode_offset(message.packet.split('"')[-2], EPOCHS))
-        for message in waiting.merge(replay)
+        for message in replay.merge(waiting)
         if message.id
     ]
 
@@ -111,20 +108,16 @@ def test_the_order_of_a_shard_is_kept_whatever_comes_of_others_in_between():
 
 
 def test_what_is_not_in_the_log_stays_behind_all_that_came_before_it():
-    waiting, volatile = JoinBuffer("/"), EnginePacket('42["volatile"]')
-    for message in (*make(0, 100, "b", node=(100, 0, 0)), *make(1, 95, "a", node=(100, 95, 0)), volatile):
-        waiting.add(message)
-    merged = waiting.merge(Replay(make(1, 94, "missed"), (90, 94, 0), (70, 80, 0), EPOCHS))
+    volatile = EnginePacket('42["volatile"]')
+    waiting = [*make(0, 100, "b", node=(100, 0, 0)), *make(1, 95, "a", node=(100, 95, 0)), volatile]
+    merged = Replay(make(1, 94, "missed"), (90, 94, 0), (70, 80, 0), EPOCHS).merge(waiting)
     assert [message.id for message in merged] == [94, 95, 100, 0]
 
 
 def test_an_attachment_stays_behind_its_text_and_has_no_offset():
     body = decode_body(b"".join(encode_body(['51-["image",{"_placeholder":true,"num":0}]', b"data"])))
     live = make_messages(body, 0, 100, Vector(EPOCHS, (100, 50, 40)).encode())
-    waiting = JoinBuffer("/")
-    for message in live:
-        waiting.add(message)
-    text, attachment = waiting.merge(Replay([], (90, 86, 0), (70, 80, 0), EPOCHS))
+    text, attachment = Replay([], (90, 86, 0), (70, 80, 0), EPOCHS).merge(live)
     offset = Vector(EPOCHS, (100, 80, 0)).encode()
     assert text.packet == '451-["image",{"_placeholder":true,"num":0},"' + offset + '"]'
     assert attachment.packet == b"data"

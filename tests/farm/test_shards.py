@@ -16,12 +16,12 @@ from tests.conftest import get_keys, get_status, opening, starting_workers, wait
 from tests.farm.test_log import Client as LogClient
 from tests.farm.test_recovery import Client, get_refusals, name
 from tests.test_cli import chat
-from webfarm.engineio.join_buffer import JoinBuffer, Replay
 from webfarm.log.entry import Body, make_messages
 from webfarm.log.offset import Vector, decode_offset
 from webfarm.nodes.directory import Directory
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.keys import find_shard
+from webfarm.sessions.replay import Replay
 
 SHARDS = 8
 PREFIX, LOG_PREFIX = "shards", "shardslog"
@@ -106,13 +106,9 @@ def create_messages(shard, id, shown):
 
 def test_an_offset_never_shows_what_comes_behind_it():
     """What came live had been delivered later than what is replayed, though it was stored before."""
-    held = JoinBuffer("/")
-    for message in (
-        create_messages(0, 10, (10, 20)) + create_messages(1, 30, (10, 30)) + create_messages(0, 25, (25, 30))
-    ):
-        held.add(message)
+    held = create_messages(0, 10, (10, 20)) + create_messages(1, 30, (10, 30)) + create_messages(0, 25, (25, 30))
     replayed = create_messages(1, 15, (5, 15)) + create_messages(1, 20, (5, 20))
-    sent, ids = held.merge(Replay(replayed, (5, 20), (5, 5), ["a", "b"])), [5, 5]
+    sent, ids = Replay(replayed, (5, 20), (5, 5), ["a", "b"]).merge(held), [5, 5]
     assert [message.id for message in sent] == [10, 15, 20, 25, 30]
     for message in sent:
         ids[message.shard] = message.id

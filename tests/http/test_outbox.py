@@ -7,7 +7,8 @@ from itertools import pairwise
 import gevent
 import pytest
 
-from webfarm.http.outbox import SLOW_CLIENT, TRANSPORT_CLOSE, Outbox, Pacer
+from webfarm.http.outbox import Outbox, Pacer
+from webfarm.monitoring.close_reasons import CloseReason
 
 PACE_S = 0.2
 
@@ -109,7 +110,7 @@ def test_who_reads_nothing_is_lost_at_the_bound(make_sink):
         sink.queue(b"x" * 10_000)
         queued += 10_000
         assert queued < 10_000_000
-    assert sink.lost == [SLOW_CLIENT]
+    assert sink.lost == [CloseReason.SLOW_CLIENT]
 
 
 def test_one_message_beyond_the_bound_is_still_sent(make_sink):
@@ -150,7 +151,7 @@ def test_who_is_gone_is_lost(make_sink):
     sink.there.close()
     sink.queue(b"x")
     gevent.sleep(0.01)
-    assert sink.lost == [TRANSPORT_CLOSE]
+    assert sink.lost == [CloseReason.TRANSPORT_CLOSE]
 
 
 def test_thousands_are_flushed_in_slices_each_in_order(make_sink):

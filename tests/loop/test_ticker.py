@@ -3,15 +3,15 @@
 import gevent
 
 from webfarm.loop import ticker as beat_module
-from webfarm.loop.ticker import BEAT_S, Ticker
+from webfarm.loop.ticker import TICK_S, Ticker
 
 
 def test_one_that_fails_takes_no_other_with_it_and_some_are_done_less_often(monkeypatch, caplog):
-    monkeypatch.setattr(beat_module, "BEAT_S", BEAT_S / 100)
+    monkeypatch.setattr(beat_module, "TICK_S", TICK_S / 100)
     done, beat = [], Ticker()
-    beat.add(lambda: done.append("each") or 1 / 0, BEAT_S / 100)
-    beat.add(lambda: done.append("third"), 3 * BEAT_S / 100)
-    beat.add(lambda: done.append("each, too"), BEAT_S / 100)
+    beat.add(lambda: done.append("each") or 1 / 0, TICK_S / 100)
+    beat.add(lambda: done.append("third"), 3 * TICK_S / 100)
+    beat.add(lambda: done.append("each, too"), TICK_S / 100)
     beat.start()
     with gevent.Timeout(10):
         while done.count("third") < 2:

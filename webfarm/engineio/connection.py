@@ -19,10 +19,10 @@ from socketio.exceptions import DisconnectedError
 from webfarm.engineio.join_buffer import JoinBuffer, Replay
 from webfarm.engineio.polling import Polling
 from webfarm.engineio.upgrade import Upgrade
-from webfarm.http.outbox import SLOW_CLIENT
 from webfarm.http.websocket import WebSocket
 from webfarm.loop.deadlines import TICK_S
 from webfarm.loop.job_queue import JobQueue
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.throttle import Throttled
 from webfarm.protocol.engine_packet import CLOSE, MESSAGE, NOOP, PING, PONG, EnginePacket
 
@@ -60,7 +60,7 @@ class Connection(JobQueue):
         self.websocket: WebSocket | None = None
         self.polling: Polling | None = Polling()
         self.upgrading: Upgrade | None = None
-        self.closed: str | None = None  # why, once it is
+        self.closed: CloseReason | None = None  # why, once it is
         self.is_finished = False  # once its disconnect handler has run
         self.pinged_at: float | None = None  # until the pong comes
         self.ponged_at = 0.0
@@ -103,7 +103,7 @@ class Connection(JobQueue):
         elif self._held.unsent < self.server.max_outbox_bytes:
             self._held.add(message)
         else:
-            self.close(SLOW_CLIENT)
+            self.close(CloseReason.SLOW_CLIENT)
 
     def send_at_once(self, message: EnginePacket, *, is_paced: bool = False) -> None:
         """Send ``message`` before what is held."""
@@ -117,7 +117,7 @@ class Connection(JobQueue):
             if self.polling.has_room(self.server.max_outbox_bytes):
                 self.polling.add(message)
             else:
-                self.close(SLOW_CLIENT)
+                self.close(CloseReason.SLOW_CLIENT)
 
     def hold(self, namespace: str) -> None:
         """Keep what is sent of ``namespace`` from now on, until ``release``."""
@@ -128,7 +128,7 @@ class Connection(JobQueue):
         held, self._held = self._held, None
         if held is None or replay is None or self.closed:
             return
-        messages = held.merge(replay)
+        messages = replay.merge(held.messages)
         if self.websocket is not None:
             self.websocket.allow(sum(len(message.frame) for message in messages))
         elif self.polling is not None:
@@ -169,7 +169,7 @@ class Connection(JobQueue):
     def _check_probe(self) -> None:
         probed_at, self.probed_at = self.probed_at, None
         if probed_at is not None and self.ponged_at < probed_at:
-            self.close(self.server.reason.PING_TIMEOUT)
+            self.close(CloseReason.PING_TIMEOUT)
 
     def check_pong(self) -> None:
         """Close the connection if its last heartbeat is not answered in time."""
@@ -179,7 +179,7 @@ class Connection(JobQueue):
         if self._is_paused:  # it may have answered; it is we who don't read
             self.server.ping_timeouts.add(self)
         else:
-            self.close(self.server.reason.PING_TIMEOUT)
+            self.close(CloseReason.PING_TIMEOUT)
 
     # From the client, in the hub
 
@@ -200,11 +200,11 @@ class Connection(JobQueue):
                 self.server.on_pong(self)
                 self.server.pings.add(self)
         elif data == CLOSE:
-            self.close(self.server.reason.CLIENT_DISCONNECT)
+            self.close(CloseReason.CLIENT_DISCONNECT)
         else:
             self.refuse(f"a packet that is none: {data[:20]!r}")
 
-    def on_close(self, reason: str) -> None:
+    def on_close(self, reason: CloseReason) -> None:
         """The websocket has ended."""
         self.close(reason)
 
@@ -212,9 +212,9 @@ class Connection(JobQueue):
         """Close the connection, as its client broke the protocol."""
         if not self.closed:
             log.info("closed: it broke the protocol", extra={"connection": self.sid, "reason": why})
-            self.close(self.server.reason.TRANSPORT_ERROR)
+            self.close(CloseReason.TRANSPORT_ERROR)
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: CloseReason) -> None:
         """End the session: what is queued is still sent, and the jobs that wait are still done."""
         if self.closed:
             return
@@ -228,16 +228,16 @@ class Connection(JobQueue):
         self.fail_calls()
         self.server.on_closed(self, reason)
 
-    def _close_polling(self, reason: str) -> None:
+    def _close_polling(self, reason: CloseReason) -> None:
         """Answer the poll that waits; without one, only a close of our own leaves something for the next."""
         polling = self.polling
         assert polling is not None
-        if reason == self.server.reason.SERVER_DISCONNECT:
+        if reason == CloseReason.SERVER_DISCONNECT:
             polling.messages.append(_CLOSE)
         elif not polling.is_polled:
             polling.messages = []
         else:
-            polling.messages = [_NOOP if reason == self.server.reason.CLIENT_DISCONNECT else _CLOSE]
+            polling.messages = [_NOOP if reason == CloseReason.CLIENT_DISCONNECT else _CLOSE]
         polling.release()
         self.stop_waiting()
 

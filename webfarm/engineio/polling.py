@@ -8,9 +8,6 @@ from gevent.event import Event
 
 from webfarm.protocol.engine_packet import CLOSE, EnginePacket
 
-#: The WSGI environment's key for what tells whether the request's connection still stands (``webfarm.http.server``).
-IS_CONNECTED = "webfarm.is_connected"
-
 _SEPARATOR = "\x1e"  # between the packets of a payload
 
 

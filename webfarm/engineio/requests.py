@@ -14,16 +14,18 @@ import engineio
 import gevent
 
 from webfarm.engineio.connection import Connection
-from webfarm.engineio.polling import IS_CONNECTED, Polling, PollingError, decode_payload, encode_payload
+from webfarm.engineio.polling import Polling, PollingError, decode_payload, encode_payload
 from webfarm.engineio.upgrade import Upgrade
+from webfarm.http.environ import IS_CONNECTED
 from webfarm.http.websocket import WebSockets
 from webfarm.loop.deadlines import Deadlines
 from webfarm.loop.time_slices import wait_a_turn
 from webfarm.monitoring.capacity import capacity
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
+from webfarm.monitoring.refusals import log_refusal
 from webfarm.protocol.engine_packet import CLOSE, NOOP, OPEN, EnginePacket
 from webfarm.protocol.handshake import UPGRADE, HandshakeError
-from webfarm.socketio.client_log import log_refusal
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
@@ -97,7 +99,7 @@ class EngineHTTP(engineio.Server):
     def _lose(self, connection: Connection, polling: Polling | None) -> None:
         """The connection of a poll has ended, so the session does, unless it has a websocket by now."""
         if connection.polling is polling:
-            connection.close(self.reason.TRANSPORT_CLOSE)
+            connection.close(CloseReason.TRANSPORT_CLOSE)
 
     def _forget(self, connection: Connection) -> None:
         self.sockets.pop(connection.sid, None)
@@ -164,7 +166,7 @@ class EngineHTTP(engineio.Server):
         try:
             connection.switch_to(self.websockets.accept(environ, connection))
         except HandshakeError:
-            connection.close(self.reason.TRANSPORT_ERROR)
+            connection.close(CloseReason.TRANSPORT_ERROR)
             raise
         if connection.is_over:
             self._forget(connection)
@@ -230,7 +232,7 @@ class EngineHTTP(engineio.Server):
             connection.refuse(f"a post that is no payload: {error}")
         finally:
             polling.is_posted = False
-        if connection.closed == self.reason.TRANSPORT_ERROR:
+        if connection.closed == CloseReason.TRANSPORT_ERROR:
             return _refuse(_BAD_REQUEST)
         return Response("200 OK", [_TEXT], b"ok")
 

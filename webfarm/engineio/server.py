@@ -17,9 +17,9 @@ from webfarm.engineio.connection import Connection
 from webfarm.engineio.requests import EngineHTTP
 from webfarm.engineio.stock import StockEngineServer
 from webfarm.engineio.upgrade import Upgrade
-from webfarm.http.outbox import SLOW_CLIENT
 from webfarm.http.websocket import WebSockets
 from webfarm.loop.time_slices import TimeSlices, wait_a_turn
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
 from webfarm.monitoring.throttle import Throttled
 from webfarm.protocol.engine_packet import MESSAGE, EnginePacket
@@ -65,7 +65,7 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         self.is_draining = False
         self._drain_s = drain_s
         self.logs_packets = self.logger.isEnabledFor(20)
-        self._closed: TimeSlices[tuple[Connection, str]] = TimeSlices(self._begin_to_finish)
+        self._closed: TimeSlices[tuple[Connection, CloseReason]] = TimeSlices(self._begin_to_finish)
         self.register()
 
     def send(self, sid: str, data: Any) -> None:
@@ -89,7 +89,7 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         """Close the connection ``sid``, or all; the stock client then comes back by itself."""
         for connection in [self.sockets.get(sid)] if sid else list(self.sockets.values()):
             if connection is not None:
-                connection.close(self.reason.SERVER_DISCONNECT)
+                connection.close(CloseReason.SERVER_DISCONNECT)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Open no new session, and close all, spread over ``drain_s``; wait until they are closed, seconds at most."""
@@ -112,12 +112,22 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
             if count % 100 == 99:
                 wait_a_turn()
             # After what it has sent so far, with its acknowledgements.
-            connection.enqueue(0, connection.close, self.reason.SERVER_DISCONNECT)
+            connection.enqueue(0, connection.close, CloseReason.SERVER_DISCONNECT)
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.sockets:
                 gevent.sleep(0.02)
         log.info("drain ends", extra={"left": len(self.sockets), "after_s": round(monotonic() - started, 1)})
         self.disconnect()  # who waits for a handler that does not end
+
+    def count_clients(self) -> tuple[dict[str, int], int]:
+        """Return how many clients are connected, by transport, and the bytes that wait for them."""
+        clients, unsent = {"polling": 0, "websocket": 0}, 0
+        for connection in self.sockets.values():
+            half = connection.websocket or connection.polling
+            if half is not None and not connection.closed:
+                clients["websocket" if half is connection.websocket else "polling"] += 1
+                unsent += half.unsent
+        return clients, unsent
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
         """Log one packet, for ``WEBFARM_LOG_LEVEL=debug``; no secret: of a Socket.IO CONNECT its token or pid."""
@@ -129,21 +139,21 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
             text = "<hidden>"
         self.logger.info("%s: %s packet %s data %s", sid, verb, name, text)
 
-    def on_closed(self, connection: Connection, reason: str) -> None:
+    def on_closed(self, connection: Connection, reason: CloseReason) -> None:
         """``connection`` has ended: its disconnect handler runs soon, after its other jobs.
 
         When thousands end at once, others get their turn in between.
         """
         counters.connections_closed[reason] += 1
-        if reason == SLOW_CLIENT:
+        if reason == CloseReason.SLOW_CLIENT:
             log.warning("closed: slow client", extra={"connection": connection.sid, "unread": self.max_outbox_bytes})
         self._closed.add((connection, reason))
 
-    def _begin_to_finish(self, closed: tuple[Connection, str]) -> None:
+    def _begin_to_finish(self, closed: tuple[Connection, CloseReason]) -> None:
         connection, reason = closed
         connection.finish(self._finish, connection, reason)
 
-    def _finish(self, connection: Connection, reason: str) -> None:
+    def _finish(self, connection: Connection, reason: CloseReason) -> None:
         try:
             self._trigger_event("disconnect", connection.sid, reason, run_async=False)
         finally:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from webfarm.http.websocket import WebSocket
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.protocol.engine_packet import NOOP, PING, PONG, UPGRADE, EnginePacket
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Upgrade:
         else:
             self.cancel()
 
-    def on_close(self, reason: str) -> None:
+    def on_close(self, reason: CloseReason) -> None:
         self._connection.upgrading = None
 
     def end(self) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 
 from webfarm.protocol.handshake import UPGRADE
 
+#: The key of a function that tells whether the request's connection is still open (``webfarm.http.server``).
+IS_CONNECTED = "webfarm.is_connected"
+
 _SEPARATOR = "\0"  # a text that holds one is kept as it is
 
 _SERVERS_OWN = frozenset(

@@ -13,10 +13,8 @@ from typing import Any
 import gevent
 
 from webfarm.loop.time_slices import TimeSlices
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
-
-SLOW_CLIENT = "slow client"  # why a connection ended, beside Engine.IO's own reasons
-TRANSPORT_CLOSE = "transport close"
 
 _PACE_S = 0.01
 _JOIN_BYTES = 16_384  # up to which a copy costs less than a vector
@@ -84,8 +82,8 @@ class Outbox:
         self._unsent = 0
         self._writer: Any = None
 
-    def on_lost(self, reason: str) -> None:
-        """Nothing can be sent any more: ``SLOW_CLIENT`` or ``TRANSPORT_CLOSE``. Called before the end."""
+    def on_lost(self, reason: CloseReason) -> None:
+        """Nothing can be sent any more: the client is slow, or its connection is lost. Called before the end."""
 
     def on_sent(self) -> None:
         """All that was queued is with the kernel."""
@@ -118,7 +116,7 @@ class Outbox:
         self._stop_writer()
         self.flush()  # what waits for its pace, or for the loop to turn, is not the client's fault
         if self._socket is not None and self._unsent >= self._max_bytes + self._allowed:
-            self.on_lost(SLOW_CLIENT)
+            self.on_lost(CloseReason.SLOW_CLIENT)
             self.abort()
         return self._socket is not None
 
@@ -139,7 +137,7 @@ class Outbox:
         except BlockingIOError:
             sent = 0
         except OSError:  # the other side is gone
-            self.on_lost(TRANSPORT_CLOSE)
+            self.on_lost(CloseReason.TRANSPORT_CLOSE)
             self.abort()
             return
         counters.sent_bytes += sent

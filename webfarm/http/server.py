@@ -29,7 +29,7 @@ from gevent import pywsgi
 from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 
-from webfarm.engineio.polling import IS_CONNECTED
+from webfarm.http.environ import IS_CONNECTED
 from webfarm.monitoring.capacity import capacity
 from webfarm.monitoring.throttle import Throttled
 from webfarm.protocol.handshake import UPGRADE, answer_handshake

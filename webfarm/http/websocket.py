@@ -17,9 +17,10 @@ import gevent
 from websockets.frames import BINARY, CONT, TEXT, CloseCode, Opcode
 from websockets.protocol import OPEN, Protocol
 
-from webfarm.http.outbox import TRANSPORT_CLOSE, Outbox, Pacer
+from webfarm.http.outbox import Outbox, Pacer
 from webfarm.loop.deadlines import TICK_S, SharedTimer
 from webfarm.loop.time_slices import TimeSlices
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
 from webfarm.protocol.frames import PING_FRAME, Protocols
 from webfarm.protocol.handshake import UPGRADE, HandshakeError
@@ -33,8 +34,6 @@ _CLOSING_S = 5.0  # to wait for the answer to a close frame
 _LINGER_S = 2.0  # to read on after the last frame, or the kernel's reset may overtake it
 _MAX_DROPPED_BYTES = 4_194_304  # of what still comes on a closing connection
 _STOP_S = 1.0  # for closing websockets to complete
-_TRANSPORT_ERROR = "transport error"
-_PING_TIMEOUT = "ping timeout"
 
 
 class Receiver(Interface):
@@ -43,7 +42,7 @@ class Receiver(Interface):
     def on_message(self, data: str | bytes) -> None:
         """A whole message came: a text, or bytes."""
 
-    def on_close(self, reason: str) -> None:
+    def on_close(self, reason: CloseReason) -> None:
         """The connection ended, or is ending, by the other side or by a fault; nothing more can be sent."""
 
 
@@ -196,12 +195,12 @@ class WebSocket(Outbox):
         if self.receiver is None or self._pinged_at is None or monotonic() - self._pinged_at < waits_s:
             return
         if self._watcher.active:
-            self.on_lost(_PING_TIMEOUT)
+            self.on_lost(CloseReason.PING_TIMEOUT)
             self.abort()
         else:  # it may have answered; it is we who don't read
             self._websockets.ping_timeouts.add(self)
 
-    def on_lost(self, reason: str) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.on_close(reason)
@@ -231,7 +230,7 @@ class WebSocket(Outbox):
             self._websockets.ended.add(self)
 
     def _end(self) -> None:
-        self.on_lost(TRANSPORT_CLOSE)
+        self.on_lost(CloseReason.TRANSPORT_CLOSE)
         self.abort()
 
     def _receive(self, data: bytes) -> None:
@@ -260,7 +259,7 @@ class WebSocket(Outbox):
         if self._socket is None:  # it was aborted meanwhile
             return
         if protocol.eof_sent:
-            self.on_lost(TRANSPORT_CLOSE if protocol.parser_exc is None else _TRANSPORT_ERROR)
+            self.on_lost(CloseReason.TRANSPORT_CLOSE if protocol.parser_exc is None else CloseReason.TRANSPORT_ERROR)
             self._websockets.lingering.add(self)
             if self._queued is None:
                 self._shut_down()
@@ -289,7 +288,7 @@ class WebSocket(Outbox):
         except UnicodeDecodeError as error:
             protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
             protocol.parser_exc = error
-            self.on_lost(_TRANSPORT_ERROR)
+            self.on_lost(CloseReason.TRANSPORT_ERROR)
             return
         self.receiver.on_message(message)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import gevent
 
-log = logging.getLogger(__name__)
+from webfarm.defaults import TICK_S
 
-BEAT_S = 0.5  #: at which Redis is heard of
+log = logging.getLogger(__name__)
 
 
 class Ticker:
@@ -23,13 +23,13 @@ class Ticker:
         self._number = 0
         self._timer: Any = None
 
-    def add(self, callback: Callable[[], object], every_s: float = BEAT_S) -> None:
+    def add(self, callback: Callable[[], object], every_s: float = TICK_S) -> None:
         """Call ``callback`` in the hub each ``every_s`` seconds, a multiple of 0.5; it may not block."""
-        self._callbacks.append((round(every_s / BEAT_S), callback))
+        self._callbacks.append((round(every_s / TICK_S), callback))
 
     def start(self) -> None:
         """Begin."""
-        self._timer = gevent.get_hub().loop.timer(BEAT_S, BEAT_S)
+        self._timer = gevent.get_hub().loop.timer(TICK_S, TICK_S)
         self._timer.start(self._strike)
 
     def _strike(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from webfarm.engineio.join_buffer import Replay
+from webfarm.sessions.replay import Replay
 from webfarm.sessions.session import NotResumable
 
 if TYPE_CHECKING:

@@ -11,13 +11,12 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from webfarm.engineio.join_buffer import Replay
 from webfarm.errors import Unavailable
 from webfarm.log.entry import Entry
 from webfarm.manager.resumption import PROBE_S, Resuming
 from webfarm.monitoring.counters import counters
 from webfarm.redis.client import redis_errors_as_unavailable
-from webfarm.sessions.replay import Found
+from webfarm.sessions.replay import Found, Replay
 from webfarm.sessions.session import Session
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from webfarm.engineio.join_buffer import Replay
 from webfarm.errors import Unavailable
 from webfarm.log.offset import Ids, decode_offset, get_latest
 from webfarm.log.shard_log import Reading
 from webfarm.manager.no_recovery import NoRecovery
 from webfarm.redis.client import redis_errors_as_unavailable
-from webfarm.sessions.replay import Found, select_messages
+from webfarm.sessions.replay import Found, Replay, select_messages
 from webfarm.sessions.session import NotResumable, Session, Taken
 
 if TYPE_CHECKING:

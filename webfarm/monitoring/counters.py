@@ -13,20 +13,13 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from webfarm.monitoring.close_reasons import CloseReason
+
 _INFINITY = "+Inf"
 # From what a message costs to what nobody waits for.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 # What is known beforehand is there from the beginning, as 0: of a series that begins with 1 no increase is seen.
-_CLOSED = (
-    "client disconnect",
-    "server disconnect",
-    "transport close",
-    "transport error",
-    "ping timeout",
-    "slow client",
-    "rate limited",
-)
 _REFUSED = (
     "full",
     "draining",
@@ -96,7 +89,7 @@ class Counters(Collector):
 
     def __init__(self) -> None:
         self.connections_opened = 0
-        self.connections_closed = Counter(dict.fromkeys(_CLOSED, 0))
+        self.connections_closed = Counter(dict.fromkeys(map(str, CloseReason), 0))
         self.connections_refused = Counter(dict.fromkeys(_REFUSED, 0))
         self.events_received = 0
         self.events_refused = Counter(dict.fromkeys(_EVENTS_REFUSED, 0))

@@ -7,21 +7,18 @@ import logging
 from collections.abc import Iterator
 from importlib.metadata import version
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from webfarm.http.outbox import SLOW_CLIENT
-from webfarm.loop.ticker import BEAT_S
+from webfarm.defaults import TICK_S
 from webfarm.monitoring.capacity import capacity
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
 from webfarm.monitoring.loop_lag import Lag
-
-if TYPE_CHECKING:
-    from webfarm.socketio.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +26,47 @@ VERSION = version("webfarm")
 _TICKS_OF_STORING = 20  # five seconds
 
 
+class WatchedEngine(Protocol):
+    """An Engine.IO server."""
+
+    is_draining: bool
+
+    def count_clients(self) -> tuple[dict[str, int], int]:
+        """Return how many clients are connected, by transport, and the bytes that wait for them."""
+
+
+class WatchedManager(Protocol):
+    """The manager of a server's clients."""
+
+    def get_unready_reason(self) -> str | None: ...
+
+    def get_lag(self) -> dict[str, float]: ...
+
+
+class WatchedServer(Protocol):
+    """The server whose figures are shown."""
+
+    @property
+    def eio(self) -> WatchedEngine: ...
+
+    @property
+    def manager(self) -> WatchedManager: ...
+
+    def get_unready_reason(self) -> str | None: ...
+
+
 class Gauges(Collector):
     """What the ``Server`` of this process has to show."""
 
     def __init__(self) -> None:
         self.lag = Lag(self._on_tick)
-        self._server: Server | None = None
+        self._server: WatchedServer | None = None
         self._ticks = 0
         self._storing_since = [counters.storing.copy_buckets()] * 2
         self._loss: str | None = ""  # why Redis is not there; empty until it was for the first time
         self._lost_at = 0.0
 
-    def watch(self, server: "Server") -> None:
+    def watch(self, server: WatchedServer) -> None:
         """Show what ``server`` does from now on."""
         self._server = server
         self.lag.start()
@@ -67,7 +93,7 @@ class Gauges(Collector):
             "stored": counters.stored,
             "sessions_resumed": counters.sessions_resumed,
             "sessions_not_resumed": counters.sessions_not_resumed.total(),
-            "slow_clients": counters.connections_closed[SLOW_CLIENT],
+            "slow_clients": counters.connections_closed[CloseReason.SLOW_CLIENT],
             "store_p99_s": counters.storing.get_quantile(0.99, self._storing_since[0]),
             "loop_lag_s": self.lag.get_recent(),
             "unready": self._server.get_unready_reason() if self._server is not None else None,
@@ -80,11 +106,19 @@ class Gauges(Collector):
         yield _gauge("outbox_bytes", "Bytes that wait for clients to read them.", outbox_bytes)
         server = self._server
         for name, text, value in (
-            ("ready", "1 if this worker takes new clients.", server and server.get_unready_reason() is None),
-            ("draining", "1 if this worker is stopping.", server and server.eio.is_draining),
-            ("redis_up", "1 if Redis answers and delivers.", server and server.manager.get_unready_reason() is None),
+            (
+                "ready",
+                "1 if this worker takes new clients.",
+                server is not None and server.get_unready_reason() is None,
+            ),
+            ("draining", "1 if this worker is stopping.", server is not None and server.eio.is_draining),
+            (
+                "redis_up",
+                "1 if Redis answers and delivers.",
+                server is not None and server.manager.get_unready_reason() is None,
+            ),
         ):
-            yield _gauge(name, text, 0 if value is None else value)
+            yield _gauge(name, text, value)
         lags = server.manager.get_lag() if server is not None else {}
         text = "How far what is delivered may be behind what is stored; up to half a second is none."
         yield _gauge("log_position_lag_seconds", text, lags, "shard")
@@ -92,20 +126,15 @@ class Gauges(Collector):
         yield _gauge("build_info", "The version that runs.", {VERSION: 1}, "version")
 
     def _count_clients(self) -> tuple[dict[str, int], int]:
-        """Return how many there are by transport, and the bytes that wait for them."""
-        clients, unsent = {"polling": 0, "websocket": 0}, 0
-        for connection in self._server.eio.sockets.values() if self._server is not None else ():
-            half = connection.websocket or connection.polling
-            if half is not None and not connection.closed:
-                clients["websocket" if half is connection.websocket else "polling"] += 1
-                unsent += half.unsent
-        return clients, unsent
+        if self._server is None:
+            return {"polling": 0, "websocket": 0}, 0
+        return self._server.eio.count_clients()
 
     def _on_tick(self) -> None:
         self._ticks += 1
         if self._ticks % _TICKS_OF_STORING == 0:
             self._storing_since = [self._storing_since[1], counters.storing.copy_buckets()]
-        if self._server is None or self.lag.get_recent() > BEAT_S:
+        if self._server is None or self.lag.get_recent() > TICK_S:
             return  # who was not listened to has not gone
         loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:

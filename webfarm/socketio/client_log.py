@@ -7,16 +7,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from webfarm.monitoring.counters import counters
-from webfarm.monitoring.throttle import Throttled
-
 if TYPE_CHECKING:
     from webfarm.socketio.server import Server
 
 log = logging.getLogger("webfarm.clients")
-_throttled = Throttled(log)
-
-_MAX_CODE = 64  # characters
 
 
 def log_connect(server: "Server", eio_sid: str, namespace: str, sid: str, reason: str) -> None:
@@ -34,13 +28,6 @@ def log_disconnect(server: "Server", eio_sid: str, namespace: str, sid: str, rea
     """A client has left ``namespace``."""
     if log.isEnabledFor(logging.INFO):
         log.info("disconnect", extra=describe(server, eio_sid, namespace, sid) | {"reason": reason})
-
-
-def log_refusal(code: str, environ: dict[str, Any], **fields: Any) -> None:
-    """A connection was not let in."""
-    code = code if isinstance(code, str) and len(code) <= _MAX_CODE else "refused"
-    counters.connections_refused[code] += 1
-    _throttled.info("connect refused", extra={"code": code, "address": environ.get("REMOTE_ADDR"), **fields})
 
 
 def describe(server: "Server", eio_sid: str, namespace: str, sid: str) -> dict[str, Any]:

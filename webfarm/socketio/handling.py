@@ -25,6 +25,7 @@ from webfarm.engineio.server import EngineServer
 from webfarm.errors import BadRequest, ClientError, Flooding, Internal, Unavailable
 from webfarm.manager.local_manager import LocalManager
 from webfarm.manager.redis_manager import RedisManager
+from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
 from webfarm.monitoring.throttle import Throttled
 from webfarm.protocol.packet import Packet, is_too_deep, list_arguments
@@ -33,7 +34,6 @@ log = Throttled(logging.getLogger(__name__))
 
 #: Packets that answer an emit of ours.
 ACKS = (packet.ACK, packet.BINARY_ACK)
-_RATE_LIMITED = "rate limited"  # why a connection was closed whose client sent too much
 _REFUSAL_BYTES = 500  # what waits to be answered
 
 _READY_S = 0.5  # for Redis to be heard of again, if the whole worker stood still
@@ -111,7 +111,7 @@ class Handling(socketio.Server):
         """Answer an event that is not let through, in its turn; close who goes on, or can't be answered."""
         if isinstance(error, Flooding) or pkt.packet_type == packet.CONNECT:
             log.warning("closed: rate limited", extra={"connection": connection.sid, "reason": str(error)})
-            connection.close(_RATE_LIMITED)
+            connection.close(CloseReason.RATE_LIMITED)
             return
         user = self._get_sender(connection.sid, pkt.namespace or "/")
         log.info("event refused", extra={"connection": connection.sid, "user": user, "code": error.code})

@@ -18,16 +18,17 @@ import gevent
 import socketio
 from socketio import exceptions, packet
 
-from webfarm.engineio.join_buffer import Replay
 from webfarm.engineio.server import EngineServer
 from webfarm.errors import ClientError, Unavailable
 from webfarm.http.environ import Environs
 from webfarm.manager.local_manager import LocalManager
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.monitoring.counters import counters
+from webfarm.monitoring.refusals import log_refusal
 from webfarm.monitoring.throttle import Throttled
+from webfarm.sessions.replay import Replay
 from webfarm.sessions.session import NotResumable
-from webfarm.socketio.client_log import log_connect, log_refusal
+from webfarm.socketio.client_log import log_connect
 from webfarm.socketio.external_events import get_user_room
 from webfarm.socketio.hooks import Hooks
 from webfarm.socketio.identity import Identity, create_guest, make_identity
