@@ -8,7 +8,7 @@ and no task that looks for timeouts.
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from engineio import packet
@@ -35,6 +35,42 @@ _CONNECT = "0"  # what Socket.IO's packet begins with
 _STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
+class Receiver(Protocol):
+    """The part above an ``EngineServer``. It is called in the hub, in order, and must not block."""
+
+    def on_message(self, connection: Connection, data: str | bytes) -> None:
+        """A message came from a client."""
+
+    def on_ping(self, connection: Connection) -> None:
+        """A heartbeat is about to be sent."""
+
+    def on_pong(self, connection: Connection) -> None:
+        """A heartbeat was answered."""
+
+    def on_upgraded(self, connection: Connection) -> None:
+        """A connection has become a websocket."""
+
+
+class _Handlers:
+    """python-engineio's way to receive: the handler of ``message`` is called in a greenlet."""
+
+    def __init__(self, handlers: dict[str, Callable[..., Any]]) -> None:
+        self._handlers = handlers
+
+    def on_message(self, connection: Connection, data: str | bytes) -> None:
+        if handler := self._handlers.get("message"):
+            connection.enqueue(len(data), handler, connection.sid, data)
+
+    def on_ping(self, connection: Connection) -> None:
+        """No handler is for this."""
+
+    def on_pong(self, connection: Connection) -> None:
+        """No handler is for this."""
+
+    def on_upgraded(self, connection: Connection) -> None:
+        """No handler is for this."""
+
+
 class EngineServer(EngineHTTP, Service, StockEngineServer):
     """An Engine.IO server.
 
@@ -53,13 +89,7 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         self.ping_timeouts = clock.create_deadlines(self.ping_timeout, Connection.check_pong)
         self.upgrade_timeouts = clock.create_deadlines(_UPGRADE_TIMEOUT_S, Upgrade.cancel)
         self._unpolled = clock.create_deadlines(_LINGER_S, self._forget)
-        #: What a message is given to, in the hub and in order: ``deliver(connection, data)``. It must not block.
-        self.deliver: Callable[[Connection, str | bytes], None] = self._enqueue_message
-        #: Called before a heartbeat is sent, and when it was answered.
-        self.on_ping: Callable[[Connection], None] = _ignore
-        self.on_pong: Callable[[Connection], None] = _ignore
-        #: Called when it has become a websocket.
-        self.on_upgraded: Callable[[Connection], None] = _ignore
+        self.set_receiver(_Handlers(self.handlers))
         #: What messages begin with that no log may have.
         self.secrets: tuple[str, ...] = ()
         self.is_draining = False
@@ -67,6 +97,11 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         self.logs_packets = self.logger.isEnabledFor(20)
         self._closed: TimeSlices[tuple[Connection, CloseReason]] = TimeSlices(self._begin_to_finish)
         self.register()
+
+    def set_receiver(self, receiver: Receiver) -> None:
+        """Tell ``receiver`` of all that comes from clients; without one, the handlers of ``on`` are called."""
+        self.deliver = receiver.on_message  # one look-up for each message, not two
+        self.on_ping, self.on_pong, self.on_upgraded = receiver.on_ping, receiver.on_pong, receiver.on_upgraded
 
     def send(self, sid: str, data: Any) -> None:
         """Send a message to ``sid``: a text, bytes, or what JSON has a word for. Dropped if there is no such client."""
@@ -166,11 +201,3 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
     def _get_socket(self, sid: str) -> Connection:
         """Return the connection, also one that is closing, for the sake of its disconnect handler."""
         return self.sockets[sid]
-
-    def _enqueue_message(self, connection: Connection, data: str | bytes) -> None:
-        if handler := self.handlers.get("message"):
-            connection.enqueue(len(data), handler, connection.sid, data)
-
-
-def _ignore(connection: Connection) -> None:
-    """Nobody wants to know."""

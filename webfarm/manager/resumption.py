@@ -57,7 +57,7 @@ class Resuming(NoRecovery):
         if session.is_ended and self._manager.is_connected(session.sid, session.namespace):
             gevent.spawn(self._manager.server.disconnect, session.sid, session.namespace, ignore_queue=True)
         else:
-            self._manager.server.drop(session.sid, session.namespace, session.eio_sid)
+            self._manager.server.evict(session.sid, session.namespace, session.eio_sid)
 
     def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay]:
         session = self._take(pid, owner, namespace)

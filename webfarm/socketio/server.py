@@ -7,8 +7,8 @@ Overridden of ``socketio.Server`` (5.18), and why:
 - ``_engineio_server_class``: our transport; ``_send_packet``: what a connect handler emits waits for its answer.
 - ``_handle_eio_connect``: the manager was started with the worker, not with the first client; a connection that has
   joined no namespace for ``connect_timeout_s`` is closed. ``environ``: what is kept of an environment is small.
-- ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the handler that waits for
-  it; everything else is handled in the connection's own order. What is no packet closes its connection.
+- ``on_message``, for ``_handle_eio_message``: a packet is read in the hub, so that an acknowledgement reaches the
+  handler that waits for it; everything else is handled in the connection's own order. What is no packet closes its connection.
 - ``emit``: knows ``volatile``.
 - ``disconnect``, ``_handle_disconnect``, ``_handle_eio_disconnect``: a disconnect handler runs in its client's own
   order as well; nothing of a client stays, also if its handler failed.
@@ -27,7 +27,6 @@ from socketio import packet
 from webfarm.engineio.connection import Connection
 from webfarm.engineio.requests import get_sid_prefix
 from webfarm.engineio.server import EngineServer
-from webfarm.engineio.stock import StockServer
 from webfarm.errors import ClientError, Flooding
 from webfarm.http import environ as environs
 from webfarm.manager.local_manager import LocalManager
@@ -47,6 +46,7 @@ from webfarm.socketio.handling import ACKS, Handling
 from webfarm.socketio.hooks import GetUser, Hooks, Identify, NamespaceHooks, OnPresence, SelectRooms
 from webfarm.socketio.joining import Joining
 from webfarm.socketio.keeping import Keeping
+from webfarm.socketio.stock import StockServer
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -119,10 +119,8 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
         self._unjoined = self.eio.websockets.clock.create_deadlines(connect_timeout_s, self._close_if_unjoined)
         self._assembler = Assembler(self.packet_class, self.eio.max_http_buffer_size)
         self.environ = environs.Environs()
-        self.eio.deliver = self._handle_eio_message
-        self.eio.on_ping, self.eio.on_pong = self.manager.on_ping, self.manager.on_pong
         self.serve_peers()
-        self.eio.on_upgraded = self.manager.on_upgraded
+        self.eio.set_receiver(self)
         self.register()
 
     def start(self, node: str) -> None:
@@ -225,7 +223,7 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
             self.manager.recovery.end(sid, eio_sid)
             connection.enqueue(0, self._end, eio_sid, namespace, sid, self.reason.SERVER_DISCONNECT)
 
-    def drop(self, sid: str, namespace: str, eio_sid: str) -> None:
+    def evict(self, sid: str, namespace: str, eio_sid: str) -> None:
         """Forget a client whose session another connection has taken: it is told so, and no handler runs for it."""
         connection = self.eio.sockets.get(eio_sid)
         if connection is not None and self.manager.eio_sid_from_sid(sid, namespace) == eio_sid:
@@ -263,7 +261,16 @@ class Server(Joining, Handling, Calls, Keeping, AllNodes, Service, StockServer):
 
     # From the client, in the hub
 
-    def _handle_eio_message(self, connection: Connection, data: str | bytes) -> None:
+    def on_ping(self, connection: Connection) -> None:
+        self.manager.on_ping(connection)
+
+    def on_pong(self, connection: Connection) -> None:
+        self.manager.on_pong(connection)
+
+    def on_upgraded(self, connection: Connection) -> None:
+        self.manager.on_upgraded(connection)
+
+    def on_message(self, connection: Connection, data: str | bytes) -> None:
         try:
             pkt = self._assembler.add(connection.sid, data)
         except _BAD_PACKET as error:
