@@ -19,7 +19,7 @@ from webfarm.errors import Unavailable
 from webfarm.log.entry import VOLATILE, Entry
 from webfarm.log.position import Position
 from webfarm.log.receiver import Receiver
-from webfarm.loop.time_slices import wait_a_turn
+from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.monitoring.counters import counters
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import explain_format
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 _DEAF_S = 2.0  # without a marker, the node is cut off; below 3 s with the beat
 _SILENT_S = 5.0  # after which the connection is opened anew
-_SLICE_S = 0.004  # of catching up; then others get their turn
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
 _COMPLAIN_S = 5.0
 _SHOW_S = 1.0  # for all nodes to be back, and to have shown their positions
@@ -256,14 +255,13 @@ class Follower:
             self.position.reset()
             self._wait_for_marker(life, self._log.newest)
         self._epoch = self._log.epoch
-        turn_ends = monotonic() + _SLICE_S
+        slice_ends = monotonic() + SLICE_S
         while self._held:
             entries, self._held = self._held, []
             for entry in entries:
                 self._deliver(entry)
-                if monotonic() > turn_ends:
-                    wait_a_turn()
-                    turn_ends = monotonic() + _SLICE_S
+                if monotonic() > slice_ends:
+                    slice_ends = wait_a_turn()
                 if self.subscription.life is not life:
                     return  # what is left will be read again
         self._held = None

@@ -10,13 +10,12 @@ import gevent
 from gevent.event import Event
 
 from webfarm.loop import greenlet_pool as greenlets
-from webfarm.loop.time_slices import wait_a_turn
+from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.monitoring.throttle import Throttled
 
 log = Throttled(logging.getLogger(__name__))
 
 _MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
-_SLICE_S = 0.005  # of handlers that never wait; then others get their turn
 
 
 class JobQueue:
@@ -71,16 +70,15 @@ class JobQueue:
     def _work(self) -> None:
         jobs = self._jobs
         assert jobs is not None
-        started = monotonic()
+        slice_ends = monotonic() + SLICE_S
         while jobs:
             job, args = jobs.popleft()
             try:
                 job(*args)
             except BaseException:  # a timeout of gevent's as well: the jobs behind it are to be done
                 log.exception("%r: %r failed", self, job)
-            if jobs and monotonic() - started > _SLICE_S:
-                wait_a_turn()
-                started = monotonic()
+            if jobs and monotonic() > slice_ends:
+                slice_ends = wait_a_turn()
         self._jobs, self._job_bytes = None, 0
         if self._is_paused:
             self._resume()

@@ -14,14 +14,25 @@ import gevent
 
 T = TypeVar("T")
 
-_SLICE_S = 0.004
+#: How long one piece of work may keep the loop from others, in seconds.
+SLICE_S = 0.004
 
 
-def wait_a_turn() -> None:
-    """Let this greenlet go on in the next turn."""
+def wait_a_turn() -> float:
+    """Let this greenlet go on in the next turn; return when its slice ends there, of ``time.monotonic``.
+
+    In a greenlet with long work::
+
+        slice_ends = monotonic() + SLICE_S
+        for item in items:
+            work(item)
+            if monotonic() > slice_ends:
+                slice_ends = wait_a_turn()
+    """
     hub = gevent.get_hub()
     with closing(hub.loop.timer(0)) as timer:
         hub.wait(timer)
+    return monotonic() + SLICE_S
 
 
 class TimeSlices(Generic[T]):
@@ -48,7 +59,7 @@ class TimeSlices(Generic[T]):
         self._scheduled.close()
         self._scheduled = None
         items, action = self._items, self._action
-        end = monotonic() + _SLICE_S
+        end = monotonic() + SLICE_S
         try:
             while items:
                 action(items.popleft())
@@ -60,7 +71,7 @@ class TimeSlices(Generic[T]):
                 self._scheduled = gevent.get_hub().loop.run_callback(self._go_on)
 
     def _go_on(self) -> None:
-        if monotonic() - TimeSlices._paused_at >= _SLICE_S:
+        if monotonic() - TimeSlices._paused_at >= SLICE_S:
             self._run()
             return
         self._scheduled.close()

@@ -14,7 +14,7 @@ import redis
 
 from webfarm.errors import Unavailable
 from webfarm.log.follower import Follower
-from webfarm.loop.time_slices import wait_a_turn
+from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.nodes.lease import Lease
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys, name_room, split_name
@@ -22,7 +22,6 @@ from webfarm.redis.keys import Keys, name_room, split_name
 log = logging.getLogger(__name__)
 
 _GATHER_S = 0.1  # what comes and goes within it is not told
-_SLICE_S = 0.004  # of telling; then others get their turn
 _ANNOUNCE_AT_ONCE = 200
 
 #: Given namespace, room, user, whether it is there, and the sids of this node's clients that watch the room.
@@ -85,7 +84,7 @@ class Presence:
 
     def _tell_all(self) -> None:
         changes, self._changes, self._timer = self._changes, {}, None
-        turn_ends = monotonic() + _SLICE_S
+        slice_ends = monotonic() + SLICE_S
         for (channel, user), is_online in changes.items():
             namespace, room = split_name(channel.removeprefix(self._keys.present))
             watchers = list(self._watchers.get(channel, ()))
@@ -94,9 +93,8 @@ class Presence:
                     self._tell(namespace, room, user, is_online, watchers)
                 except Exception:
                     log.exception("watchers of %s could not be told", room)
-            if monotonic() > turn_ends:
-                wait_a_turn()
-                turn_ends = monotonic() + _SLICE_S
+            if monotonic() > slice_ends:
+                slice_ends = wait_a_turn()
 
     def _get_channel(self, namespace: str, room: str) -> str:
         return self._keys.present + name_room(namespace, room)

@@ -13,12 +13,11 @@ from gevent.event import Event
 from gevent.hub import Waiter
 
 from webfarm.errors import Unavailable
-from webfarm.loop.time_slices import wait_a_turn
+from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.redis.keys import Keys
 from webfarm.redis.pubsub_connection import PubSubConnection
 
 _CONFIRM_S = 3.0
-_SLICE_S = 0.004  # of a burst; then others get their turn
 _MAX_REPLIES, _MAX_REPLY_BYTES = 1_000, 16_777_216  # that wait; then nothing more is read
 
 _MESSAGES = {b"message", b"smessage"}
@@ -133,11 +132,11 @@ class Subscription:
         A connection that is only silent is waited at for ever; ``interrupt`` ends that.
         """
         replies = self._replies
-        turn_ends = monotonic() + _SLICE_S
+        slice_ends = monotonic() + SLICE_S
         while self._error is None:
             if not replies:
                 self._wait_for_reply()
-                turn_ends = monotonic() + _SLICE_S
+                slice_ends = monotonic() + SLICE_S
                 continue
             kind, name, data = replies.popleft()
             self._reply_bytes -= _measure(data)
@@ -149,9 +148,8 @@ class Subscription:
                 self._on_confirmed(channel)
             else:
                 self._on_left(channel)
-            if monotonic() > turn_ends:
-                wait_a_turn()
-                turn_ends = monotonic() + _SLICE_S
+            if monotonic() > slice_ends:
+                slice_ends = wait_a_turn()
         raise self._error
 
     def _wait_for_reply(self) -> None:
