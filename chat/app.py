@@ -23,7 +23,6 @@ def create_app(settings: Settings) -> Flask:
     """
     manager = RedisManager(
         settings.redis_url,
-        channel=settings.channel,
         prefix=settings.prefix,
         recovery_window_s=settings.recovery_window_s,
         wait_replicas=settings.wait_replicas,

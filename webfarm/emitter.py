@@ -20,6 +20,7 @@ from webfarm.nodes.request import encode_request
 from webfarm.protocol.packet import Packet, list_arguments
 from webfarm.redis.blocking import BlockingShard, list_shards
 from webfarm.redis.client import connect, redis_errors_as_unavailable
+from webfarm.redis.url import get_database
 from webfarm.sessions.end_by_room import Ended, end_sessions, get_sids
 
 
@@ -48,7 +49,7 @@ class Emitter:
     ) -> None:
         with redis_errors_as_unavailable():
             self._client = connect(url)
-        self._shards = list_shards(self._client, prefix, shards)
+        self._shards = list_shards(self._client, prefix, shards, get_database(url))
         self._limits = history or Retention()
         self._wait_replicas = wait_replicas
         try:

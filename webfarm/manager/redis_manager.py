@@ -36,8 +36,9 @@ from webfarm.manager.stock_channel import Channel
 from webfarm.nodes.directory import Directory
 from webfarm.nodes.peers import Peers
 from webfarm.redis.connections import open_connections
-from webfarm.redis.keys import Keys
+from webfarm.redis.keys import Keys, get_stock_channel
 from webfarm.redis.preflight import log_faults
+from webfarm.redis.url import get_database
 from webfarm.sessions.session import Session, Taken
 
 
@@ -59,7 +60,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
     def __init__(
         self,
         url: str,
-        channel: str = "socketio",
+        channel: str | None = None,
         prefix: str = "webfarm",
         *,
         recovery_window_s: float = 120.0,
@@ -67,6 +68,8 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         wait_replicas: int = 0,
         shards: int = 1,
     ) -> None:
+        database = get_database(url)
+        channel = channel or get_stock_channel(prefix, database)
         super().__init__(url, channel=channel)
         self.address = self.node = ""
         self.has_recovery = recovery_window_s > 0
@@ -78,7 +81,7 @@ class RedisManager(Registering, Reading, Readiness, Channel):
         self._beat = Ticker()
         options = Options(channel, recovery_window_s, history or Retention(), wait_replicas)
         rounds, delivered = StoreScheduler(), Vector([""] * shards, [0] * shards)
-        all_keys = [Keys(prefix, number, shards) for number in range(shards)]
+        all_keys = [Keys(prefix, number, shards, database) for number in range(shards)]
         common = (self._connections, self._beat, rounds, delivered, options, self)
         self.shards = Shards([Shard(keys, *common) for keys in all_keys], delivered)
         self.directory = Directory(self.shards)
