@@ -6,6 +6,14 @@ REDIS_URL = "redis://localhost:6379/0"
 SHARDS, SHARDS_OF_CLUSTER = 1, 8  # parts of the log, on a single Redis and on a cluster
 WAIT_REPLICAS, WAIT_REPLICAS_OF_MANY = 0, 1  # that must have a message; with Sentinel or a cluster
 
+APP = "wsgi:app"  # what the commands and units serve
+HOST = "127.0.0.1"  # that workers bind
+BASE_PORT = 3001  # of the first worker
+WORKERS = 2
+TRUSTED_PROXIES = ("127.0.0.1/32",)
+LOG_LEVEL = "info"
+LOG_FORMAT = "text"
+
 #: How long a node that does not renew its lease counts as living, in seconds.
 LEASE_S = 6
 
@@ -28,5 +36,6 @@ DRAIN_S = 10.0
 MAX_MESSAGE_BYTES = 1_000_000  # of a client
 MAX_OUTBOX_BYTES = 1_048_576  # unsent, of a client
 MAX_CONNECTIONS_PER_USER = 20
+MAX_ROOMS_PER_CLIENT = 100
 RATE_LIMIT = 50  # events a second, per user
 RATE_LIMIT_BYTES = 1_000_000  # bytes a second, per user

@@ -1,7 +1,7 @@
 """The settings: one frozen dataclass, and the only reader of the environment.
 
-Each field names its variable, how the text is read and what is expected of it; the README's table is
-held to these fields by a test.
+Each field names its variable, its parser and its default; a test compares the README's table with these fields. Reading
+a field is noted: a worker warns of a variable that is set and that nothing has read by the worker's start.
 """
 
 import difflib
@@ -13,17 +13,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from webfarm import defaults
+from webfarm.defaults import LEASE_S
 from webfarm.errors import SettingsError
 from webfarm.redis.url import URL_RULE, check_redis_url, get_default_shards, get_default_wait_replicas, without_password
 
-#: How long a node that is not heard of counts as living, in seconds.
-LEASE_S = 6
-
-_KEY_LENGTH = 16  # what nobody guesses, if it is random
+_KEY_LENGTH = 16  # a random key of this length can't be guessed
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OPEN_MODE = "WEBFARM_SECRET is not set: every client is believed to be the userId that it names (open mode)."
+_NO_SETTINGS = frozenset(("WEBFARM_RUN_KEY",))  # `webfarm run` sets them for its own workers
+
+_read: set[str] = set()  # the fields that were read in this process
 
 
 def _int(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -119,6 +121,14 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(","))
 
 
+def _app(text: str) -> str:
+    """a module and its WSGI application like wsgi:app"""
+    module, _, name = text.partition(":")
+    if not module or not name or not text.isprintable() or " " in text:
+        raise ValueError
+    return text
+
+
 def _prefix(text: str) -> str:
     """1 to 32 letters, digits, dots, dashes or underscores, and not socketio, the default farm's channel"""
     if (
@@ -130,48 +140,77 @@ def _prefix(text: str) -> str:
     return text
 
 
-def _setting(env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False) -> Any:
-    """Declare a field read from the variable ``env``; ``secret`` keeps its value out of errors and ``repr``."""
-    return field(default=default, metadata={"env": env, "parse": parse, "secret": secret}, repr=not secret)
+def _setting(
+    env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, is_for_app: bool = True
+) -> Any:
+    """Declare a field that is read from the variable ``env``.
+
+    Args:
+        env: the variable.
+        parse: reads its text; raises ``ValueError``, and says in its docstring which text is expected.
+        default: the value without the variable.
+        secret: whether errors and ``repr`` hide the value.
+        is_for_app: whether the app must use it; otherwise the commands and gunicorn's configuration do.
+    """
+    metadata = {"env": env, "parse": parse, "secret": secret, "is_for_app": is_for_app}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be set; durations in seconds, sizes in bytes."""
+    """All settings; durations are in seconds, sizes in bytes."""
 
-    redis_url: str = _setting("REDIS_URL", _redis_url, "redis://localhost:6379/0")
-    shards: int = _setting("WEBFARM_SHARDS", _int(1, 1024), 1)
-    wait_replicas: int = _setting("WEBFARM_WAIT_REPLICAS", _int(0, 100), 0)
-    host: str = _setting("WEBFARM_HOST", _host, "127.0.0.1")
-    base_port: int = _setting("WEBFARM_BASE_PORT", _int(1, 65535), 3001)
-    workers: int = _setting("WEBFARM_WORKERS", _int(1, 1024), 2)
-    port: int | None = _setting("PORT", _int(1, 65535), None)
+    redis_url: str = _setting("REDIS_URL", _redis_url, defaults.REDIS_URL, is_for_app=False)
+    shards: int = _setting("WEBFARM_SHARDS", _int(1, 1024), None)
+    wait_replicas: int = _setting("WEBFARM_WAIT_REPLICAS", _int(0, 100), None)
+    host: str = _setting("WEBFARM_HOST", _host, defaults.HOST, is_for_app=False)
+    base_port: int = _setting("WEBFARM_BASE_PORT", _int(1, 65535), defaults.BASE_PORT, is_for_app=False)
+    workers: int = _setting("WEBFARM_WORKERS", _int(1, 1024), defaults.WORKERS, is_for_app=False)
+    port: int | None = _setting("PORT", _int(1, 65535), None, is_for_app=False)
+    app: str = _setting("WEBFARM_APP", _app, defaults.APP, is_for_app=False)
     secret: str | None = _setting("WEBFARM_SECRET", _secret, None, secret=True)
     allowed_origins: tuple[str, ...] | None = _setting("WEBFARM_ALLOWED_ORIGINS", _origins, None)
-    trusted_proxies: tuple[str, ...] = _setting("WEBFARM_TRUSTED_PROXIES", _networks, ("127.0.0.1/32",))
-    recovery_window_s: float = _setting("WEBFARM_RECOVERY_WINDOW_S", _seconds(0), 120.0)
-    history_length: int = _setting("WEBFARM_HISTORY_LENGTH", _int(1), 10_000)
-    history_bytes: int = _setting("WEBFARM_HISTORY_BYTES", _int(1), 16_777_216)
-    history_ttl_s: float = _setting("WEBFARM_HISTORY_TTL_S", _seconds(1), 86_400.0)
-    max_message_bytes: int = _setting("WEBFARM_MAX_MESSAGE_BYTES", _int(1), 1_000_000)
-    max_outbox_bytes: int = _setting("WEBFARM_MAX_OUTBOX_BYTES", _int(1), 1_048_576)
-    rate_limit: int = _setting("WEBFARM_RATE_LIMIT", _int(0), 50)
-    rate_limit_bytes: int = _setting("WEBFARM_RATE_LIMIT_BYTES", _int(0), 1_000_000)
-    max_connections_per_user: int = _setting("WEBFARM_MAX_CONNECTIONS_PER_USER", _int(1), 20)
-    max_rooms_per_client: int = _setting("WEBFARM_MAX_ROOMS_PER_CLIENT", _int(1), 100)
-    connect_timeout_s: float = _setting("WEBFARM_CONNECT_TIMEOUT_S", _positive_seconds, 10.0)
-    ping_interval_s: float = _setting("WEBFARM_PING_INTERVAL_S", _positive_seconds, 25.0)
-    ping_timeout_s: float = _setting("WEBFARM_PING_TIMEOUT_S", _positive_seconds, 20.0)
-    drain_s: float = _setting("WEBFARM_DRAIN_S", _seconds(0), 10.0)
-    prefix: str = _setting("WEBFARM_PREFIX", _prefix, "webfarm")
+    trusted_proxies: tuple[str, ...] = _setting("WEBFARM_TRUSTED_PROXIES", _networks, defaults.TRUSTED_PROXIES)
+    recovery_window_s: float = _setting("WEBFARM_RECOVERY_WINDOW_S", _seconds(0), defaults.RECOVERY_WINDOW_S)
+    history_length: int = _setting("WEBFARM_HISTORY_LENGTH", _int(1), defaults.HISTORY_LENGTH)
+    history_bytes: int = _setting("WEBFARM_HISTORY_BYTES", _int(1), defaults.HISTORY_BYTES)
+    history_ttl_s: float = _setting("WEBFARM_HISTORY_TTL_S", _seconds(1), defaults.HISTORY_TTL_S)
+    max_message_bytes: int = _setting("WEBFARM_MAX_MESSAGE_BYTES", _int(1), defaults.MAX_MESSAGE_BYTES)
+    max_outbox_bytes: int = _setting("WEBFARM_MAX_OUTBOX_BYTES", _int(1), defaults.MAX_OUTBOX_BYTES)
+    rate_limit: int = _setting("WEBFARM_RATE_LIMIT", _int(0), defaults.RATE_LIMIT)
+    rate_limit_bytes: int = _setting("WEBFARM_RATE_LIMIT_BYTES", _int(0), defaults.RATE_LIMIT_BYTES)
+    max_connections_per_user: int = _setting(
+        "WEBFARM_MAX_CONNECTIONS_PER_USER", _int(1), defaults.MAX_CONNECTIONS_PER_USER
+    )
+    max_rooms_per_client: int = _setting("WEBFARM_MAX_ROOMS_PER_CLIENT", _int(1), defaults.MAX_ROOMS_PER_CLIENT)
+    connect_timeout_s: float = _setting("WEBFARM_CONNECT_TIMEOUT_S", _positive_seconds, defaults.CONNECT_TIMEOUT_S)
+    ping_interval_s: float = _setting("WEBFARM_PING_INTERVAL_S", _positive_seconds, defaults.PING_INTERVAL_S)
+    ping_timeout_s: float = _setting("WEBFARM_PING_TIMEOUT_S", _positive_seconds, defaults.PING_TIMEOUT_S)
+    drain_s: float = _setting("WEBFARM_DRAIN_S", _seconds(0), defaults.DRAIN_S)
+    prefix: str = _setting("WEBFARM_PREFIX", _prefix, defaults.PREFIX)
     admin_password: str | None = _setting("WEBFARM_ADMIN_PASSWORD", _non_empty, None, secret=True)
     api_key: str | None = _setting("WEBFARM_API_KEY", _non_empty, None, secret=True)
-    run_key: str | None = _setting("WEBFARM_RUN_KEY", _non_empty, None, secret=True)
-    log_level: str = _setting("WEBFARM_LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info")
-    log_format: str = _setting("WEBFARM_LOG_FORMAT", _choice("text", "json"), "text")
+    log_level: str = _setting(
+        "WEBFARM_LOG_LEVEL", _choice("debug", "info", "warning", "error"), defaults.LOG_LEVEL, is_for_app=False
+    )
+    log_format: str = _setting("WEBFARM_LOG_FORMAT", _choice("text", "json"), defaults.LOG_FORMAT, is_for_app=False)
 
     #: Sentences about the environment that a start should log once.
     warnings: tuple[str, ...] = ()
+    #: The names of the fields that the environment has set.
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Take from Redis' URL what follows from it: on a cluster, for example, each message waits for a replica."""
+        values = vars(self)  # which notes no read
+        if values["shards"] is None:
+            object.__setattr__(self, "shards", get_default_shards(values["redis_url"]))
+        if values["wait_replicas"] is None:
+            object.__setattr__(self, "wait_replicas", get_default_wait_replicas(values["redis_url"]))
+
+    def __getattribute__(self, name: str) -> Any:
+        _read.add(name)
+        return super().__getattribute__(name)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -184,33 +223,23 @@ class Settings:
         values: dict[str, Any] = {f.name: _parse(f, env, environ[env]) for env, f in known.items() if env in environ}
         if "WEB_CONCURRENCY" in environ and "WEBFARM_WORKERS" not in environ:
             values["workers"] = _parse(known["WEBFARM_WORKERS"], "WEB_CONCURRENCY", environ["WEB_CONCURRENCY"])
-        values = _get_defaults(values.get("redis_url", "")) | values
+        values["given"] = frozenset(values)
         values["warnings"] = (
             *(() if "WEBFARM_SECRET" in environ else [_OPEN_MODE]),
             *_warn_of_key(values.get("api_key")),
             *(
                 _unknown_warning(name, known)
                 for name in sorted(environ)
-                if name.startswith("WEBFARM_") and name not in known
+                if name.startswith("WEBFARM_") and name not in known and name not in _NO_SETTINGS
             ),
         )
         settings = cls(**values)
-        if settings.base_port + settings.workers - 1 > 65535:
-            raise SettingsError(
-                f"WEBFARM_BASE_PORT has value '{settings.base_port}': {settings.workers} workers need ports up to"
-                f" {settings.base_port + settings.workers - 1}, and the last port is 65535."
-            )
-        if settings.history_ttl_s < settings.recovery_window_s + LEASE_S:
-            needed = settings.recovery_window_s + LEASE_S
-            raise SettingsError(
-                f"WEBFARM_HISTORY_TTL_S has value '{settings.history_ttl_s:g}': expected at least {needed:g},"
-                f" WEBFARM_RECOVERY_WINDOW_S and {LEASE_S} more, or what a client missed is gone before it is back."
-            )
+        _check(vars(settings))
         return settings
 
     @property
     def engine_options(self) -> dict[str, Any]:
-        """What an ``EngineServer``, or a ``Server`` around one, is told of times and sizes."""
+        """The times and sizes that an ``EngineServer``, or the ``Server`` around one, takes as arguments."""
         return {
             "ping_interval": self.ping_interval_s,
             "ping_timeout": self.ping_timeout_s,
@@ -222,12 +251,21 @@ class Settings:
     @property
     def channel(self) -> str:
         """The Redis channel that stock python-socketio emitters publish on."""
-        return "socketio" if self.prefix == "webfarm" else self.prefix
+        return "socketio" if self.prefix == defaults.PREFIX else self.prefix
 
 
-def _get_defaults(redis_url: str) -> dict[str, int]:
-    """Return the defaults that depend on what kind of Redis it is."""
-    return {"shards": get_default_shards(redis_url), "wait_replicas": get_default_wait_replicas(redis_url)}
+def list_unused(settings: Settings) -> list[str]:
+    """Return the variables that the environment has set for the app, and that nothing in this process has read."""
+    return [
+        one.metadata["env"]
+        for one in fields(Settings)
+        if one.name in settings.given and one.metadata["is_for_app"] and one.name not in _read
+    ]
+
+
+def forget_reads() -> None:
+    """Take what was read so far for unused: gunicorn's configuration reads settings, too."""
+    _read.clear()
 
 
 def _parse(setting: Any, env: str, text: str) -> Any:
@@ -239,10 +277,26 @@ def _parse(setting: Any, env: str, text: str) -> Any:
         raise SettingsError(f"{env} has {shown}: expected {expected}.") from None
 
 
+def _check(values: Mapping[str, Any]) -> None:
+    """Raise ``SettingsError`` if two settings contradict each other."""
+    workers, first_port = values["workers"], values["base_port"]
+    if first_port + workers - 1 > 65535:
+        raise SettingsError(
+            f"WEBFARM_BASE_PORT has value '{first_port}': {workers} workers need ports up to"
+            f" {first_port + workers - 1}, and the last port is 65535."
+        )
+    ttl_s, needed_s = values["history_ttl_s"], values["recovery_window_s"] + LEASE_S
+    if ttl_s < needed_s:
+        raise SettingsError(
+            f"WEBFARM_HISTORY_TTL_S has value '{ttl_s:g}': expected at least {needed_s:g}, which is"
+            f" WEBFARM_RECOVERY_WINDOW_S and {LEASE_S}; otherwise Redis forgets what a client missed before it is back."
+        )
+
+
 def _warn_of_key(key: str | None) -> list[str]:
     if key is None or len(key) >= _KEY_LENGTH:
         return []
-    return [f"WEBFARM_API_KEY has {len(key)} characters, and nobody who guesses is held up: use {_KEY_LENGTH} or more."]
+    return [f"WEBFARM_API_KEY has {len(key)} characters, and guesses have no limit: use {_KEY_LENGTH} or more."]
 
 
 def _unknown_warning(name: str, known: Mapping[str, Any]) -> str:

@@ -1,31 +1,20 @@
 """The pages for the admin, behind HTTP Basic: ``/status`` and the official Admin UI, as its package has it."""
 
 import re
-from pathlib import Path
 
-from flask import (
-    Blueprint,
-    Response,
-    abort,
-    jsonify,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    send_from_directory,
-    url_for,
-)
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response as BaseResponse
 
 from webfarm.errors import RateLimited, Unauthorized, Unavailable
 from webfarm.web.admin_auth import AdminAuth
 from webfarm.web.figures import Figures
+from webfarm.web.packages import find_folder, send_file
 
-_PACKAGES = Path(__file__).parent.parent.parent / "node_modules"
-_UI = _PACKAGES / "@socket.io" / "admin-ui" / "ui" / "dist"
-_ICONS = _PACKAGES / "@mdi" / "font"
-_PLOTS = _PACKAGES / "uplot" / "dist"
+# The folder of a package, and the package as npm takes it.
+_UI = ("@socket.io/admin-ui/ui/dist", "@socket.io/admin-ui@0.5.1")
+_ICONS = ("@mdi/font", "@mdi/font@7.4.47")
+_PLOTS = ("uplot/dist", "uplot@1.6.32")
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="webfarm", charset="UTF-8"'}
 _FOREIGN = re.compile(r'<link [^>]*href="https?:[^>]*>')  # fonts and icons from elsewhere
@@ -64,7 +53,7 @@ def create_admin(auth: AdminAuth, figures: Figures) -> Blueprint:
 
     @admin.get("/status/<any('uPlot.esm.js', 'uPlot.min.css'):name>")
     def plots(name: str) -> Response:
-        return _send_file(_PLOTS, name)
+        return send_file(find_folder(*_PLOTS), name)
 
     @admin.get("/admin-ui")
     def admin_ui_without_slash() -> BaseResponse:
@@ -72,19 +61,17 @@ def create_admin(auth: AdminAuth, figures: Figures) -> Blueprint:
 
     @admin.get("/admin-ui/")
     def admin_ui() -> Response:
-        if not _UI.is_dir():
-            abort(404, "The Admin UI is not installed: run make setup.")
         response = make_response(_render_ui(auth.create_session()))
         response.headers["Content-Security-Policy"] = _UI_POLICY
         return response
 
     @admin.get("/admin-ui/icons/<path:name>")
     def icons(name: str) -> Response:
-        return _send_file(_ICONS, name)
+        return send_file(find_folder(*_ICONS), name)
 
     @admin.get("/admin-ui/<path:name>")
     def admin_ui_file(name: str) -> Response:
-        return _send_file(_UI, name)
+        return send_file(find_folder(*_UI), name)
 
     @admin.after_request
     def keep_private(response: Response) -> Response:
@@ -111,10 +98,4 @@ def _render_ui(session: str) -> str:
     """Return the Admin UI's page: with icons from here, and logged in."""
     icons = url_for(".icons", name="css/materialdesignicons.min.css")
     ours = _OURS.format(icons, url_for(".static", filename="admin.js"), session)
-    return _FOREIGN.sub("", (_UI / "index.html").read_text()).replace("</head>", ours)
-
-
-def _send_file(folder: Path, name: str) -> Response:
-    response = send_from_directory(folder, name, max_age=3600)
-    response.headers["Cache-Control"] = "private, max-age=3600"
-    return response
+    return _FOREIGN.sub("", (find_folder(*_UI) / "index.html").read_text()).replace("</head>", ours)
