@@ -1,4 +1,4 @@
-"""What the demo's page needs beside the chat: when a message went through this worker, and a way to kill it."""
+"""The demo's page: it shows when a message went through this worker, and can kill the worker."""
 
 import hmac
 import logging
@@ -7,54 +7,59 @@ import signal
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import gevent
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
 from chat.events import ChatNamespace
-from webfarm import RedisManager, Stored
-from webfarm.errors import BadRequest
-from webfarm.settings import Settings
-from webfarm.web.proxies import ADDRESSES, is_loopback
+from chat.pages import add_security_headers
+from webfarm import BadRequest, Farm, Stored, is_local_request
 
 log = logging.getLogger(__name__)
 
-_NOTED_S = 120.0  # since somebody asked last
+_NOTED_S = 120.0  # after the last question
 _MOST = 1000  # messages
 _ANSWER_S = 0.05  # for an answer to leave
 
 
-class DemoNamespace(ChatNamespace):
-    """The chat, which also tells when a message went through this worker.
+class Demo:
+    """Tells when a message went through this worker.
 
-    Nothing is noted before somebody asks, and nothing any more once nobody has asked for a while.
+    Nothing is noted before a client asks, nor once nobody has asked for a while.
+
+    Args:
+        farm: of this worker.
+        has_cluster_of_run: whether ``webfarm run`` started the workers, so that the primaries may be shown.
     """
 
-    def __init__(self, settings: Settings, manager: RedisManager) -> None:
-        super().__init__(settings, manager)
-        self._has_cluster_of_run = settings.run_key is not None
+    def __init__(self, farm: Farm, *, has_cluster_of_run: bool) -> None:
+        self._server, self._manager = farm.server, farm.manager
+        self._has_cluster_of_run = has_cluster_of_run
         self._notes: dict[str, dict[str, Any]] = {}
         self._asked_at = 0.0
 
-    def on_trace(self, sid: str, data: Any) -> dict[str, Any]:
-        """Tell this worker's clock, ``now``, and what it knows of the message ``id``, in microseconds since 1970.
+    def attach(self, chat: ChatNamespace) -> None:
+        """Answer the event ``trace``, and be told of each message that the chat stores."""
+        self._server.on("trace", self.on_trace, namespace=chat.namespace)
+        chat.observer = self
 
-        ``handled``: its handler began; ``acknowledged``: Redis had it; ``delivered``: it came back and was handed out.
-        The id of a message is Redis' own clock when it was stored. ``shard`` is the part of the log that it is in.
+    def on_trace(self, sid: str, data: Any = None, *more: Any) -> dict[str, Any]:
+        """Tell this worker's clock, ``now``, and the times of the message ``id``, in microseconds since 1970.
+
+        ``handled``: its handler began; ``acknowledged``: Redis had it; ``delivered``: this worker delivered it.
+        A message's id is Redis' own clock when the message was stored. ``shard`` is the part of the log that has it.
         """
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or more:
             raise BadRequest("An object is needed; it may have the id of a message.")
         self._asked_at = time.monotonic()
         self._manager.on_delivery = self._on_delivery
         return {"ok": True, "now": _read_clock(), **self._notes.get(str(data.get("id")), {})}
 
-    def _store(self, event: str, sid: str, data: Any, room: str, **options: Any) -> Stored:
-        handled = _read_clock()
-        stored = super()._store(event, sid, data, room, **options)
+    def on_stored(self, stored: Stored, room: str, handled_at_ns: int) -> None:
+        """Note when a message was handled and acknowledged."""
         if self._manager.on_delivery is not None:
-            self._note(stored.id, handled=handled, acknowledged=_read_clock(), **self._describe_shard(room))
-        return stored
+            times = {"handled": handled_at_ns // 1000, "acknowledged": _read_clock()}
+            self._note(stored.id, **times, **self._describe_shard(room))
 
     def _on_delivery(self, id: int) -> None:
         if time.monotonic() - self._asked_at > _NOTED_S:
@@ -75,17 +80,20 @@ class DemoNamespace(ChatNamespace):
 
 
 def create_demo(run_key: str | None, has_connection: Callable[[str], bool]) -> Blueprint:
-    """Return the demo's page, and what kills this worker if it asks for that.
+    """Return the demo's page, and the route by which the page kills this worker.
 
     Args:
-        run_key: what ``webfarm run`` gave its workers; without it nothing is killed. A browser on this machine gets it.
+        run_key: the key that ``webfarm run`` gave its workers; without it nothing is killed. Only a browser on this
+            machine gets it.
         has_connection: whether this worker has a connection with an Engine.IO sid.
     """
     demo = Blueprint("demo", __name__)
+    demo.after_request(add_security_headers)
 
     @demo.get("/demo")
     def page() -> Response:
-        response = make_response(render_template("demo.html", run_key=run_key if run_key and _is_from_here() else ""))
+        shown_key = run_key if run_key and is_local_request(request.environ) else ""
+        response = make_response(render_template("demo.html", run_key=shown_key))
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -95,7 +103,7 @@ def create_demo(run_key: str | None, has_connection: Callable[[str], bool]) -> B
     @demo.post("/demo/kill")
     def kill() -> tuple[str, int]:
         """Kill the worker that has the connection ``sid``: HAProxy brings the request there."""
-        if not _is_from_here() or request.headers.get("Origin") != request.host_url.rstrip("/"):
+        if not is_local_request(request.environ) or request.headers.get("Origin") != request.host_url.rstrip("/"):
             abort(403)
         if not hmac.compare_digest(request.headers.get("X-Run-Key", "").encode(), run_key.encode()):
             abort(403)
@@ -106,15 +114,6 @@ def create_demo(run_key: str | None, has_connection: Callable[[str], bool]) -> B
         return "", 202
 
     return demo
-
-
-def _is_from_here() -> bool:
-    """Whether the browser is on this machine, and calls it so: a site's name may be made to lead here."""
-    try:
-        host = urlsplit(f"//{request.host}").hostname or ""
-    except ValueError:
-        return False
-    return (host == "localhost" or is_loopback(host)) and all(map(is_loopback, request.environ[ADDRESSES].split(",")))
 
 
 def _read_clock() -> int:

@@ -1,9 +1,8 @@
-"""What events take: the arguments of clients, looked at before anything is done. All raise ``BadRequest``."""
+"""The arguments of clients' events, checked before anything is done. All functions raise ``BadRequest``."""
 
 from typing import Any
 
-from webfarm.errors import BadRequest
-from webfarm.names import NAME_RULE, is_name
+from webfarm import NAME_RULE, BadRequest, is_name
 
 
 def get_room(data: Any) -> str:
@@ -14,7 +13,7 @@ def get_room(data: Any) -> str:
 
 
 def get_recipient(data: Any) -> tuple[str, str]:
-    """Return the one whom a private message is for: ``to`` and a socket's id, or ``toUser`` and a user's."""
+    """Return a private message's recipient: ``to`` and a socket's id, or ``toUser`` and a user's."""
     if not isinstance(data, dict) or ("to" in data) == ("toUser" in data):
         raise BadRequest("An object with either to (a socket's id) or toUser (a user's id) is needed.")
     kind = "to" if "to" in data else "toUser"
@@ -24,7 +23,7 @@ def get_recipient(data: Any) -> tuple[str, str]:
 
 
 def get_page(data: dict[str, Any], most: int) -> tuple[int | None, int]:
-    """Return the id before which messages are asked for, if one is given, and how many: ``most`` if none is said."""
+    """Return ``before`` as an id, or ``None``, and ``limit``, the number of messages, by default ``most``."""
     before, limit = data.get("before"), data.get("limit", most)
     if type(limit) is not int or not 1 <= limit <= most:
         raise BadRequest(f"The limit must be a whole number from 1 to {most}.")

@@ -1,7 +1,7 @@
 """The chat's own handlers: the file to edit.
 
-``on_<event>`` handles an event from a client; what it returns is the acknowledgement. To refuse an event, raise
-a ``ClientError`` of ``webfarm.errors``. An event of one's own takes a method::
+``on_<event>`` handles an event from a client; its return value is the acknowledgement. To refuse an event, raise
+a ``ClientError``. To add an event, add a method::
 
     def on_shout(self, sid: str, text: Any) -> dict[str, Any]:
         if not isinstance(text, str):
@@ -12,79 +12,97 @@ a ``ClientError`` of ``webfarm.errors``. An event of one's own takes a method::
 
 import hashlib
 import time
-from typing import Any
-
-import socketio
+from functools import cached_property
+from typing import Any, Protocol
 
 from chat.event_arguments import get_page, get_recipient, get_room
-from chat.messages import COMMON_ROOM, EVERYBODY
+from chat.messages import COMMON_ROOM, EVERYBODY, create_meta
 from chat.private_rooms import PRIVATE, PrivateRooms
-from webfarm import MESSAGE_ID, RedisManager, Stored
-from webfarm.auth import Identity, authenticate, create_guest
-from webfarm.errors import BadRequest, ClientError, Forbidden, NoRecipient, NotInRoom, TooManyRooms
-from webfarm.names import is_name
-from webfarm.rate_limits import Buckets
-from webfarm.settings import Settings
-from webfarm.socketio.external_events import get_user_room
-from webfarm.socketio.namespace import Namespace
+from webfarm import (
+    BadRequest,
+    Buckets,
+    ClientError,
+    Farm,
+    Forbidden,
+    Namespace,
+    NoRecipient,
+    NotInRoom,
+    RedisManager,
+    Settings,
+    Stored,
+    TooManyRooms,
+    get_user_room,
+    is_name,
+)
 
-_IDENTITY = "chat.identity"  # in an environment: who the client is
 _KNOWN_S = 120.0  # at least, for a message's own id
-_TYPING_S, _ROOM_TYPING_S = 1.0, 0.1  # between two words of who types: of one user, in one room
+_TYPING_S, _ROOM_TYPING_S = 1.0, 0.1  # between two ``typing`` events: of one user, in one room
 _MAX_HISTORY, _MAX_HISTORY_BYTES, _MAX_USERS = 100, 250_000, 1_000  # of one answer
 
 
-class ChatNamespace(Namespace):
-    """Rooms, private messages and broadcasts."""
+class Observer(Protocol):
+    """Whoever wants to know when messages are stored: the demo."""
 
-    def __init__(self, settings: Settings, manager: RedisManager) -> None:
+    def on_stored(self, stored: Stored, room: str, handled_at_ns: int) -> None:
+        """A message is stored in ``room``; its handling began at ``handled_at_ns`` (since 1970)."""
+
+
+class ChatNamespace(Namespace):
+    """Rooms, private messages and broadcasts.
+
+    Args:
+        settings: for how long an invitation and a message's own id are remembered, and the limits.
+    """
+
+    farm: Farm  # type: ignore[assignment]
+    #: The demo's, if there is one.
+    observer: Observer | None = None
+
+    def __init__(self, settings: Settings) -> None:
         super().__init__("/")
-        self._settings = settings
-        self._manager = manager
-        self._private = PrivateRooms(manager, settings.history_ttl_s)
+        self._is_open_mode = settings.secret is None
+        self._max_rooms = settings.max_rooms_per_client
+        self._invited_s = settings.history_ttl_s
         self._known_s = max(settings.recovery_window_s, _KNOWN_S)
         self._typing, self._room_typing = Buckets(1 / _TYPING_S, 0), Buckets(1 / _ROOM_TYPING_S, 0)
 
-    def may(self, sid: str, action: str, room: str) -> bool:
-        """Decide who may do what in a room; edit this for rights of your own.
+    @cached_property
+    def _manager(self) -> RedisManager:
+        return self.farm.manager
 
-        It is asked about whoever is to ``join`` a room, a client that comes back to it included, and about the room's
-        members for ``message`` (for ``typing`` as well), ``history``, ``who`` and ``invite``.
+    @cached_property
+    def _private(self) -> PrivateRooms:
+        return PrivateRooms(self._manager, self._invited_s)
+
+    def may(self, sid: str, action: str, room: str) -> bool:
+        """Decide whether a client may do ``action`` in ``room``; edit this for rights of your own.
+
+        A client asks for ``join`` when it enters a room or comes back to it. Members of the room ask for ``message``
+        (for ``typing`` as well), ``history``, ``who`` and ``invite``.
         """
         if not room.startswith(PRIVATE) or action != "join":
             return True
-        session = self.get_session(sid)
-        if room in session.get("rooms", ()) or self._private.is_invited(room, session["user"]):
+        user = self.get_user(sid) or ""
+        if room in self.get_session(sid).get("rooms", ()) or self._private.is_invited(room, user):
             return True
-        is_open_mode = self._settings.secret is None  # no token can name a room: who comes first opens it
-        return is_open_mode and self._private.open(room, session["user"])
-
-    def identify(self, environ: dict[str, Any], auth: Any) -> str | None:
-        """Return the user who owns the connection, and its session; ``None`` for a guest."""
-        try:
-            identity = environ[_IDENTITY] = authenticate(environ, auth, self._settings.secret)
-        except ClientError as error:
-            raise socketio.exceptions.ConnectionRefusedError(str(error), error.to_dict()) from None
-        return identity.user
+        return self._is_open_mode and self._private.open(
+            room, user
+        )  # no token can name a room: the first user opens it
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
-        """A client is new, or is back: then it is in its rooms already, and its session has its user."""
-        identity: Identity = environ.pop(_IDENTITY)
-        if identity.expires_at is not None:
-            self.server.expire_session(sid, identity.expires_at)
+        """A client is new, or is back: then it has its rooms and its session already."""
         if not self.server.is_recovered(sid):
-            user = self._manager.get_owner(sid) or create_guest()
-            self.save_session(sid, {"user": user, "rooms": identity.rooms} if identity.rooms else {"user": user})
-            self.server.enter_inbox(sid, get_user_room(user))
+            if rooms := environ["webfarm.identity"].rooms:
+                self.save_session(sid, {"rooms": rooms})
             for room in (COMMON_ROOM, EVERYBODY):
                 self.enter_room(sid, room)
         for room in self.get_session(sid).get("watched", ()):  # of one that is back
             self._manager.watch(sid, room)
 
     def select_rooms(self, sid: str, environ: dict[str, Any], rooms: list[str]) -> list[str]:
-        """A client is back, with the token that it has now: return those of its rooms where it may still be."""
-        session, named = self.get_session(sid), environ[_IDENTITY].rooms
-        if named != tuple(session.get("rooms", ())):
+        """Return those of a resumed client's ``rooms`` in which its token of today still lets it be."""
+        session, named = self.get_session(sid), environ["webfarm.identity"].rooms
+        if tuple(named) != tuple(session.get("rooms", ())):
             self.save_session(sid, session | {"rooms": named})
         return [room for room in rooms if room in (COMMON_ROOM, EVERYBODY) or self.may(sid, "join", room)]
 
@@ -101,7 +119,7 @@ class ChatNamespace(Namespace):
             if stored is None:
                 raise
         else:
-            stored = self._store("message", sid, data, room, meta={"room": room})
+            stored = self._store("message", sid, data, room, room)
         return {"ok": True, "id": str(stored.id)}
 
     def on_privateMessage(self, sid: str, data: Any) -> dict[str, Any]:  # noqa: N802 - the event's name
@@ -180,30 +198,24 @@ class ChatNamespace(Namespace):
             self.server.emit("typing", told, room=room, skip_sid=sid, volatile=True)
         return {"ok": True}
 
-    def tell_watchers(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
-        """A user came into a room that these clients watch, or has gone."""
+    def on_presence(self, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
+        """A user has entered a room that these clients watch, or has left it."""
         presence = {"userId": user, "online": is_online, "room": room}
-        self._manager.deliver("presence", presence, namespace, watchers)
-
-    def get_user(self, sid: str) -> str | None:
-        """Return the user of a client of this worker."""
-        try:
-            user: str | None = self.get_session(sid).get("user")
-        except KeyError:
-            return None
-        return user
+        self._manager.deliver("presence", presence, self.namespace, watchers)
 
     def _store(
-        self, event: str, sid: str, data: Any, room: str, *, meta: dict[str, Any] | None = None, recipient: str = ""
+        self, event: str, sid: str, data: Any, room: str, posted_to: str | None = None, recipient: str = ""
     ) -> Stored:
-        """Store and deliver a message with the server's own word on it; ``at`` in milliseconds since 1970."""
-        meta = {"from": self.get_user(sid), "sid": sid, "at": time.time_ns() // 1_000_000, "id": MESSAGE_ID} | (
-            meta or {}
-        )
+        """Store and deliver a message with its ``meta``, which names the room only if it was ``posted_to`` one."""
+        at_ns = time.time_ns()
+        meta = create_meta(self.get_user(sid), sid, at_ns, posted_to)
         once = self._get_once(sid, data)
-        return self._manager.store(
+        stored = self._manager.store(
             event, (data, meta), room=room, once=once, known_s=self._known_s, recipient=recipient
         )
+        if self.observer is not None:
+            self.observer.on_stored(stored, room, at_ns)
+        return stored
 
     def _find_repeat(self, sid: str, data: Any, room: str) -> Stored | None:
         once = self._get_once(sid, data)
@@ -254,5 +266,5 @@ class ChatNamespace(Namespace):
 
     def _check_room_limit(self, sid: str) -> None:
         given = {sid, get_user_room(self.get_user(sid) or ""), EVERYBODY, COMMON_ROOM}
-        if len(set(self.rooms(sid)) - given) >= self._settings.max_rooms_per_client:
-            raise TooManyRooms(f"A client may be in {self._settings.max_rooms_per_client} rooms; leave one first.")
+        if len(set(self.rooms(sid)) - given) >= self._max_rooms:
+            raise TooManyRooms(f"A client may be in {self._max_rooms} rooms; leave one first.")

@@ -1,36 +1,36 @@
-"""Private rooms: whom their members have let in."""
+"""Private rooms: the users whom their members have invited."""
 
 from webfarm import Grants, RedisManager
 
-#: What the names of rooms begin with that need an invitation, or a token that names them.
+#: The beginning of a private room's name: to join, a user needs an invitation or a token that names the room.
 PRIVATE = "private:"
 
 
 class PrivateRooms:
-    """Who may join which private room, beside those whose token names it. All of it raises ``Unavailable``.
+    """The invitations, beside the rooms that tokens name. All methods raise ``Unavailable``.
 
     Args:
-        manager: says who is where, and what is stored.
-        ttl_s: for how long somebody is let in, from the last time on.
+        manager: knows a room's users and messages.
+        ttl_s: how long an invitation holds after its last use, in seconds.
     """
 
     def __init__(self, manager: RedisManager, ttl_s: float) -> None:
         self._manager = manager
-        self._notes = Grants(manager.shards, ttl_s)
+        self._grants = Grants(manager.shards, ttl_s)
 
     def invite(self, room: str, user: str) -> None:
-        """Let ``user`` in."""
-        self._notes.add(user, _name_invitation(room))
+        """Invite ``user``."""
+        self._grants.add(user, _name_invitation(room))
 
     def is_invited(self, room: str, user: str) -> bool:
-        """Return whether ``user`` is let in; if so, the time begins anew."""
-        return self._notes.renew(user, _name_invitation(room))
+        """Return whether ``user`` is invited; if so, the invitation's time begins again."""
+        return self._grants.renew(user, _name_invitation(room))
 
     def open(self, room: str, user: str) -> bool:
-        """Let ``user`` in if nobody is in there, nothing is stored, and nobody else came first within the time."""
+        """Invite ``user`` to an empty room without messages, unless another user has opened it within the time."""
         if self._manager.get_users(room, most=1) or self._manager.has_history(room):
             return False
-        is_first = self._notes.claim(f"opened:{room}", user)
+        is_first = self._grants.claim(f"opened:{room}", user)
         if is_first:
             self.invite(room, user)
         return is_first

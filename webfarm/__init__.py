@@ -50,64 +50,128 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from webfarm.emitter import Emitter
     from webfarm.engineio.server import EngineServer
+    from webfarm.errors import (
+        BadRequest,
+        ClientError,
+        Error,
+        Flooding,
+        Forbidden,
+        Internal,
+        NoRecipient,
+        NotInRoom,
+        RateLimited,
+        SettingsError,
+        TooLarge,
+        TooManyConnections,
+        TooManyRooms,
+        Unauthorized,
+        Unavailable,
+    )
     from webfarm.http.websocket import WebSockets
     from webfarm.http.wsgi import WSGIApp
     from webfarm.log.shard_log import Retention, Stored
     from webfarm.manager.local_manager import LocalManager
     from webfarm.manager.redis_manager import RedisManager
     from webfarm.monitoring.throttle import Throttled
+    from webfarm.names import NAME_RULE, is_name
     from webfarm.nodes.directory import Directory
     from webfarm.nodes.grants import Grants
     from webfarm.protocol.frames import encode_frame
     from webfarm.protocol.handshake import HandshakeError
     from webfarm.protocol.packet import MESSAGE_ID, check_event
+    from webfarm.rate_limits import Buckets
     from webfarm.settings import Settings
+    from webfarm.socketio.external_events import get_user_room
     from webfarm.socketio.namespace import Namespace
     from webfarm.socketio.server import Server
+    from webfarm.web.proxies import is_local_request
+    from webfarm.wiring import Farm
     from webfarm.worker.worker import Worker
 
 __all__ = [
     "MESSAGE_ID",
+    "NAME_RULE",
+    "BadRequest",
+    "Buckets",
+    "ClientError",
     "Directory",
     "Emitter",
     "EngineServer",
+    "Error",
+    "Farm",
+    "Flooding",
+    "Forbidden",
     "Grants",
     "HandshakeError",
+    "Internal",
     "LocalManager",
     "Namespace",
+    "NoRecipient",
+    "NotInRoom",
+    "RateLimited",
     "RedisManager",
     "Retention",
     "Server",
     "Settings",
+    "SettingsError",
     "Stored",
     "Throttled",
+    "TooLarge",
+    "TooManyConnections",
+    "TooManyRooms",
+    "Unauthorized",
+    "Unavailable",
     "WSGIApp",
     "WebSockets",
     "Worker",
     "check_event",
     "encode_frame",
+    "get_user_room",
+    "is_local_request",
+    "is_name",
 ]
 
 _MODULES = {
+    "BadRequest": "errors",
+    "Buckets": "rate_limits",
+    "ClientError": "errors",
     "Directory": "nodes.directory",
     "Emitter": "emitter",
     "EngineServer": "engineio.server",
+    "Error": "errors",
+    "Farm": "wiring",
+    "Flooding": "errors",
+    "Forbidden": "errors",
     "Grants": "nodes.grants",
     "HandshakeError": "protocol.handshake",
+    "Internal": "errors",
     "LocalManager": "manager.local_manager",
     "MESSAGE_ID": "protocol.packet",
+    "NAME_RULE": "names",
     "Namespace": "socketio.namespace",
+    "NoRecipient": "errors",
+    "NotInRoom": "errors",
+    "RateLimited": "errors",
     "RedisManager": "manager.redis_manager",
     "Retention": "log.shard_log",
     "Server": "socketio.server",
     "Settings": "settings",
+    "SettingsError": "errors",
     "Stored": "log.shard_log",
     "Throttled": "monitoring.throttle",
+    "TooLarge": "errors",
+    "TooManyConnections": "errors",
+    "TooManyRooms": "errors",
+    "Unauthorized": "errors",
+    "Unavailable": "errors",
     "WSGIApp": "http.wsgi",
     "WebSockets": "http.websocket",
     "Worker": "worker.worker",
     "check_event": "protocol.packet",
     "encode_frame": "protocol.frames",
+    "get_user_room": "socketio.external_events",
+    "is_local_request": "web.proxies",
+    "is_name": "names",
 }
 
 

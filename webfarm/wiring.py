@@ -58,7 +58,7 @@ class Farm:
         is_server_room = getattr(handlers, "is_server_room", self._is_server_room)
         self.wsgi_app = wrap(self.server, self.settings, app, is_server_room)
         if isinstance(app, Flask):
-            app.wsgi_app = self.wsgi_app  # type: ignore[method-assign]
+            app.wsgi_app = self.wsgi_app  # type: ignore[method-assign, assignment]
             app.extensions["webfarm"] = self
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import redis
 
+from webfarm.defaults import LEASE_S
 from webfarm.errors import Error
 from webfarm.redis.blocking import BlockingShard, BlockingShards, list_shards
 from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys, split_name
 from webfarm.redis.url import get_database, without_password
-from webfarm.settings import LEASE_S, Settings
+from webfarm.settings import Settings
 
 _AT_ONCE = 200  # keys that are looked for, entries
 

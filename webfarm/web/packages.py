@@ -19,11 +19,10 @@ def find_folder(name: str, package: str) -> Path:
         name: the folder, beginning with the package's name.
         package: the package as npm takes it, with its version.
     """
-    for place in _PLACES:
-        folder = place / name
-        if folder.is_dir():
-            return folder.absolute()
-    abort(404, f"The browser's files are not installed: run npm install {package}.")
+    found = next((folder for place in _PLACES if (folder := place / name).is_dir()), None)
+    if found is None:
+        abort(404, f"The browser's files are not installed: run npm install {package}.")
+    return found.absolute()
 
 
 def send_file(folder: Path, name: str) -> Response:

@@ -1,9 +1,10 @@
 """What a proxy in front says of a request: who sent it, and how the browser sees this site."""
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 #: In an environment: all addresses that a request is said to have come by, comma-separated; nobody vouches for them.
 ADDRESSES = "webfarm.addresses"
@@ -54,6 +55,18 @@ class TrustedProxies:
     def _find_trust(self, address: str) -> bool:
         parsed = parse_address(address)
         return parsed is not None and any(parsed in network for network in self._networks)
+
+
+def is_local_request(environ: Mapping[str, Any]) -> bool:
+    """Return whether a browser on this machine sent a request, and named this machine as such.
+
+    The name counts because anybody can make a site's name lead to this machine.
+    """
+    try:
+        host = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or ""
+    except ValueError:
+        return False
+    return (host == "localhost" or is_loopback(host)) and all(map(is_loopback, environ[ADDRESSES].split(",")))
 
 
 def is_loopback(text: str) -> bool:
