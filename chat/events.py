@@ -85,9 +85,7 @@ class ChatNamespace(Namespace):
         user = self.get_user(sid) or ""
         if room in self.get_session(sid).get("rooms", ()) or self._private.is_invited(room, user):
             return True
-        return self._is_open_mode and self._private.open(
-            room, user
-        )  # no token can name a room: the first user opens it
+        return self._is_open_mode and self._private.open(room, user)  # no token can name a room there
 
     def on_connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """A client is new, or is back: then it has its rooms and its session already."""

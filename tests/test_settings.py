@@ -190,11 +190,6 @@ def test_the_last_workers_port_must_exist():
         Settings.from_env({"WEBFARM_BASE_PORT": "65535"})
 
 
-def test_the_channel_is_the_stock_one_only_with_the_default_prefix():
-    assert Settings().channel == "socketio"
-    assert Settings(prefix="other").channel == "other"
-
-
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().workers = 3

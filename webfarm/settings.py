@@ -248,11 +248,6 @@ class Settings:
             "drain_s": self.drain_s,
         }
 
-    @property
-    def channel(self) -> str:
-        """The Redis channel that stock python-socketio emitters publish on."""
-        return "socketio" if self.prefix == defaults.PREFIX else self.prefix
-
 
 def list_unused(settings: Settings) -> list[str]:
     """Return the variables that the environment has set for the app, and that nothing in this process has read."""

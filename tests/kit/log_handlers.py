@@ -12,7 +12,6 @@ from webfarm.settings import Settings
 settings = Settings.from_env(os.environ)
 manager = RedisManager(
     settings.redis_url,
-    channel=settings.channel,
     prefix=settings.prefix,
     recovery_window_s=settings.recovery_window_s,
     history=Retention(length=settings.history_length),
