@@ -19,7 +19,7 @@ DEFAULT_PATHS = (
     *("README.md", "*.md", "docs", "examples", "webfarm", "chat"),
     *("wsgi.py", "gunicorn.conf.py", "benchmarks", "faults"),
 )
-_SKIPPED_FOLDERS = {"node_modules", ".venv", "__pycache__", "build"}
+_SKIPPED = {"node_modules", ".venv", "__pycache__", "build", "api.md"}  # that page is made from docstrings
 
 # A pattern, and what to write instead. Each has one plain replacement; a word that is good English elsewhere isn't here.
 _BANNED = [
@@ -252,7 +252,7 @@ def find_files(paths: Iterable[str], root: Path = Path()) -> list[Path]:
     found = []
     for path in (match for pattern in paths for match in sorted(root.glob(pattern))):
         files = [path] if path.is_file() else sorted(path.rglob("*"))
-        found += [file for file in files if file.suffix in _READERS and not _SKIPPED_FOLDERS & set(file.parts)]
+        found += [file for file in files if file.suffix in _READERS and not _SKIPPED & set(file.parts)]
     return list(dict.fromkeys(found))
 
 

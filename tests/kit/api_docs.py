@@ -1,0 +1,148 @@
+"""Makes ``docs/api.md`` from the docstrings of what an app imports: ``python -m tests.kit.api_docs [--check]``.
+
+griffe reads the sources, without importing them. The doors are ``webfarm.__all__``, ``webfarm.errors``, ``webfarm.flask``
+and ``webfarm.testing``. ``--check`` writes nothing, and exits with 1 if the page is not what the docstrings say.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "api.md"
+_DOORS = ("webfarm", "webfarm.errors", "webfarm.flask", "webfarm.testing")
+_HEAD = """\
+# The public API
+
+`python -m tests.kit.api_docs` makes this page from the docstrings. An app imports these names, and no others. Methods that python-socketio
+documents are not repeated here: see [its reference](https://python-socketio.readthedocs.io/).
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    package = griffe.load("webfarm", search_paths=[str(ROOT)], docstring_parser="google", resolve_aliases=True)
+    lines = [_HEAD]
+    for door in _DOORS:
+        module = package if door == "webfarm" else package[door.removeprefix("webfarm.")]
+        lines += [f"## {door}\n", *_render_docstring(module.docstring)]
+        for name in _get_names(module):
+            lines += _render_member(module[name])
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _get_names(module: griffe.Module) -> list[str]:
+    """Return what a module exports, by its ``__all__``, or all classes and functions of its own."""
+    if module.exports:
+        return sorted((str(name) for name in module.exports), key=str.lower)
+    members = module.members.values()
+    return [
+        member.name for member in members if not member.is_alias and member.is_public and member.kind.value != "module"
+    ]
+
+
+def _render_member(member: griffe.Object | griffe.Alias) -> Iterator[str]:
+    """Yield a door's section; what another package defines has only its name."""
+    target = _resolve(member)
+    if target is None:
+        return
+    if not isinstance(target, griffe.Class):
+        yield f"### `{target.name}{_get_arguments(target)}`\n"
+        yield from _render_docstring(target.docstring)
+        return
+    yield f"### `{target.name}{_get_arguments(target.all_members.get('__init__'))}`\n"
+    bases = ", ".join(str(base) for base in target.bases if str(base) not in ("Any", "object"))
+    if bases:
+        yield f"A `{bases}`.\n"
+    yield from _render_docstring(target.docstring)
+    for name, method in target.all_members.items():
+        found = _resolve(method)
+        if found is not None and found.docstring and not name.startswith("_"):
+            yield f"#### `{target.name}.{name}{_get_arguments(found)}`\n"
+            yield from _render_docstring(found.docstring)
+
+
+def _resolve(member: griffe.Object | griffe.Alias) -> griffe.Object | None:
+    """Return the definition in this package, ``None`` where it lies in another one."""
+    try:
+        return member.final_target if isinstance(member, griffe.Alias) else member
+    except (griffe.AliasResolutionError, griffe.CyclicAliasError):
+        return None
+
+
+def _get_arguments(function: object) -> str:
+    """Return a function's arguments as they are defined: names and defaults; nothing for anything else."""
+    if not isinstance(function, griffe.Function):
+        return ""
+    written, is_keyword_only = [], False
+    for parameter in function.parameters:
+        kind = parameter.kind
+        if parameter.name in ("self", "cls"):
+            continue
+        if kind is griffe.ParameterKind.keyword_only and not is_keyword_only:
+            written.append("*")
+        is_keyword_only = kind in (griffe.ParameterKind.keyword_only, griffe.ParameterKind.var_positional)
+        stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(kind, "")
+        default = f"={parameter.default}" if parameter.default is not None and not stars else ""
+        written.append(f"{stars}{parameter.name}{default}")
+    return f"({', '.join(written)})"
+
+
+def _render_docstring(docstring: griffe.Docstring | None) -> Iterator[str]:
+    """Yield a docstring as Markdown: its arguments and errors are lists, its literal blocks are fenced."""
+    if docstring is None:
+        return
+    for section in docstring.parse("google", warnings=False):
+        match section.kind:
+            case griffe.DocstringSectionKind.text:
+                yield _convert(str(section.value)) + "\n"
+            case griffe.DocstringSectionKind.parameters | griffe.DocstringSectionKind.attributes:
+                yield "\n".join(f"- `{item.name}`: {_join(item.description)}" for item in section.value) + "\n"
+            case griffe.DocstringSectionKind.raises:
+                raised = (f"- `{item.annotation}`: {_join(item.description)}" for item in section.value)
+                yield "Raises:\n\n" + "\n".join(raised) + "\n"
+            case griffe.DocstringSectionKind.returns | griffe.DocstringSectionKind.yields:
+                yield "\n".join(f"Returns: {_join(item.description)}" for item in section.value) + "\n"
+            case _:
+                yield _convert(str(getattr(section.value, "description", ""))) + "\n"
+
+
+def _join(text: str) -> str:
+    return _convert(" ".join(text.split()))
+
+
+def _convert(text: str) -> str:
+    """Return reStructuredText's few marks as Markdown's."""
+
+    def fence(found: re.Match[str]) -> str:
+        lines = found["code"].rstrip().split("\n")
+        indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+        language = "" if "\N{BOX DRAWINGS LIGHT VERTICAL AND RIGHT}" in found["code"] else "python"
+        introduction = ":" if found["before"] else ""
+        return (
+            f"{found['before']}{introduction}\n\n```{language}\n"
+            + "\n".join(line[indent:] for line in lines)
+            + "\n```\n"
+        )
+
+    text = re.sub(r"(?P<before>[^\n]*?)::\n\n(?P<code>(?:[ ]+[^\n]*\n?|\n)+)", fence, text + "\n")
+    return re.sub(r"(?<!`)``(?!`)(.+?)``(?!`)", r"`\1`", text, flags=re.DOTALL).strip()
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or compare it; return the exit code."""
+    page = render()
+    if "--check" not in arguments:
+        PAGE.write_text(page)
+        return 0
+    if PAGE.read_text() == page:
+        return 0
+    print("docs/api.md is not what the docstrings say: run python -m tests.kit.api_docs.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
