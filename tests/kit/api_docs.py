@@ -1,9 +1,9 @@
 """Makes ``docs/api.md`` from the docstrings of what an app imports: ``python -m tests.kit.api_docs [--check]``.
 
-griffe reads the sources, without importing them. The doors are ``webfarm.__all__``, ``webfarm.errors``, ``webfarm.flask``
-and ``webfarm.testing``. ``--check`` writes nothing, and exits with 1 if the page is not what the docstrings say.
+griffe reads the sources, without importing them. The doors are ``webfarm``, ``webfarm.flask`` and ``webfarm.testing``. ``--check`` writes nothing, and exits with 1 if the page is not what the docstrings say.
 """
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import griffe
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "api.md"
-_DOORS = ("webfarm", "webfarm.errors", "webfarm.flask", "webfarm.testing")
+_DOORS = ("webfarm", "webfarm.flask", "webfarm.testing")
 _HEAD = """\
 # The public API
 
@@ -35,13 +35,12 @@ def render() -> str:
 
 
 def _get_names(module: griffe.Module) -> list[str]:
-    """Return what a module exports, by its ``__all__``, or all classes and functions of its own."""
-    if module.exports:
-        return sorted((str(name) for name in module.exports), key=str.lower)
-    members = module.members.values()
-    return [
-        member.name for member in members if not member.is_alias and member.is_public and member.kind.value != "module"
-    ]
+    """Return the names that a module exports, and pytest's fixtures; without an ``__all__`` all names of its own."""
+    own = [member for member in module.members.values() if not member.is_alias and not member.name.startswith("_")]
+    if not module.exports:
+        return [member.name for member in own if not isinstance(member, griffe.Module)]
+    fixtures = [member.name for member in own if isinstance(member, griffe.Function) and member.decorators]
+    return [*fixtures, *sorted((str(name) for name in module.exports), key=str.lower)]
 
 
 def _render_member(member: griffe.Object | griffe.Alias) -> Iterator[str]:
@@ -51,18 +50,25 @@ def _render_member(member: griffe.Object | griffe.Alias) -> Iterator[str]:
         return
     if not isinstance(target, griffe.Class):
         yield f"### `{target.name}{_get_arguments(target)}`\n"
-        yield from _render_docstring(target.docstring)
+        yield from _render_docstring(target.docstring) if target.docstring else [_get_comment(target)]
         return
     yield f"### `{target.name}{_get_arguments(target.all_members.get('__init__'))}`\n"
     bases = ", ".join(str(base) for base in target.bases if str(base) not in ("Any", "object"))
     if bases:
-        yield f"A `{bases}`.\n"
+        yield f"Base: `{bases}`.\n"
     yield from _render_docstring(target.docstring)
     for name, method in target.all_members.items():
         found = _resolve(method)
         if found is not None and found.docstring and not name.startswith("_"):
             yield f"#### `{target.name}.{name}{_get_arguments(found)}`\n"
             yield from _render_docstring(found.docstring)
+
+
+def _get_comment(constant: griffe.Object) -> str:
+    """Return the comment (``#:``) above a constant."""
+    lines = constant.filepath.read_text().splitlines()[: (constant.lineno or 1) - 1]
+    above = list(itertools.takewhile(lambda line: line.startswith("#:"), reversed(lines)))
+    return _convert(" ".join(line.removeprefix("#: ") for line in reversed(above))) + "\n"
 
 
 def _resolve(member: griffe.Object | griffe.Alias) -> griffe.Object | None:
@@ -77,6 +83,8 @@ def _get_arguments(function: object) -> str:
     """Return a function's arguments as they are defined: names and defaults; nothing for anything else."""
     if not isinstance(function, griffe.Function):
         return ""
+    if any(str(parameter.default).startswith("_") for parameter in function.parameters):
+        return "(...)"  # a dataclass, whose defaults are made by a function of its own
     written, is_keyword_only = [], False
     for parameter in function.parameters:
         kind = parameter.kind
