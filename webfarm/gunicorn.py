@@ -16,6 +16,7 @@ import signal
 import sys
 from typing import Any
 
+from webfarm.addresses import join_address
 from webfarm.errors import SettingsError
 from webfarm.logs import set_node
 from webfarm.settings import Settings
@@ -28,7 +29,7 @@ except SettingsError as error:
 
 worker_class = "webfarm.Worker"
 workers = 1 if settings.port else settings.workers
-bind = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port or settings.base_port}"
+bind = join_address(settings.host, settings.port or settings.base_port)
 
 timeout = 30  # without a sign of life from its event loop a worker is replaced
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # those signs must not wait for a disk

@@ -1,7 +1,6 @@
 """HAProxy's configuration as text: pure, from the workers' addresses and a few numbers."""
 
 import hashlib
-import ipaddress
 import math
 import re
 import ssl
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from webfarm.addresses import get_host, is_this_machine
 from webfarm.errors import SettingsError
 
 _HTTP_PORT, _HTTPS_PORT = 80, 443
@@ -42,11 +42,7 @@ class Server:
     @property
     def is_here(self) -> bool:
         """Whether it is on HAProxy's own machine, for sure."""
-        host = self.address.rpartition(":")[0].strip("[]")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_this_machine(get_host(self.address))
 
 
 def parse_ranges(ranges: Iterable[str]) -> list[Server]:

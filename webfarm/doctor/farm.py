@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from webfarm.addresses import bracket, get_reachable
 from webfarm.doctor.finding import Finding, fault, ok, warning
 from webfarm.haproxy import Server, parse_ranges
 from webfarm.settings import Settings, parse_origin
@@ -40,19 +41,14 @@ class _Answer(NamedTuple):
 def examine(settings: Settings, servers: Sequence[Server], url: str | None) -> Iterator[Finding]:
     """Yield what there is to say about each worker, and about HAProxy at ``url``."""
     first = settings.port or settings.base_port
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     last = first if settings.port else first + settings.workers - 1
-    servers = servers or parse_ranges([f"{_get_reachable(host)}:{first}-{last}"])
+    servers = servers or parse_ranges([f"{bracket(get_reachable(settings.host))}:{first}-{last}"])
     for server in servers:
         yield from _check_worker(f"http://{server.address}", f"worker {server.address}")
     if url is not None:
         yield from _check_balancer(url, len(servers))
         if url.startswith("https:") and settings.allowed_origins is None:
             yield from _check_origin(url)
-
-
-def _get_reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
 
 
 def _check_worker(url: str, subject: str) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from webfarm.addresses import join_address
 from webfarm.defaults import SHARDS, SHARDS_OF_CLUSTER, WAIT_REPLICAS, WAIT_REPLICAS_OF_MANY
 
 URL_RULE = (
@@ -103,7 +104,7 @@ def get_node_url(url: str, host: str, port: int) -> str:
     """Return the URL of one node of the cluster at ``url``, with the cluster's credentials."""
     scheme, _, rest = url.partition("+cluster://")
     credentials, at, _ = rest.rpartition("@")
-    return f"{scheme}://{credentials}{at}{f'[{host}]' if ':' in host else host}:{port}/0"
+    return f"{scheme}://{credentials}{at}{join_address(host, port)}/0"
 
 
 def without_password(url: str) -> str:

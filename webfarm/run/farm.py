@@ -10,7 +10,6 @@ import http.client
 import queue
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
 from webfarm import haproxy
+from webfarm.addresses import bracket, check_free, get_reachable
 from webfarm.errors import Error, SettingsError
 from webfarm.run import redis_cluster as embedded_cluster
 from webfarm.run.processes import ROOT, Part
@@ -134,8 +134,8 @@ class _Farm:
     ) -> None:
         """Start the workers, and HAProxy if there is to be one."""
         ports = range(settings.base_port, settings.base_port + settings.workers)
-        host = _reachable(settings.host)
-        authority = _in_url(host)
+        host = get_reachable(settings.host)
+        authority = bracket(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
         numbers = {"WEBFARM_WORKERS": str(settings.workers), "WEBFARM_BASE_PORT": str(settings.base_port)}
         key = secrets.token_urlsafe()  # with it the demo's page may kill a worker
@@ -144,7 +144,7 @@ class _Farm:
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:
             self._start_haproxy(settings, front, f"{authority}:{ports[0]}-{ports[-1]}", environ)
-            self._say(f"webfarm is ready: http://{_in_url(_reachable(front[0]))}:{front[1]}  (Ctrl-C stops it)")
+            self._say(f"webfarm is ready: http://{bracket(get_reachable(front[0]))}:{front[1]}  (Ctrl-C stops it)")
         else:
             urls = " ".join(f"http://{authority}:{port}" for port in ports)
             self._say(f"webfarm is ready, without HAProxy: {urls}  (Ctrl-C stops it)")
@@ -158,7 +158,7 @@ class _Farm:
         config = STATE / f"haproxy-{port}.cfg"
         text = haproxy.render(
             haproxy.parse_ranges([workers]),
-            bind=f"{_in_url(host)}:{port}",
+            bind=f"{bracket(host)}:{port}",
             heartbeat_s=settings.ping_interval_s + settings.ping_timeout_s,
             source_rate=0,  # all come from this machine
             source_connections=0,
@@ -166,7 +166,7 @@ class _Farm:
         )
         config.write_text(text)
         self._start("haproxy", [program, "-db", "-f", str(config)], environ)
-        self._wait(lambda: _is_ready(_reachable(host), port), "HAProxy")
+        self._wait(lambda: _is_ready(get_reachable(host), port), "HAProxy")
 
     def watch(self) -> None:
         """Print what the parts say until a signal comes; raise ``Error`` if a part ends."""
@@ -236,24 +236,12 @@ def _check_ports(settings: Settings, front: tuple[str, int] | None, nodes: Seque
 
 
 def _check_port(host: str, port: int, hint: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("" if host == "*" else host, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise Error(f"{host}:{port} can't be bound: {error.strerror}.") from None
-            raise Error(f"port {port} on {host} is in use: is a farm running already?{hint}") from None
-
-
-def _reachable(host: str) -> str:
-    """Return the address at which something bound to ``host`` can be met from this machine."""
-    return "127.0.0.1" if host in ("*", "0.0.0.0", "::") else host
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    try:
+        check_free(host, port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise Error(f"{host}:{port} can't be bound: {error.strerror}.") from None
+        raise Error(f"port {port} on {host} is in use: is a farm running already?{hint}") from None
 
 
 def _is_ready(host: str, port: int) -> bool:

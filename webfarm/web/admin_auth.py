@@ -14,10 +14,10 @@ from typing import Any
 
 import jwt
 
+from webfarm.addresses import parse_ip
 from webfarm.errors import RateLimited, Unauthorized
 from webfarm.monitoring.throttle import Throttled
 from webfarm.rate_limits import Buckets
-from webfarm.web.proxies import parse_address
 
 log = Throttled(logging.getLogger(__name__))
 
@@ -85,7 +85,7 @@ def _hash(user: str, password: str) -> bytes:
 
 
 def _get_network(address: str) -> str:
-    parsed = parse_address(address)
+    parsed = parse_ip(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False))
     return str(parsed or address)

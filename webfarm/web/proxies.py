@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from webfarm.addresses import is_loopback, is_this_machine, parse_ip
+
 #: In an environment: all addresses that a request is said to have come by, comma-separated; nobody vouches for them.
 ADDRESSES = "webfarm.addresses"
 
@@ -47,13 +49,13 @@ class TrustedProxies:
     def _find_client(self, address: str, forwarded: str) -> str:
         """Return the last address that no trusted proxy has; who is before it may have made up the rest."""
         for one in reversed(forwarded.split(",")):
-            if not self._is_trusted(address) or not parse_address(one.strip()):
+            if not self._is_trusted(address) or not parse_ip(one.strip()):
                 break
             address = one.strip()
         return address
 
     def _find_trust(self, address: str) -> bool:
-        parsed = parse_address(address)
+        parsed = parse_ip(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 
 
@@ -66,19 +68,4 @@ def is_local_request(environ: Mapping[str, Any]) -> bool:
         host = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or ""
     except ValueError:
         return False
-    return (host == "localhost" or is_loopback(host)) and all(map(is_loopback, environ[ADDRESSES].split(",")))
-
-
-def is_loopback(text: str) -> bool:
-    """Return whether a text is an address of this machine's to itself."""
-    address = parse_address(text.strip())
-    return address is not None and address.is_loopback
-
-
-def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a text is, if any; one of IPv4 as such, also where IPv6 is spoken."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return is_this_machine(host) and all(map(is_loopback, environ[ADDRESSES].split(",")))

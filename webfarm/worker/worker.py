@@ -30,6 +30,7 @@ import gunicorn.util
 from gevent.pool import Pool
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
+from webfarm.addresses import check_free, join_address
 from webfarm.http.server import Handler, HTTPServer
 from webfarm.monitoring.capacity import capacity
 from webfarm.worker.watchdog import Watchdog
@@ -237,8 +238,7 @@ def _consecutive(bind: str, address: Any, count: int) -> list[str]:
             _EXIT_USAGE,
             f"{count} workers from port {port} would need port {port + count - 1}; the last port is 65535.",
         )
-    host = f"[{host}]" if ":" in host else host
-    return [f"{host}:{port + i}" for i in range(count)]
+    return [join_address(host, port + i) for i in range(count)]
 
 
 def _inherits_listeners() -> bool:
@@ -247,19 +247,14 @@ def _inherits_listeners() -> bool:
 
 
 def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OverflowError:
-            _stop(_EXIT_USAGE, f"{port} is no port; the last one is 65535.")
-        except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
-            _stop(
-                _EXIT_FAULT,
-                f"port {port} on {host} {reason}; stop what uses it, or choose another (WEBFARM_BASE_PORT, PORT or -b).",
-            )
+    try:
+        check_free(host, port)
+    except OverflowError:
+        _stop(_EXIT_USAGE, f"{port} is no port; the last one is 65535.")
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used: {error.strerror}"
+        hint = "stop what uses it, or choose another (WEBFARM_BASE_PORT, PORT or -b)."
+        _stop(_EXIT_FAULT, f"port {port} on {host} {reason}; {hint}")
 
 
 def _stop(code: int, sentence: str) -> NoReturn:
