@@ -41,7 +41,7 @@ _MAX_HISTORY, _MAX_HISTORY_BYTES, _MAX_USERS = 100, 250_000, 1_000  # of one ans
 
 
 class Observer(Protocol):
-    """Whoever wants to know when messages are stored: the demo."""
+    """An object that is told of each stored message: the demo."""
 
     def on_stored(self, stored: Stored, room: str, handled_at_ns: int) -> None:
         """A message is stored in ``room``; its handling began at ``handled_at_ns`` (since 1970)."""
@@ -105,7 +105,7 @@ class ChatNamespace(Namespace):
         return [room for room in rooms if room in (COMMON_ROOM, EVERYBODY) or self.may(sid, "join", room)]
 
     def on_disconnect(self, sid: str, reason: str) -> None:
-        """A client has left, or its connection was lost: then it may be back soon, on another worker."""
+        """A client has left, or lost its connection: then it may be back soon, on another worker."""
 
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""
@@ -121,7 +121,7 @@ class ChatNamespace(Namespace):
         return {"ok": True, "id": str(stored.id)}
 
     def on_privateMessage(self, sid: str, data: Any) -> dict[str, Any]:  # noqa: N802 - the event's name
-        """To one socket (``to``: its sid) or to all sockets of a user (``toUser``), who gets it later if away."""
+        """To one client (``to``: its sid) or to all clients of a user (``toUser``); an absent user gets it later."""
         kind, name = get_recipient(data)
         if kind == "to" and name.startswith(get_user_room("")):
             raise NoRecipient("That is no socket's id.")
@@ -134,7 +134,7 @@ class ChatNamespace(Namespace):
         return {"ok": True, "id": str(self._store("broadcast", sid, data, EVERYBODY).id)}
 
     def on_history(self, sid: str, data: Any) -> dict[str, Any]:
-        """What was said in a room, oldest first: ``limit`` messages, those before the id ``before`` if one is given."""
+        """Return a room's messages, oldest first: the last ``limit``, or the last before the id ``before``."""
         room = get_room(data)
         before, limit = get_page(data, _MAX_HISTORY)
         self._check_member(sid, "history", room)
@@ -160,7 +160,7 @@ class ChatNamespace(Namespace):
         return {"ok": True, "room": room}
 
     def on_invite(self, sid: str, data: Any) -> dict[str, Any]:
-        """Let a user join a private room, if one is in there oneself."""
+        """Let a user join a private room; the client must be in it."""
         room = get_room(data)
         if not is_name(data.get("userId")) or not room.startswith(PRIVATE):
             raise BadRequest(f"An object with a userId and a room is needed, whose name begins with {PRIVATE!r}.")
@@ -169,9 +169,9 @@ class ChatNamespace(Namespace):
         return {"ok": True, "room": room}
 
     def on_who(self, sid: str, data: Any) -> dict[str, Any]:
-        """Who is in a room, on all workers; with ``watch: true`` also who comes and goes from now on.
+        """List a room's users, on all workers; with ``watch: true`` the client gets ``presence`` from now on.
 
-        Of very many users some are told, and that there are ``more``.
+        Of more than a thousand users it lists a thousand, and says that there are ``more``.
         """
         if not isinstance(data, dict) or not isinstance(data.get("watch", False), bool):
             raise BadRequest("An object is needed; it may name a room, and have watch: true or false.")
@@ -184,7 +184,7 @@ class ChatNamespace(Namespace):
         return {"ok": True, "users": listed} | ({"more": True} if len(users) > _MAX_USERS else {})
 
     def on_typing(self, sid: str, data: Any) -> dict[str, Any]:
-        """Tell the others of a room, or one user, that somebody is writing: best effort, no more often than helps."""
+        """Tell a room's other clients, or one user, that this user is writing: best effort, about once a second."""
         user = self.get_user(sid) or ""
         if isinstance(data, dict) and "toUser" in data:
             room, told = get_user_room(get_recipient(data)[1]), {"userId": user, "toUser": data["toUser"]}
@@ -220,7 +220,7 @@ class ChatNamespace(Namespace):
         return self._manager.find(room, once) if once else None
 
     def _get_once(self, sid: str, data: Any) -> str:
-        """Return the key under which a message is stored once: its user's and its own id's; empty if it has none."""
+        """Return the key under which a message is stored once, of its user and its own id; empty without an id."""
         if not isinstance(data, dict) or not isinstance(data.get("id"), str):
             return ""
         key = f"{self.get_user(sid)}\n{data['id']}".encode(errors="surrogatepass")
@@ -234,7 +234,7 @@ class ChatNamespace(Namespace):
             raise Forbidden(f"You may not do that in the room {room!r}.")
 
     def _is_in_room(self, sid: str, room: str) -> bool:
-        """Whether ``sid`` is in ``room``; raises ``Forbidden`` if the server gives that room to others."""
+        """Return whether ``sid`` is in ``room``. Raises ``Forbidden`` if the server gives the room to others."""
         if room == EVERYBODY:
             raise Forbidden("That is the room of everybody; broadcast reaches it.")
         if self._manager.is_in_room(sid, self.namespace, room):
@@ -244,13 +244,13 @@ class ChatNamespace(Namespace):
         return False
 
     def is_server_room(self, room: str) -> bool:
-        """Whether the server gives this room: a socket's own, a user's, everybody's."""
+        """Return whether the server gives this room: a client's own, a user's, or everybody's."""
         if room == EVERYBODY or room.startswith(get_user_room("")):
             return True
         return self._manager.has_client(room) or self._manager.had_client(room)
 
     def _set_watched(self, sid: str, room: str, is_watched: bool) -> None:
-        """Tell the client who comes to ``room`` and goes, or no longer; also after a lost connection."""
+        """Begin or stop to send the client the ``presence`` of ``room``; a resumed client goes on as before."""
         session = self.get_session(sid)
         before = session.get("watched", [])
         watched = [one for one in before if one != room]

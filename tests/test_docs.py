@@ -32,7 +32,7 @@ def get_rows(heading):
 def test_every_setting_stands_in_the_table_with_its_default():
     documented = {row[0]: row[1] for row in get_rows("variable")}
     fields = [field for field in dataclasses.fields(Settings) if field.metadata]
-    expected = {f"`{field.metadata['env']}`": show(field.default) for field in fields}
+    expected = {f"`{field.metadata['env']}`": show(getattr(Settings(), field.name)) for field in fields}
     assert documented == expected
 
 

@@ -1,53 +1,45 @@
-"""The engine: Socket.IO over several gunicorn workers, each on its own port, tied together by Redis.
+"""webfarm: Socket.IO over several gunicorn workers, behind HAProxy and on Redis, for any Flask or WSGI app.
 
-It knows nothing of the chat and serves any Socket.IO app. Such an app is written as for python-socketio, with
-its ``Server``, ``RedisManager`` and ``WSGIApp`` from here::
+``Farm`` takes an app and the settings of the environment (``REDIS_URL``, ``WEBFARM_...``), and serves both::
 
-    from webfarm import RedisManager, Server, WSGIApp
+    from flask import Flask
+    from webfarm import Farm
 
-    sio = Server(client_manager=RedisManager("redis://localhost:6379/0"))
+    app = Flask(__name__)
+    farm = Farm(app)
+    sio = farm.server
 
     @sio.event
-    def message(sid, data):
-        sio.emit("message", data, room="lobby")
+    def vote(sid, choice):
+        sio.emit("voted", choice)
 
-    app = WSGIApp(sio)
-
-and run by gunicorn with the configuration of ``webfarm.gunicorn``, of which a file of one's own can take what it likes
-(``from webfarm.gunicorn import *``)::
-
-    PORT=4000 gunicorn -c python:webfarm.gunicorn myapp:app
+``sio`` is python-socketio's ``Server``. Run the app with HAProxy and Redis by ``webfarm run poll:app``, or its workers
+alone by ``gunicorn -c python:webfarm.gunicorn poll:app``. To decide about clients, give ``Farm`` a ``Namespace``.
 
 Handlers run in greenlets: they may wait, for Redis, a database, or their client's acknowledgement (``sio.call``). One
-client's events are handled one after the other. ``Server()`` without a manager is one process without Redis.
+client's events are handled one after the other. A ``ClientError`` refuses an event. After ``Unavailable`` an event is not
+acknowledged, so that its client sends it again.
 
-With a ``RedisManager`` an emit is stored before it returns (it raises ``Unavailable`` if Redis can't take it), and all
-members of a room see one order. A client that comes back within ``recovery_window_s`` has its id, its rooms and its
-saved session again, and gets what it missed (``Server.is_recovered``); ``identify`` says to whom a session belongs.
-``Server.enter_inbox`` makes a room's messages wait for its members, ``emit(volatile=True)`` stores nothing,
-``Server.expire_session`` ends a session at a time, ``select_rooms`` says where a client that is back may still be, and
-``admit`` refuses events, all in the app's own terms; ``Grants`` are names that Redis remembers about users.
-``RedisManager.store`` returns the message's id and stores it once under a key, ``read_history`` reads a room backwards.
+An emit is stored when it returns, and all members of a room receive a room's messages in one order. A client that comes
+back within the recovery window has its id, its rooms and its session again, and receives the messages that it missed.
 
-What Node's adapters do on all nodes at once is in ``webfarm.socketio.all_nodes``, a line of code each; ``Emitter`` is for
-processes that are no workers.
+- ``farm.manager`` is a ``RedisManager``. Its ``store`` returns a message's id, and ``read_history`` reads a room
+  backwards. ``get_users`` and ``watch`` show a room's users; ``directory`` lists clients, rooms and nodes.
+- ``farm.run_once`` runs a function on one worker of the farm.
+- ``Emitter`` stores events from another process; ``Client`` is a Python client that recovers.
+- ``webfarm.flask.SocketIO`` serves apps that were written for Flask-SocketIO.
+- ``Server``, ``RedisManager``, ``LocalManager`` and ``WSGIApp`` are a ``Farm``'s parts, for an app that does its own
+  wiring. Below Socket.IO, ``EngineServer`` and ``WebSockets`` can be used alone.
 
-Who is where in the cluster, by the users that ``Server``'s ``get_user`` names: ``RedisManager.get_users(room)``, and
-``RedisManager.directory`` for clients, rooms and nodes (a ``Directory`` of one's own reads them without a worker).
-``RedisManager.watch(sid, room)`` has ``Server``'s ``on_presence`` called when a user comes into a room or goes.
-
-Below Socket.IO there are two more layers, each usable alone: ``EngineServer``, messages over polling and websocket
-(``examples/echo_engineio.py``), and ``WebSockets``, plain websockets (``examples/echo_websocket.py``), whose receivers
-are called by the event loop and must not wait.
-
-The names are imported when they are first asked for: gunicorn's master loads the worker class before
-gevent has patched anything, and must load nothing else.
+Python imports a name when an app first asks for it. gunicorn's master loads this package before gevent patches the
+standard library, and must load nothing else.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from webfarm.client import Client
     from webfarm.emitter import Emitter
     from webfarm.engineio.server import EngineServer
     from webfarm.errors import (
@@ -93,6 +85,7 @@ __all__ = [
     "NAME_RULE",
     "BadRequest",
     "Buckets",
+    "Client",
     "ClientError",
     "Directory",
     "Emitter",
@@ -134,6 +127,7 @@ __all__ = [
 _MODULES = {
     "BadRequest": "errors",
     "Buckets": "rate_limits",
+    "Client": "client",
     "ClientError": "errors",
     "Directory": "nodes.directory",
     "Emitter": "emitter",

@@ -19,7 +19,7 @@ from typing import Any
 from webfarm.addresses import join_address
 from webfarm.errors import SettingsError
 from webfarm.logs import set_node
-from webfarm.settings import Settings
+from webfarm.settings import Settings, forget_reads
 
 try:
     settings = Settings.from_env(os.environ)
@@ -38,6 +38,7 @@ backlog = 4096  # connections that wait while a worker is replaced
 graceful_timeout = int(settings.drain_s) + 5  # the worker itself stops two seconds or so after the drain
 control_socket_disable = True  # its default path is shared by all masters of one user
 proc_name = "webfarm"
+forget_reads()  # an app may leave unused what is read here
 
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
@@ -79,6 +80,14 @@ def load_anew(log: Any) -> None:
             importlib.reload(sys.modules[name])
         except Exception:
             log.exception("%s can't be loaded; it stays as it was.", name)
+
+
+def post_worker_init(worker: Any) -> None:
+    """The app is loaded: the first worker says which settings it leaves unused."""
+    from webfarm.settings import list_unused  # with ``--reload`` the module was loaded again
+
+    for name in list_unused(settings) if worker.slot == 0 else ():
+        worker.log.warning("%s is set, but this app does not use it: webfarm.Farm would, or read farm.settings.", name)
 
 
 def worker_int(worker: Any) -> None:

@@ -3,26 +3,51 @@
 import os
 from typing import Any
 
+from flask import Flask
+
 from webfarm import (
     MESSAGE_ID,
+    NAME_RULE,
+    BadRequest,
+    Buckets,
+    Client,
+    ClientError,
     Directory,
     Emitter,
     EngineServer,
+    Error,
+    Farm,
+    Flooding,
+    Forbidden,
     Grants,
     HandshakeError,
+    Internal,
     LocalManager,
+    Namespace,
+    NoRecipient,
+    NotInRoom,
+    RateLimited,
     RedisManager,
     Retention,
     Server,
+    Settings,
+    SettingsError,
     Stored,
     Throttled,
+    TooLarge,
+    TooManyConnections,
+    TooManyRooms,
+    Unauthorized,
+    Unavailable,
     WebSockets,
     Worker,
     WSGIApp,
     check_event,
     encode_frame,
+    get_user_room,
+    is_local_request,
+    is_name,
 )
-from webfarm.errors import BadRequest
 from webfarm.socketio.all_nodes import Clients
 
 manager = RedisManager(os.environ["REDIS_URL"], history=Retention(100, 10_000, 3600.0))
@@ -88,3 +113,43 @@ def store_outside(url: str, event: str, data: Any) -> int:
 def get_name(worker: Worker, log: Throttled) -> str:
     log.info("asked for the name")
     return worker.node
+
+
+class Poll(Namespace):
+    """Votes, each user a few a second."""
+
+    votes = Buckets(5.0, 0.0)
+
+    def identify(self, environ: dict[str, Any], auth: Any) -> Any:
+        if not is_local_request(environ) and not is_name(auth):
+            raise Unauthorized(f"A name of {NAME_RULE} is needed.")
+        return super().identify(environ, auth)
+
+    def on_vote(self, sid: str, choice: str) -> dict[str, bool]:
+        user = self.get_user(sid) or ""
+        if not self.votes.take(user, 0):
+            raise RateLimited("Vote more slowly.")
+        self.server.emit("voted", choice, to=get_user_room(user))
+        return {"ok": True}
+
+
+def create_farm() -> Farm:
+    try:
+        return Farm(Flask(__name__), Settings.from_env(os.environ), Poll)
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+
+
+def describe(error: Error) -> str:
+    if isinstance(error, Unavailable | Flooding):
+        return "wait"
+    if isinstance(error, ClientError):
+        return error.code
+    known = (Forbidden, Internal, NoRecipient, NotInRoom, TooLarge, TooManyConnections, TooManyRooms)
+    return ", ".join(one.code for one in known)
+
+
+def connect_client(url: str) -> bool:
+    client = Client()
+    client.connect(url, transports=["websocket"])
+    return client.has_recovered()

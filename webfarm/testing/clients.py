@@ -1,7 +1,6 @@
-"""A client for a test: python-socketio's, which here keeps what it receives, and recovers as JavaScript's does.
+"""A client for a test: ``webfarm.Client``, which here keeps the events that it receives.
 
-Overridden of ``socketio.Client`` (5.18): ``_handle_connect`` and ``_handle_event``, for what is on the wire of a
-connection that can be recovered (https://socket.io/docs/v4/connection-state-recovery).
+Overridden of ``webfarm.Client``: ``_handle_connect`` counts connections; ``_handle_event`` keeps and answers events.
 """
 
 import socket
@@ -12,10 +11,11 @@ from urllib.parse import urlencode
 import socketio
 from socketio.exceptions import ConnectionError as Refused
 
+from webfarm.client import Client as RecoveringClient
 from webfarm.testing.processes import wait_until
 
 
-class Client(socketio.Client):
+class Client(RecoveringClient):
     """A client in one namespace, connected when this returns. A lost connection comes back by itself.
 
     Args:
@@ -45,20 +45,23 @@ class Client(socketio.Client):
         super().__init__(reconnection_delay=0.1, reconnection_delay_max=0.5, randomization_factor=0)
         #: What answers an event that asks for an acknowledgement.
         self.answers: dict[str, Callable[..., Any]] = {}
-        self.is_recovered = False
         self.connections = 0  #: how often it was connected
         self._namespace = namespace
         self._auth = auth or {}
-        self._recovery: dict[str, str] = {}  # pid and offset, to be shown
         self._received: list[tuple[str, list[Any]]] = []
         self._refusal: Any = None
         self.on("connect_error", self._on_refused, namespace=namespace)
         url += f"?{urlencode(query)}" if query else ""
         options = {"headers": headers or {}, "transports": list(transports), "socketio_path": path}
         try:
-            self.connect(url, namespaces=[namespace], auth=self._get_auth, wait_timeout=10, **options)
+            self.connect(url, namespaces=[namespace], auth=self._auth, wait_timeout=10, **options)
         except Refused as error:
             raise Refused(self._refusal or str(error)) from None
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether it resumed its session when it connected last."""
+        return self.has_recovered(self._namespace)
 
     @property
     def id(self) -> str:
@@ -99,24 +102,16 @@ class Client(socketio.Client):
         self.eio.ws.sock.shutdown(socket.SHUT_RDWR)
         wait_until(lambda: not self.connected or self.connections > before, "the end of the connection")
 
-    def _get_auth(self) -> dict[str, Any]:
-        return self._auth | self._recovery
-
     def _on_refused(self, data: Any) -> None:
         self._refusal = data
 
     def _handle_connect(self, namespace: str | None, data: Any) -> None:
         self.connections += 1
-        pid = (data or {}).get("pid")
-        self.is_recovered = pid is not None and pid == self._recovery.get("pid")
-        if pid is not None:
-            self._recovery["pid"] = pid
         super()._handle_connect(namespace, data)
 
     def _handle_event(self, namespace: str | None, id: int | None, data: list[Any]) -> None:
+        self._take_offset(namespace, id, data)
         event, *arguments = data
-        if id is None and self._recovery and arguments and isinstance(arguments[-1], str):
-            self._recovery["offset"] = arguments.pop()
         self._received.append((event, arguments))
         if id is not None and event in self.answers:
             answer = self.answers[event](*arguments)
