@@ -30,7 +30,7 @@ _BANNED = [
     (r"(?:is|are|was|were|be|been|being) away(?! from\b)", "unreachable or disconnected"),
     (r"kin", "the others, by their name"),
     (r"(?:who(?:so)?|whom)ever", "the actor's name"),
-    (r"(?<!no\s)one's(?! complement)", "your, its or the noun's"),
+    (r"one's own|(?:of|to|from|in|for|with|by) one's(?! complement)", "your, its or the noun's"),
     (r"be had", "be possible or exist"),
     (r"upon", "on"),
     (r"(?:there|where|here)(?:of|in|by|upon|from|with)", "of it, in it or by it"),
