@@ -40,8 +40,9 @@ from flask_socketio import (
 from webfarm.errors import ClientError, Unavailable
 from webfarm.http.wsgi import WSGIApp
 from webfarm.manager.redis_manager import RedisManager
-from webfarm.socketio.handling import fit
+from webfarm.socketio.handling import Handling
 from webfarm.socketio.server import Server
+from webfarm.socketio.signatures import fit
 
 __all__ = [
     "ConnectionRefusedError",
@@ -67,7 +68,7 @@ _serializer = TaggedJSONSerializer()  # of Flask's own sessions
 class SocketIO(flask_socketio.SocketIO):
     """Flask-SocketIO's ``SocketIO``, whose server is the engine's."""
 
-    server: "_Server"
+    server: "FlaskServer"
     manage_session: bool
 
     def init_app(self, app: Flask | None, **kwargs: Any) -> None:
@@ -87,7 +88,7 @@ class SocketIO(flask_socketio.SocketIO):
         for name, possible in _OWN.items():
             if options.pop(name, None) not in possible:
                 raise ValueError(f"SocketIO({name}=...): the engine has its own; leave {name} out.")
-        self.server = _Server(**options)
+        self.server = FlaskServer(**options)
         self.async_mode = self.server.async_mode
         for message, handler, namespace in self.handlers:
             self.server.on(message, handler, namespace=namespace)
@@ -165,14 +166,20 @@ def _passing_on(handler: Callable[..., Any]) -> Callable[..., Any]:
     return handle
 
 
-class _Server(Server):
-    """A server whose handlers are Flask-SocketIO's, which call those of the app."""
+class _Handling(Handling):
+    """Calls Flask-SocketIO's handlers, which call those of the app."""
 
-    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+    def trigger(self, event: str, namespace: str, *args: Any) -> Any:
         try:
-            return super()._trigger_event(event, namespace, *args)
+            return super().trigger(event, namespace, *args)
         except _PassedOn as error:
             raise error.__cause__ or error from None
 
-    def _fit(self, handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def fit(self, handler: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return arguments
+
+
+class FlaskServer(Server):
+    """A server whose handlers are Flask-SocketIO's."""
+
+    handling_class = _Handling

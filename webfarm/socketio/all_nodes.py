@@ -1,4 +1,4 @@
-"""What reaches the clients of all nodes at once, and the nodes themselves.
+"""Reaching the clients of all nodes at once, and the nodes themselves.
 
 Each as Node's adapters have it (https://socket.io/docs/v4/server-api/#utility-methods), ``sio`` being a ``Server``::
 
@@ -11,11 +11,10 @@ Each as Node's adapters have it (https://socket.io/docs/v4/server-api/#utility-m
     sio.server_call("version").by_node                  # io.serverSideEmitWithAck("version")
     sio.on_server_event("version", lambda: "1.2")       # io.on("version", ...)
 
-Overridden of ``socketio.Server`` (5.18): ``close_room``, which the other nodes are told of only.
+In place of a method of ``socketio.Server`` (5.18): ``close_room``, which stock only announces to the other nodes.
 
-A room is also a client's sid, and a user's where an app has rooms for its users; ``None`` is all of a namespace. A node
-that stands still, dies while it is asked or is just connecting to Redis is missing in the result, which comes within
-the timeout.
+A room is also a client's sid, or a user's room (``Server(has_user_rooms=True)``); ``None`` is all of a namespace. The
+result comes within the timeout. A node that stalls, dies or just connects to Redis meanwhile is missing in it.
 """
 
 import logging
@@ -24,20 +23,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
-import socketio
 from gevent.pool import Pool
 from socketio.exceptions import DisconnectedError, TimeoutError
 
-from webfarm.engineio.server import EngineServer
 from webfarm.errors import Unavailable
-from webfarm.manager.local_manager import LocalManager
-from webfarm.manager.redis_manager import RedisManager
 from webfarm.nodes.peers import Answers, pack, unpack, unpack_arguments
+from webfarm.socketio.core import ServerCore
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
-_ANSWER_S = 1.0  # for a node to answer when its clients' time is up
+_ANSWER_S = 1.0  # for a node to answer after its clients' timeout
 _AT_ONCE = 100
 
 
@@ -45,14 +41,14 @@ class Clients(NamedTuple):
     """The clients of a room on all nodes."""
 
     clients: list[dict[str, Any]]  # {sid, user, node, rooms, transport}
-    missing: dict[str, str]  # nodes that have not answered, and why
+    missing: dict[str, str]  # why a node has not answered, by node
 
 
 class Acknowledgements(NamedTuple):
-    """What an event was acknowledged with by the clients of all nodes."""
+    """The acknowledgements of an event by the clients of all nodes."""
 
     answers: dict[str, Any]  # by sid: None, an argument, or a tuple of several
-    missing: dict[str, str]  # sids of clients, and nodes, that have not answered, and why
+    missing: dict[str, str]  # why a client or a node has not answered, by its sid or name
 
     @property
     def is_complete(self) -> bool:
@@ -60,33 +56,31 @@ class Acknowledgements(NamedTuple):
         return not self.missing
 
 
-class AllNodes(socketio.Server):
-    """The half of a ``Server`` that reaches all nodes."""
+class AllNodes:
+    """The part of a ``Server`` that reaches all nodes, and answers them."""
 
-    manager: LocalManager | RedisManager
-    eio: EngineServer
-    get_user: Callable[..., str | None]
-
-    def serve_peers(self) -> None:
-        """Answer the requests of the other nodes from now on."""
+    def __init__(self, server: ServerCore) -> None:
+        self._server = server
+        self._manager = server.manager
+        self._peers = server.manager.peers
         self._server_handlers: dict[str, Callable[..., Any]] = {}
-        self.manager.peers.handlers.update(
+        self._peers.handlers.update(
             disconnect=self._disconnect_own,
-            enter=partial(self._change_own, self.manager.enter_room),
-            leave=partial(self._change_own, self.manager.leave_room),
+            enter=partial(self._change_own, self._manager.enter_room),
+            leave=partial(self._change_own, self._manager.leave_room),
             fetch=self._fetch_own,
             call=self._call_own,
             event=self._handle_server_event,
         )
 
     def disconnect_all(self, room: str | None, namespace: str | None = None) -> int:
-        """Disconnect all clients in a room, on every node; the sessions of those that are away end, too.
+        """Disconnect all clients in a room, on every node; sessions without a connection end, too.
 
-        Each is told so as by ``disconnect``. Returns how many nodes were told. Raises ``Unavailable``.
+        Each client is told as by ``disconnect``. Returns how many nodes were told. Raises ``Unavailable``.
         """
         namespace = namespace or "/"
-        self.manager.peers.end_sessions(namespace, room)  # first, so that nobody resumes behind a node that has looked
-        return self.manager.peers.tell("disconnect", {"namespace": namespace, "room": room})
+        self._peers.end_sessions(namespace, room)  # first: nobody resumes on a node that has looked already
+        return self._peers.tell("disconnect", {"namespace": namespace, "room": room})
 
     def enter_all(self, members_of: str | None, room: str, namespace: str | None = None) -> int:
         """Put all connected clients of the room ``members_of`` into ``room``, on every node; return how many.
@@ -108,9 +102,9 @@ class AllNodes(socketio.Server):
     ) -> Clients:
         """Return the connected clients of a room, of all nodes that answer within ``timeout`` seconds.
 
-        Raises ``Unavailable`` if Redis is away.
+        Raises ``Unavailable`` if Redis is unreachable.
         """
-        found = self.manager.peers.ask("fetch", {"namespace": namespace or "/", "room": room}, timeout)
+        found = self._peers.ask("fetch", {"namespace": namespace or "/", "room": room}, timeout)
         clients = [client | {"node": node} for node, some in found.by_node.items() for client in some]
         return Clients(clients, found.missing)
 
@@ -130,13 +124,13 @@ class AllNodes(socketio.Server):
             data: its argument; a tuple of several; ``None`` for none.
             room: a room, or ``None`` for all clients.
             namespace: whose clients.
-            timeout: seconds; who has not answered by then is missing.
+            timeout: seconds; a client without an answer by then is missing.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis is unreachable.
         """
         arguments = {"namespace": namespace or "/", "room": room, "event": event, "packed": pack(data)}
-        found = self.manager.peers.ask("call", {**arguments, "timeout": timeout}, timeout + _ANSWER_S)
+        found = self._peers.ask("call", {**arguments, "timeout": timeout}, timeout + _ANSWER_S)
         answers: dict[str, Any] = {}
         missing = dict(found.missing)
         for own_answers, own_missing in found.by_node.values():
@@ -145,9 +139,9 @@ class AllNodes(socketio.Server):
         return Acknowledgements(answers, missing)
 
     def on_server_event(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
-        """Have ``handler`` called with the arguments of a server's event; without one, a decorator.
+        """Have ``handler`` called with the arguments of a server's event; without ``handler``, a decorator.
 
-        What it returns is the node's answer to ``server_call``. It may wait.
+        The handler's result is the node's answer to ``server_call``. The handler may wait.
         """
 
         def register(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,43 +151,43 @@ class AllNodes(socketio.Server):
         return register if handler is None else register(handler)
 
     def server_emit(self, event: str, *args: Any) -> int:
-        """Have the event's handlers called on all other nodes, once each if they are connected to Redis.
+        """Have the event's handlers called once on each other node that is connected to Redis.
 
         Returns how many nodes were told. Raises ``Unavailable``.
         """
-        return self.manager.peers.tell("event", {"event": event, "packed": pack(args)}, others_only=True)
+        return self._peers.tell("event", {"event": event, "packed": pack(args)}, others_only=True)
 
     def server_call(self, event: str, *args: Any, timeout: float = _TIMEOUT_S) -> Answers:
-        """Have the event's handlers called on all other nodes; return what they returned, by node.
+        """Have the event's handlers called on all other nodes; return their results, by node.
 
-        A node without a handler is missing. Raises ``Unavailable`` if Redis is away.
+        A node without a handler is missing. Raises ``Unavailable`` if Redis is unreachable.
         """
         arguments = {"event": event, "packed": pack(args)}
-        found = self.manager.peers.ask("event", arguments, timeout, others_only=True)
+        found = self._peers.ask("event", arguments, timeout, others_only=True)
         return Answers({node: unpack(packed) for node, packed in found.by_node.items()}, found.missing)
 
     def _change_all(self, change: str, members_of: str | None, room: str, namespace: str | None) -> int:
         if not isinstance(room, str):
             raise TypeError(f"a room's name is a text, not {room!r}")
         arguments = {"namespace": namespace or "/", "members_of": members_of, "room": room}
-        found = self.manager.peers.ask(change, arguments, _TIMEOUT_S)
+        found = self._peers.ask(change, arguments, _TIMEOUT_S)
         if not found.is_complete:
             reasons = "; ".join(f"{node}: {why}" for node, why in found.missing.items())
             raise Unavailable(f"not all nodes have changed their clients' rooms: {reasons}")
         return sum(found.by_node.values())
 
-    # What this node does for all others
+    # On request of any node
 
     def _get_own(self, namespace: str, room: str | None) -> list[str]:
-        participants = self.manager.get_participants(namespace, room)
-        return [sid for sid, _ in participants if self.manager.is_connected(sid, namespace)]
+        participants = self._manager.get_participants(namespace, room)
+        return [sid for sid, _ in participants if self._manager.is_connected(sid, namespace)]
 
     def _disconnect_own(self, namespace: str, room: str | None) -> None:
-        self.manager.recovery.drop_resuming(namespace, room)
+        self._manager.recovery.drop_resuming(namespace, room)
         sids = self._get_own(namespace, room)
         if sids:
             log.info("kicked", extra={"room": room, "clients": len(sids)})
-        Pool(_AT_ONCE).map(partial(self.disconnect, namespace=namespace, ignore_queue=True), sids)
+        Pool(_AT_ONCE).map(partial(self._server.disconnect, namespace=namespace, ignore_queue=True), sids)
 
     def _change_own(
         self, change: Callable[[str, str, str], Any], namespace: str, members_of: str | None, room: str
@@ -202,9 +196,9 @@ class AllNodes(socketio.Server):
             try:
                 change(sid, namespace, room)
             except (Unavailable, ValueError):
-                if self.manager.is_sid_room(namespace, sid):
+                if self._manager.is_sid_room(namespace, sid):
                     raise
-            return self.manager.is_sid_room(namespace, sid)  # else it has left meanwhile
+            return self._manager.is_sid_room(namespace, sid)  # else it has left meanwhile
 
         return sum(Pool(_AT_ONCE).imap_unordered(change_one, self._get_own(namespace, members_of)))
 
@@ -212,9 +206,9 @@ class AllNodes(socketio.Server):
         return [
             {
                 "sid": sid,
-                "user": self.get_user(sid, namespace),
-                "rooms": self.manager.get_rooms(sid, namespace),
-                "transport": self.transport(sid, namespace),
+                "user": self._server.get_user(sid, namespace),
+                "rooms": self._manager.get_rooms(sid, namespace),
+                "transport": self._server.transport(sid, namespace),
             }
             for sid in self._get_own(namespace, room)
         ]
@@ -227,7 +221,7 @@ class AllNodes(socketio.Server):
 
         def call(sid: str) -> None:
             try:
-                answer = self.call(event, data, to=sid, namespace=namespace, timeout=timeout, ignore_queue=True)
+                answer = self._server.call(event, data, to=sid, namespace=namespace, timeout=timeout, ignore_queue=True)
                 answers[sid] = pack(answer)
             except TimeoutError:
                 missing[sid] = "it has not answered"

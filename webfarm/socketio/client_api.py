@@ -1,7 +1,10 @@
-"""Questions to a client.
+"""What a handler asks for one client: its answer, its session, its inboxes.
 
-Overridden of ``socketio.Server`` (5.18): ``call``, which waits there for its whole timeout if the client is gone, and
-keeps what waited for as long as the client stays.
+In place of methods of ``socketio.Server`` (5.18):
+
+- ``call``: stock waits for its whole timeout if the client has disconnected, and keeps the callback for as long as the
+  client stays.
+- ``save_session``: the session outlives the connection (``webfarm.manager.recovery``).
 """
 
 from contextlib import nullcontext
@@ -11,9 +14,15 @@ import gevent
 import socketio
 from gevent.event import AsyncResult
 
+from webfarm.socketio.core import ServerCore
 
-class Calls(socketio.Server):
-    """``call``, to be mixed into a server, in front of python-socketio's own."""
+
+class ClientAPI:
+    """The part of a ``Server`` that serves handlers."""
+
+    def __init__(self, server: ServerCore) -> None:
+        self._server = server
+        self._manager = server.manager
 
     def call(
         self,
@@ -29,12 +38,13 @@ class Calls(socketio.Server):
 
         Raises:
             TimeoutError: (python-socketio's) it did not come within ``timeout`` seconds.
-            DisconnectedError: (python-socketio's) the client, one of this worker, is gone.
+            DisconnectedError: (python-socketio's) the client, one of this worker, has disconnected.
         """
         sid, namespace = to or sid, namespace or "/"
         if sid is None:
             raise ValueError("Cannot use call() to broadcast.")
-        connection = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, namespace))  # one of this worker
+        manager = self._manager
+        connection = self._server.eio.sockets.get(manager.eio_sid_from_sid(sid, namespace) or "")  # of this worker
         answer: AsyncResult[Any] = AsyncResult()
 
         def callback(*args: Any) -> None:
@@ -42,10 +52,38 @@ class Calls(socketio.Server):
 
         with connection.failing(answer, namespace) if connection is not None else nullcontext():
             try:
-                self.emit(event, data, to=sid, namespace=namespace, callback=callback, ignore_queue=ignore_queue)
+                options = {"callback": callback, "ignore_queue": ignore_queue}
+                self._server.emit(event, data, to=sid, namespace=namespace, **options)
                 arguments: Any = answer.get(timeout=timeout)
             except gevent.Timeout:
                 raise socketio.exceptions.TimeoutError from None
             finally:
-                self.manager.forget_callback(sid, callback)
+                manager.forget_callback(sid, callback)
         return arguments if len(arguments) > 1 else arguments[0] if arguments else None
+
+    def save_session(self, sid: str, session: Any, namespace: str | None = None) -> None:
+        """Keep ``session`` for the client, also over a lost connection.
+
+        Raises ``TypeError`` if JSON can't express it, ``Unavailable`` if it could not be written.
+        """
+        self._manager.recovery.save(sid, session)
+        socketio.Server.save_session(self._server, sid, session, namespace)
+
+    def enter_inbox(self, sid: str, room: str, namespace: str | None = None) -> None:
+        """In a connect handler: put the client into ``room``, and send it the messages that nobody there received.
+
+        These are the messages after the last point up to which some member is known to have received everything.
+        """
+        self._manager.recovery.enter_inbox(sid, namespace or "/", room)
+
+    def is_recovered(self, sid: str) -> bool:
+        """Return whether a client resumed its session: it has its rooms and its ``get_session`` again."""
+        return self._manager.recovery.is_recovered(sid)
+
+    def expire_session(self, sid: str, at: float) -> None:
+        """End the client's session at ``at`` (seconds since 1970), within two seconds, even without a connection.
+
+        The client is disconnected, and can't resume its session. Call it in the connect handler of new and of resumed
+        clients: the last call counts.
+        """
+        self._manager.recovery.expire(sid, at)

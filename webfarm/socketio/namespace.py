@@ -1,7 +1,7 @@
 """A class-based namespace: it refuses bad events by name, and has the hooks of a ``Server`` as methods."""
 
-import inspect
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
 
 import socketio
@@ -11,6 +11,7 @@ from webfarm.manager.local_manager import LocalManager
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.socketio.hooks import NamespaceHooks
 from webfarm.socketio.identity import Identified
+from webfarm.socketio.signatures import takes
 
 if TYPE_CHECKING:
     from webfarm.socketio.server import Server
@@ -82,9 +83,7 @@ class Namespace(NamespaceHooks, socketio.Namespace):
             return None
         if handler is None:
             raise BadRequest(f"There is no event {event[:50]!r}.")
-        try:
-            inspect.signature(handler).bind(*args)
-        except TypeError:
-            expected = len(inspect.signature(handler).parameters) - 1
-            raise BadRequest(f"The event {event!r} takes {expected} argument{'' if expected == 1 else 's'}.") from None
+        if not takes(handler, len(args)):
+            expected = len(signature(handler).parameters) - 1
+            raise BadRequest(f"The event {event!r} takes {expected} argument{'' if expected == 1 else 's'}.")
         return handler(*args)
