@@ -245,9 +245,7 @@ class ChatNamespace(Namespace):
 
     def is_server_room(self, room: str) -> bool:
         """Return whether the server gives this room: a client's own, a user's, or everybody's."""
-        if room == EVERYBODY or room.startswith(get_user_room("")):
-            return True
-        return self._manager.has_client(room) or self._manager.had_client(room)
+        return room == EVERYBODY or super().is_server_room(room)
 
     def _set_watched(self, sid: str, room: str, is_watched: bool) -> None:
         """Begin or stop to send the client the ``presence`` of ``room``; a resumed client goes on as before."""

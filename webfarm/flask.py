@@ -7,8 +7,10 @@ What such an app imports of ``flask_socketio`` it imports from here (Flask-Socke
     socketio = SocketIO(app, message_queue="redis://localhost:6379/0")
 
 Its decorators, ``request``, ``session`` and class-based namespaces are Flask-SocketIO's own; the server, the manager
-and the WSGI application are the engine's. ``client_manager=RedisManager(...)`` gives more than ``message_queue`` can
-say; the arguments of ``webfarm.Server`` are taken as well. ``socketio.server`` is that server.
+and the WSGI application are the engine's. ``SocketIO`` takes the same settings from the environment as ``Farm``, and
+serves the same pages; arguments win over settings. It uses Redis if ``message_queue`` or ``REDIS_URL`` is given. Its
+channel is Flask-SocketIO's, unless ``channel`` or ``WEBFARM_PREFIX`` gives another. It also takes
+``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``. ``socketio.server`` is that server.
 
 Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
 
@@ -18,6 +20,7 @@ Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
 - ``run``, ``test_client``: they know python-socketio's own server only.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -37,12 +40,15 @@ from flask_socketio import (
     send,
 )
 
+from webfarm.defaults import PREFIX
 from webfarm.errors import ClientError, Unavailable
-from webfarm.http.wsgi import WSGIApp
-from webfarm.manager.redis_manager import RedisManager
+from webfarm.redis.keys import get_stock_channel
+from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
+from webfarm.settings import Settings
 from webfarm.socketio.handling import Handling
 from webfarm.socketio.server import Server
 from webfarm.socketio.signatures import fit
+from webfarm.wiring import create_manager, get_server_options, wrap
 
 __all__ = [
     "ConnectionRefusedError",
@@ -58,6 +64,7 @@ __all__ = [
     "send",
 ]
 
+_CHANNEL = "flask-socketio"  # Flask-SocketIO's own default
 _MANAGED = "saved_session"  # where in an environment Flask-SocketIO has a client's session
 _KEPT = "flask.session"  # and where in what the server keeps of a client
 _OWN = {"async_mode": (None, "gevent"), "serializer": (None, "default"), "json": (None,)}
@@ -81,9 +88,11 @@ class SocketIO(flask_socketio.SocketIO):
             return
         options = {**self.server_options, **kwargs}
         self.manage_session = options.pop("manage_session", self.manage_session)
-        url, channel = options.pop("message_queue", None), options.pop("channel", "flask-socketio")
-        if url and "client_manager" not in kwargs:
-            options["client_manager"] = RedisManager(url, channel=channel, prefix=channel)
+        settings = options.pop("settings", None) or Settings.from_env(os.environ)
+        url, channel = options.pop("message_queue", None), options.pop("channel", None)
+        if "client_manager" not in options and (url or "redis_url" in settings.given):
+            options["client_manager"] = create_manager(settings, **_describe_manager(settings, url, channel))
+        options = get_server_options(settings) | options
         path = [options.pop(name, None) for name in ("path", "resource")]
         for name, possible in _OWN.items():
             if options.pop(name, None) not in possible:
@@ -95,11 +104,11 @@ class SocketIO(flask_socketio.SocketIO):
         for namespace_handler in self.namespace_handlers:
             self.server.register_namespace(namespace_handler)
         app.extensions["socketio"] = self
-        serve = WSGIApp(self.server, app.wsgi_app, f"/{(path[0] or path[1] or 'socket.io').strip('/')}/")
+        serve = wrap(self.server, settings, app, f"/{(path[0] or path[1] or 'socket.io').strip('/')}/")
 
         def serve_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             environ["flask.app"] = app
-            return serve(environ, start_response)  # type: ignore[no-any-return]
+            return serve(environ, start_response)
 
         app.wsgi_app = serve_app  # type: ignore[method-assign]
 
@@ -141,6 +150,19 @@ class SocketIO(flask_socketio.SocketIO):
             return {}
         kept: dict[str, Any] = self.server.get_session(sid, namespace)
         return kept
+
+
+def _describe_manager(settings: Settings, url: str | None, channel: str | None) -> dict[str, Any]:
+    """Return the arguments of Flask-SocketIO that win over the settings, as those of ``RedisManager``."""
+    options: dict[str, Any] = {"channel": channel} if channel else {}
+    if channel and "prefix" not in settings.given:
+        options["prefix"] = channel
+    elif not channel and settings.prefix == PREFIX:  # as other processes with Flask-SocketIO expect it
+        options["channel"] = get_stock_channel(_CHANNEL, get_database(url or settings.redis_url))
+    if url:
+        implied = {"shards": get_default_shards(url), "wait_replicas": get_default_wait_replicas(url)}
+        options |= {"url": url, **{name: value for name, value in implied.items() if name not in settings.given}}
+    return options
 
 
 def _dump(environ: dict[str, Any]) -> str:

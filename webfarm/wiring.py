@@ -1,7 +1,7 @@
 """``Farm``: from settings and an app to what a worker serves."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask
@@ -12,7 +12,6 @@ from webfarm.log.shard_log import Retention
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.rate_limits import RateLimits
 from webfarm.settings import Settings
-from webfarm.socketio.external_events import get_user_room
 from webfarm.socketio.namespace import Namespace
 from webfarm.socketio.server import Server
 from webfarm.web.pages import Pages, WSGIApplication, create_pages
@@ -55,8 +54,7 @@ class Farm:
         if handlers is not None:
             handlers.farm = self
             self.server.register_namespace(handlers)
-        is_server_room = getattr(handlers, "is_server_room", self._is_server_room)
-        self.wsgi_app = wrap(self.server, self.settings, app, is_server_room)
+        self.wsgi_app = wrap(self.server, self.settings, app)
         if isinstance(app, Flask):
             app.wsgi_app = self.wsgi_app  # type: ignore[method-assign, assignment]
             app.extensions["webfarm"] = self
@@ -68,12 +66,6 @@ class Farm:
     def get_user(self, sid: str) -> str | None:
         """Return the user of a client of this worker; a guest has a made-up id. ``None``: there is no such client."""
         return self.manager.get_user(sid)
-
-    def _is_server_room(self, room: str) -> bool:
-        """Whether the server gives this room: a user's, or a client's own."""
-        if room.startswith(get_user_room("")):
-            return True
-        return self.manager.has_client(room) or self.manager.had_client(room)
 
 
 def create_manager(settings: Settings, **options: Any) -> RedisManager:
@@ -108,7 +100,6 @@ def wrap(
     server: Server,
     settings: Settings,
     app: Any,
-    is_server_room: Callable[[str], bool],
     path: str = "/socket.io/",
 ) -> WSGIApplication:
     """Return the WSGI application around all: trusted proxies, then the server, the farm's pages and ``app``.
@@ -117,10 +108,9 @@ def wrap(
         server: of this worker.
         settings: what the pages and proxies need of them.
         app: a Flask app, another WSGI application, or ``None``.
-        is_server_room: says whether the server gives a room.
         path: Socket.IO's.
     """
-    pages = create_pages(server, settings, is_server_room, path)
+    pages = create_pages(server, settings, path)
     own = app.wsgi_app if isinstance(app, Flask) else app or pages.wsgi_app
     return TrustedProxies(WSGIApp(server, Pages(pages, own), path), settings.trusted_proxies)
 

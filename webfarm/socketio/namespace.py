@@ -9,6 +9,7 @@ import socketio
 from webfarm.errors import BadRequest
 from webfarm.manager.local_manager import LocalManager
 from webfarm.manager.redis_manager import RedisManager
+from webfarm.socketio.external_events import get_user_room
 from webfarm.socketio.hooks import NamespaceHooks
 from webfarm.socketio.identity import Identified
 from webfarm.socketio.signatures import takes
@@ -76,6 +77,16 @@ class Namespace(NamespaceHooks, socketio.Namespace):
         ``watchers`` are sids of this worker. This is a hook: a client's event ``presence`` is refused.
         """
         self.server.hooks.on_presence(self.namespace, room, user, is_online, watchers)
+
+    def is_server_room(self, room: str) -> bool:
+        """Return whether the server gives ``room``, so that no admin puts a client in or out.
+
+        These are the rooms of users, and each client's own. Override it to name more, such as a room of everybody.
+        """
+        manager = self.server.manager
+        if room.startswith(get_user_room("")) or manager.is_sid_room(self.namespace, room):
+            return True
+        return isinstance(manager, RedisManager) and (manager.has_client(room) or manager.had_client(room))
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         handler = None if event in _HOOK_EVENTS else getattr(self, f"on_{event}", None)

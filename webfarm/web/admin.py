@@ -7,7 +7,6 @@ publishes an event for each message that somebody gets.
 """
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,7 +40,6 @@ class AdminNamespace(Namespace):
         auth: knows the admin.
         manager: this worker's.
         figures: of the nodes.
-        is_server_room: says whether a room is one that nobody is put into or taken out of.
         max_bytes: unsent bytes at which a client is closed.
     """
 
@@ -52,13 +50,11 @@ class AdminNamespace(Namespace):
         auth: AdminAuth,
         manager: RedisManager,
         figures: Figures,
-        is_server_room: Callable[[str], bool],
         max_bytes: int,
     ) -> None:
         super().__init__(NAMESPACE)
         self._auth = auth
         self._manager = manager
-        self._is_server_room = is_server_room
         is_here = partial(manager.is_sid_room, NAMESPACE)
         self._feed = Feed(self._send, is_here, manager.directory, figures, max_bytes // _SHARE)
 
@@ -85,16 +81,17 @@ class AdminNamespace(Namespace):
 
     def on_join(self, sid: str, namespace: Any, room: Any, members_of: Any = None) -> None:
         """Put a client, the members of a room, or all, into ``room``."""
-        self._check_room(room)
         target, namespace = _check_target(members_of), _check_namespace(namespace)
+        self._check_room(room, namespace)
         _log(sid, "join", namespace, room, target)
         self.server.enter_all(target, room, namespace)
         self._feed.refresh()
 
     def on_leave(self, sid: str, namespace: Any, room: Any, members_of: Any = None) -> None:
         """Take a client, the members of another room, or all, out of ``room``."""
-        self._check_room(room)
-        target, namespace = _check_target(members_of) or room, _check_namespace(namespace)
+        namespace = _check_namespace(namespace)
+        self._check_room(room, namespace)
+        target = _check_target(members_of) or room
         _log(sid, "leave", namespace, room, target)
         self.server.leave_all(target, room, namespace)
         self._feed.refresh()
@@ -106,10 +103,12 @@ class AdminNamespace(Namespace):
         self.server.disconnect_all(target, namespace)
         self._feed.refresh()
 
-    def _check_room(self, room: Any) -> None:
+    def _check_room(self, room: Any, namespace: str) -> None:
         if not is_name(room):
             raise BadRequest("A room's name is needed.")
-        if self._is_server_room(room):
+        handlers = self.server.namespace_handlers.get(namespace)
+        own = handlers if isinstance(handlers, Namespace) else self
+        if own.is_server_room(room):
             raise Forbidden("The server gives this room; nobody is put into it or taken out of it.")
 
     def _send(self, event: str, arguments: tuple[Any, ...], sids: list[str]) -> None:

@@ -59,15 +59,12 @@ class Pages:
         return True
 
 
-def create_pages(
-    server: Server, settings: Settings, is_server_room: Callable[[str], bool], path: str = "/socket.io/"
-) -> Flask:
+def create_pages(server: Server, settings: Settings, path: str = "/socket.io/") -> Flask:
     """Return the pages; those that need a password or a key are there if the settings have it and Redis is used.
 
     Args:
         server: of this worker.
         settings: ``admin_password``, ``api_key``, the prefix and sizes.
-        is_server_room: says whether the server gives a room, so that no admin puts a client in or out.
         path: Socket.IO's.
     """
     pages = Flask(__name__, static_folder=None)
@@ -77,7 +74,7 @@ def create_pages(
     if isinstance(manager, RedisManager):
         if settings.admin_password is not None:
             auth, figures = AdminAuth(settings.admin_password, settings.prefix), Figures(server)
-            admin = AdminNamespace(auth, manager, figures, is_server_room, settings.max_outbox_bytes)
+            admin = AdminNamespace(auth, manager, figures, settings.max_outbox_bytes)
             server.register_namespace(admin)
             server.eio.secrets = (SECRET,)
             pages.register_blueprint(create_admin(auth, figures))
