@@ -10,7 +10,8 @@ Its decorators, ``request``, ``session`` and class-based namespaces are Flask-So
 and the WSGI application are the engine's. ``SocketIO`` takes the same settings from the environment as ``Farm``, and
 serves the same pages; arguments win over settings. It uses Redis if ``message_queue`` or ``REDIS_URL`` is given. Its
 channel is Flask-SocketIO's, unless ``channel`` or ``WEBFARM_PREFIX`` gives another. It also takes
-``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``. ``socketio.server`` is that server.
+``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``: with ``has_user_rooms=True``, for example,
+what is emitted to a user reaches all clients of that user. ``socketio.server`` is that server.
 
 Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
 
@@ -92,7 +93,7 @@ class SocketIO(flask_socketio.SocketIO):
         url, channel = options.pop("message_queue", None), options.pop("channel", None)
         if "client_manager" not in options and (url or "redis_url" in settings.given):
             options["client_manager"] = create_manager(settings, **_describe_manager(settings, url, channel))
-        options = get_server_options(settings) | options
+        options = {**get_server_options(settings), "has_user_rooms": False, **options}  # ``rooms()`` would list them
         path = [options.pop(name, None) for name in ("path", "resource")]
         for name, possible in _OWN.items():
             if options.pop(name, None) not in possible:
