@@ -2,43 +2,62 @@
 
 https://github.com/socketio/engine.io-protocol (revision 4)
 
-What comes from the client is received in the hub, in order. Handlers run in a greenlet that lives only while there
-is work: one job after the other, the end of the connection last.
+Packets of the client are received in the hub, in order. Handlers run in a greenlet that lives only while there is
+work: one job after the other, the end of the connection last.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-import gevent
-from gevent.event import AsyncResult
-from socketio.exceptions import DisconnectedError
+from typing import Any, Protocol
 
 from webfarm.engineio.join_buffer import JoinBuffer, Replay
+from webfarm.engineio.pending_calls import PendingCalls
 from webfarm.engineio.polling import Polling
 from webfarm.engineio.upgrade import Upgrade
-from webfarm.http.websocket import WebSocket
-from webfarm.loop.deadlines import TICK_S
+from webfarm.http.websocket import WebSocket, WebSockets
+from webfarm.loop.deadlines import Deadlines
 from webfarm.loop.job_queue import JobQueue
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.throttle import Throttled
-from webfarm.protocol.engine_packet import CLOSE, MESSAGE, NOOP, PING, PONG, EnginePacket
-
-if TYPE_CHECKING:
-    from webfarm.engineio.server import EngineServer
+from webfarm.protocol.engine_packet import CLOSE, MESSAGE, PONG, EnginePacket
 
 log = Throttled(logging.getLogger(__name__))
 
-_PING, _NOOP, _CLOSE = EnginePacket(PING), EnginePacket(NOOP), EnginePacket(CLOSE)
+
+class PongReceiver(Protocol):
+    """A server's heartbeats."""
+
+    def on_pong(self, connection: "Connection") -> None: ...
+
+
+class ConnectionServer(Protocol):
+    """The server of connections, as far as they call it."""
+
+    max_outbox_bytes: int
+    max_http_buffer_size: int
+    logs_packets: bool
+    websockets: WebSockets
+    upgrade_timeouts: Deadlines[Upgrade]
+    calls: PendingCalls
+
+    @property
+    def heartbeats(self) -> PongReceiver: ...
+
+    def deliver(self, connection: "Connection", data: str | bytes) -> None:
+        """Take a message of the client's, in the hub; it must not block."""
+
+    def log_packet(self, sid: str, verb: str, data: str | bytes) -> None: ...
+
+    def on_upgraded(self, connection: "Connection") -> None:
+        """The connection has become a websocket."""
+
+    def on_closed(self, connection: "Connection", reason: CloseReason) -> None:
+        """The connection has ended; its jobs are still to be done."""
 
 
 class Connection(JobQueue):
     """A client's Engine.IO session."""
 
     __slots__ = (
-        "_calls",
         "_held",
         "_session",
         "closed",
@@ -53,7 +72,7 @@ class Connection(JobQueue):
         "websocket",
     )
 
-    def __init__(self, server: "EngineServer", sid: str) -> None:
+    def __init__(self, server: ConnectionServer, sid: str) -> None:
         super().__init__()
         self.server = server
         self.sid = sid
@@ -67,7 +86,6 @@ class Connection(JobQueue):
         self.probed_at: float | None = None
         self._held: JoinBuffer | None = None  # what is not to be sent yet
         self._session: dict[str, Any] | None = None
-        self._calls: dict[AsyncResult[Any], str] | None = None  # what waits for the client, and in which namespace
 
     @property
     def upgraded(self) -> bool:
@@ -89,6 +107,11 @@ class Connection(JobQueue):
     def is_over(self) -> bool:
         """Whether it has ended, its disconnect handler has run, and nothing waits to be polled."""
         return self.is_finished and not (self.polling and self.polling.messages)
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether messages are held until the client has joined their namespace."""
+        return self._held is not None
 
     # To the client
 
@@ -142,44 +165,12 @@ class Connection(JobQueue):
         self.websocket = websocket
         websocket.receiver = self
         self.server.on_upgraded(self)
-        if self._is_paused:
+        if self.is_paused:
             websocket.pause()
         for message in polling.take() if polling is not None else ():
             websocket.send(message.frame)
         if self.closed:  # before there was a websocket to close
             websocket.close()
-
-    def send_ping(self) -> None:
-        """Send a heartbeat, which is to be answered in time."""
-        if not self.closed:
-            self.pinged_at = monotonic()
-            if self._held is None and self.probed_at is None:  # else a pong may not be the answer to this one
-                self.server.on_ping(self)
-            self.send_at_once(_PING)
-            self.server.ping_timeouts.add(self)
-
-    def probe(self, timeout_s: float) -> None:
-        """Close the connection if the client does not answer a heartbeat within ``timeout_s``."""
-        if self.closed or self.probed_at is not None:
-            return
-        self.probed_at = monotonic()
-        self.send_at_once(_PING)
-        gevent.spawn_later(timeout_s, self._check_probe)
-
-    def _check_probe(self) -> None:
-        probed_at, self.probed_at = self.probed_at, None
-        if probed_at is not None and self.ponged_at < probed_at:
-            self.close(CloseReason.PING_TIMEOUT)
-
-    def check_pong(self) -> None:
-        """Close the connection if its last heartbeat is not answered in time."""
-        waits_s = self.server.ping_timeout - 2 * TICK_S
-        if self.closed or self.pinged_at is None or monotonic() - self.pinged_at < waits_s:
-            return
-        if self._is_paused:  # it may have answered; it is we who don't read
-            self.server.ping_timeouts.add(self)
-        else:
-            self.close(CloseReason.PING_TIMEOUT)
 
     # From the client, in the hub
 
@@ -194,11 +185,7 @@ class Connection(JobQueue):
         elif data[:1] == MESSAGE:
             self.server.deliver(self, data[1:])
         elif data == PONG:
-            self.ponged_at = monotonic()
-            if self.pinged_at is not None:
-                self.pinged_at = None
-                self.server.on_pong(self)
-                self.server.pings.add(self)
+            self.server.heartbeats.on_pong(self)
         elif data == CLOSE:
             self.close(CloseReason.CLIENT_DISCONNECT)
         else:
@@ -224,43 +211,12 @@ class Connection(JobQueue):
         if self.websocket is not None:
             self.websocket.close()
         elif self.polling is not None:
-            self._close_polling(reason)
-        self.fail_calls()
+            self.polling.close(reason)
+            self.stop_waiting()
+        self.server.calls.fail(self)
         self.server.on_closed(self, reason)
 
-    def _close_polling(self, reason: CloseReason) -> None:
-        """Answer the poll that waits; without one, only a close of our own leaves something for the next."""
-        polling = self.polling
-        assert polling is not None
-        if reason == CloseReason.SERVER_DISCONNECT:
-            polling.messages.append(_CLOSE)
-        elif not polling.is_polled:
-            polling.messages = []
-        else:
-            polling.messages = [_NOOP if reason == CloseReason.CLIENT_DISCONNECT else _CLOSE]
-        polling.release()
-        self.stop_waiting()
-
     # Handlers
-
-    @contextmanager
-    def failing(self, answer: "AsyncResult[Any]", namespace: str) -> Iterator[None]:
-        """Have ``answer`` fail with a ``DisconnectedError`` if the client leaves ``namespace`` meanwhile."""
-        if self._calls is None:
-            self._calls = {}
-        self._calls[answer] = namespace
-        try:
-            if self.closed:
-                self.fail_calls()
-            yield
-        finally:
-            self._calls.pop(answer, None)
-
-    def fail_calls(self, namespace: str | None = None) -> None:
-        """Fail what waits for an answer of the client's, in ``namespace`` or in all."""
-        for answer, name in (self._calls or {}).items():
-            if namespace in (None, name):
-                answer.set_exception(DisconnectedError("the client is gone"))
 
     def get_max_job_bytes(self) -> int:
         return int(self.server.max_http_buffer_size)

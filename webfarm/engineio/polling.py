@@ -1,14 +1,11 @@
-"""The polling half of a session: what waits to be polled, and the request that waits for it."""
-
-import base64
-import binascii
-from collections.abc import Iterator
+"""Polling: the messages that wait to be polled, and the request that waits for messages."""
 
 from gevent.event import Event
 
-from webfarm.protocol.engine_packet import CLOSE, EnginePacket
+from webfarm.monitoring.close_reasons import CloseReason
+from webfarm.protocol.engine_packet import CLOSE, NOOP, EnginePacket
 
-_SEPARATOR = "\x1e"  # between the packets of a payload
+_NOOP, _CLOSE = EnginePacket(NOOP), EnginePacket(CLOSE)
 
 
 class PollingError(Exception):
@@ -16,7 +13,7 @@ class PollingError(Exception):
 
 
 class Polling:
-    """What waits to be polled."""
+    """The polling side of a session."""
 
     __slots__ = ("_allowed", "_poll", "is_posted", "messages", "unsent")
 
@@ -54,8 +51,8 @@ class Polling:
     def take(self) -> list[EnginePacket]:
         """Return what waits, which waits no longer.
 
-        A close is left for the next poll: the stock client, which looks at messages a moment later, would take those
-        that come with it for messages of its next connection, and not know that it has them.
+        A close is left for the next poll. The stock client looks at messages a moment later: it would take messages
+        that come with a close for messages of its next connection.
         """
         messages, self.messages = self.messages, []
         if len(messages) > 1 and messages[-1].packet == CLOSE:
@@ -80,21 +77,12 @@ class Polling:
                 self._poll = None
         return self.take()
 
-
-def encode_payload(messages: list[EnginePacket]) -> bytes:
-    """Return what a poll is answered with."""
-    return _SEPARATOR.encode().join([message.payload for message in messages])
-
-
-def decode_payload(body: bytes) -> Iterator[str | bytes]:
-    """Yield the packets of what was posted. Raises ``ValueError`` where it is no payload."""
-    yield from map(_decode_packet, str(body, "utf-8").split(_SEPARATOR))
-
-
-def _decode_packet(text: str) -> str | bytes:
-    if not text.startswith("b"):
-        return text
-    try:
-        return base64.b64decode(text[1:], validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"no base64: {error}") from None
+    def close(self, reason: CloseReason) -> None:
+        """Answer the request that waits; without one, only a close by the server leaves a packet for the next."""
+        if reason == CloseReason.SERVER_DISCONNECT:
+            self.messages.append(_CLOSE)
+        elif not self.is_polled:
+            self.messages = []
+        else:
+            self.messages = [_NOOP if reason == CloseReason.CLIENT_DISCONNECT else _CLOSE]
+        self.release()

@@ -1,4 +1,4 @@
-"""What Engine.IO says over HTTP: handshakes, polls, posts and requests for an upgrade.
+"""Engine.IO over HTTP: handshakes, polls, posts and requests for an upgrade.
 
 https://github.com/socketio/engine.io-protocol (revision 4); error codes as Node's engine.io gives them.
 """
@@ -7,25 +7,23 @@ import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
-import engineio
 import gevent
 
-from webfarm.engineio.connection import Connection
-from webfarm.engineio.polling import Polling, PollingError, decode_payload, encode_payload
+from webfarm.engineio.connection import Connection, ConnectionServer
+from webfarm.engineio.heartbeats import Heartbeats
+from webfarm.engineio.polling import Polling, PollingError
 from webfarm.engineio.upgrade import Upgrade
 from webfarm.http.environ import IS_CONNECTED
-from webfarm.http.websocket import WebSockets
-from webfarm.loop.deadlines import Deadlines
 from webfarm.loop.time_slices import wait_a_turn
-from webfarm.monitoring.capacity import capacity
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
 from webfarm.monitoring.refusals import log_refusal
 from webfarm.protocol.engine_packet import CLOSE, NOOP, OPEN, EnginePacket
 from webfarm.protocol.handshake import UPGRADE, HandshakeError
+from webfarm.protocol.payload import decode_payload, encode_payload
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _POLL_GRACE_S = 0.02  # a poll that was sent just before a close may be read after it
@@ -50,20 +48,48 @@ class Response(NamedTuple):
     connection: Connection | None = None
 
 
-class EngineHTTP(engineio.Server):
-    """The half of an ``EngineServer`` that answers requests: ``handle_request`` and what it needs."""
+class RequestServer(ConnectionServer, Protocol):
+    """The server whose requests are answered: its sessions, and python-engineio's options."""
 
     sockets: dict[str, Connection]
-    websockets: WebSockets
-    pings: Deadlines[Connection]
     is_draining: bool
+    transports: list[str]
+    allow_upgrades: bool
+    ping_interval: float
+    ping_interval_grace_period: float
+    ping_timeout: float
+    http_compression: bool
+    compression_threshold: int
 
     @property
-    def is_full(self) -> bool:
-        """Whether it has as many clients as this process can carry."""
-        return capacity.is_full(len(self.sockets))
+    def heartbeats(self) -> Heartbeats: ...
 
-    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    @property
+    def is_full(self) -> bool: ...
+
+    def generate_id(self) -> str: ...
+
+    def is_origin_allowed(self, environ: dict[str, Any]) -> bool: ...
+
+    def get_cors_headers(self, environ: dict[str, Any]) -> list[tuple[str, str]]: ...
+
+    def create_cookies(self, sid: str) -> list[tuple[str, str]]:
+        """Return the headers that set the session's cookie, if there is to be one."""
+
+    def ask_handler(self, sid: str, environ: dict[str, Any]) -> Any:
+        """Call the connect handler; return the body of a refusal, ``None`` if the client may connect."""
+
+    def remove(self, connection: Connection) -> None:
+        """Take a session out of ``sockets``."""
+
+
+class Requests:
+    """Answers the requests of a server's clients."""
+
+    def __init__(self, server: RequestServer) -> None:
+        self._server = server
+
+    def handle(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve one request, as a WSGI application does."""
         try:
             response = self._respond(environ)
@@ -72,10 +98,11 @@ class EngineHTTP(engineio.Server):
         if response is None:  # it has become a websocket
             return []
         status, headers, body, connection = response
-        headers += [("Cache-Control", "no-store"), *self._cors_headers(environ)]
+        server = self._server
+        headers += [("Cache-Control", "no-store"), *server.get_cors_headers(environ)]
         if (
-            self.http_compression
-            and self.compression_threshold <= len(body) <= _MAX_COMPRESSED_BYTES
+            server.http_compression
+            and server.compression_threshold <= len(body) <= _MAX_COMPRESSED_BYTES
             and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
         ):
             body = gzip.compress(body, 1)
@@ -94,18 +121,15 @@ class EngineHTTP(engineio.Server):
             self._lose(connection, polling)
             raise
         if connection.is_over:
-            self._forget(connection)
+            self._server.remove(connection)
 
     def _lose(self, connection: Connection, polling: Polling | None) -> None:
         """The connection of a poll has ended, so the session does, unless it has a websocket by now."""
         if connection.polling is polling:
             connection.close(CloseReason.TRANSPORT_CLOSE)
 
-    def _forget(self, connection: Connection) -> None:
-        self.sockets.pop(connection.sid, None)
-
     def _respond(self, environ: dict[str, Any]) -> Response | None:
-        if not self._is_origin_allowed(environ):
+        if not self._server.is_origin_allowed(environ):
             if "sid=" not in environ.get("QUERY_STRING", ""):
                 log_refusal("origin", environ, origin=environ["HTTP_ORIGIN"])
             return _refuse((_BAD_REQUEST[0], "Not an accepted origin"))
@@ -114,7 +138,7 @@ class EngineHTTP(engineio.Server):
             return Response("200 OK", [_TEXT], b"ok")
         query = parse_qs(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
-        if transport not in self.transports:
+        if transport not in self._server.transports:
             return _refuse(_UNKNOWN_TRANSPORT)
         if "j" in query or (transport == "websocket") != (UPGRADE in environ):
             return _refuse(_BAD_REQUEST)  # no JSONP; a websocket is what asks for one
@@ -123,7 +147,7 @@ class EngineHTTP(engineio.Server):
             if query.get("EIO") != ["4"]:
                 return _refuse(_UNSUPPORTED_VERSION)
             return self._open(environ, transport) if method == "GET" else _refuse(_BAD_HANDSHAKE_METHOD)
-        connection = self.sockets.get(sid)
+        connection = self._server.sockets.get(sid)
         if connection is None or (connection.closed and connection.polling is None):
             return _refuse(_UNKNOWN_SID)
         return self._respond_to(connection, environ, transport)
@@ -131,7 +155,7 @@ class EngineHTTP(engineio.Server):
     def _respond_to(self, connection: Connection, environ: dict[str, Any], transport: str) -> Response | None:
         """Serve a request that names its session."""
         method = environ["REQUEST_METHOD"]
-        connection.check_pong()
+        self._server.heartbeats.check(connection)
         if connection.closed:
             if method != "GET" or not connection.polling or not connection.polling.messages:
                 return _refuse(_UNKNOWN_SID)
@@ -147,46 +171,47 @@ class EngineHTTP(engineio.Server):
 
     def _open(self, environ: dict[str, Any], transport: str) -> Response | None:
         """Open a session: send OPEN, then go on as a websocket or answer the first poll."""
-        if self.is_draining or self.is_full:
-            log_refusal("draining" if self.is_draining else "full", environ)
-            body = b"This worker is %s; please try again.\n" % (b"stopping" if self.is_draining else b"full")
+        if self._server.is_draining or self._server.is_full:
+            log_refusal("draining" if self._server.is_draining else "full", environ)
+            body = b"This worker is %s; please try again.\n" % (b"stopping" if self._server.is_draining else b"full")
             return Response("503 Service Unavailable", [_TEXT, ("Connection", "close")], body)
-        sid = get_sid_prefix(environ) + self.generate_id()
-        connection = self.sockets[sid] = Connection(self, sid)
+        sid = get_sid_prefix(environ) + self._server.generate_id()
+        connection = self._server.sockets[sid] = Connection(self._server, sid)
         counters.connections_opened += 1
         connection.send(EnginePacket(OPEN + self._describe(sid, transport)))
-        refusal = self._trigger_event("connect", sid, environ, run_async=False)
-        if refusal is not None and refusal is not True:
-            self._forget(connection)
-            return Response("401 Unauthorized", [_JSON], json.dumps(refusal or "Unauthorized").encode())
-        self.pings.add(connection)
+        refusal = self._server.ask_handler(sid, environ)
+        if refusal is not None:
+            self._server.remove(connection)
+            return Response("401 Unauthorized", [_JSON], json.dumps(refusal).encode())
+        self._server.heartbeats.begin(connection)
         if transport == "polling":
             assert connection.polling is not None
-            return _answer_poll(connection, connection.polling.take(), self._make_cookie(sid))
+            return _answer_poll(connection, connection.polling.take(), self._server.create_cookies(sid))
         try:
-            connection.switch_to(self.websockets.accept(environ, connection))
+            connection.switch_to(self._server.websockets.accept(environ, connection))
         except HandshakeError:
             connection.close(CloseReason.TRANSPORT_ERROR)
             raise
         if connection.is_over:
-            self._forget(connection)
+            self._server.remove(connection)
         return None
 
     def _describe(self, sid: str, transport: str) -> str:
-        can_upgrade = transport == "polling" and self.allow_upgrades and "websocket" in self.transports
+        server = self._server
+        can_upgrade = transport == "polling" and server.allow_upgrades and "websocket" in server.transports
         upgrades = '["websocket"]' if can_upgrade else "[]"
         return (
             f'{{"sid":"{sid}","upgrades":{upgrades},'
-            f'"pingInterval":{round((self.ping_interval + self.ping_interval_grace_period) * 1000)},'
-            f'"pingTimeout":{round(self.ping_timeout * 1000)},"maxPayload":{self.max_http_buffer_size}}}'
+            f'"pingInterval":{round((server.ping_interval + server.ping_interval_grace_period) * 1000)},'
+            f'"pingTimeout":{round(server.ping_timeout * 1000)},"maxPayload":{server.max_http_buffer_size}}}'
         )
 
     def _upgrade(self, connection: Connection, environ: dict[str, Any]) -> None:
         """Probe the websocket that asks for the session; close one that asks for a session that has one."""
-        if connection.upgrading is None and connection.polling is not None and self.allow_upgrades:
+        if connection.upgrading is None and connection.polling is not None and self._server.allow_upgrades:
             Upgrade(connection, environ)
         else:
-            self.websockets.accept(environ, connection).close()
+            self._server.websockets.accept(environ, connection).close()
 
     def _poll(self, connection: Connection, environ: dict[str, Any]) -> Response:
         polling = connection.polling
@@ -194,7 +219,7 @@ class EngineHTTP(engineio.Server):
         if connection.upgrading is not None and connection.upgrading.is_probed:
             return Response("200 OK", [_TEXT], NOOP.encode())
         try:
-            messages = polling.poll(self.ping_interval + self.ping_timeout)
+            messages = polling.poll(self._server.ping_interval + self._server.ping_timeout)
         except PollingError as error:
             connection.refuse(str(error))
             return _refuse(_BAD_REQUEST)
@@ -238,34 +263,19 @@ class EngineHTTP(engineio.Server):
 
     def _read(self, environ: dict[str, Any]) -> bytes | None:
         """Return the request's body; ``None`` if it is larger than a message may be, without having read it."""
-        limit = self.max_http_buffer_size
+        limit = self._server.max_http_buffer_size
         if int(environ.get("CONTENT_LENGTH") or 0) > limit:
             return None
         body: bytes = environ["wsgi.input"].read(limit + 1)
         counters.received_bytes += len(body)
         return body if len(body) <= limit else None
 
-    def _is_origin_allowed(self, environ: dict[str, Any]) -> bool:
-        origin = environ.get("HTTP_ORIGIN")
-        if not origin or self.cors_allowed_origins == []:
-            return True
-        allowed = self._cors_allowed_origins(environ)
-        return allowed is None or origin in allowed
-
-    def _make_cookie(self, sid: str) -> list[tuple[str, str]]:
-        if not self.cookie:
-            return []
-        attributes = (
-            self.cookie if isinstance(self.cookie, dict) else {"name": self.cookie, "path": "/", "SameSite": "Lax"}
-        )
-        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
-
 
 def get_sid_prefix(environ: dict[str, Any]) -> str:
     """Return ``"<server>."`` with the name that HAProxy gave this worker, or ``""`` without one.
 
     HAProxy tells it in ``X-Webfarm-Server`` (``http-send-name-header``) and routes each later request by
-    what stands before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counters as none.
+    what stands before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counts as none.
     """
     name = environ.get("HTTP_X_WEBFARM_SERVER", "")
     return f"{name}." if _SERVER_NAME.fullmatch(name) else ""

@@ -1,24 +1,28 @@
 """The Engine.IO server: its sessions, from the first to the last packet.
 
 Overridden of ``engineio.Server`` (4.15): ``handle_request`` and all below it (``webfarm.engineio.requests``), ``send``,
-``send_packet``, ``disconnect`` and ``_get_socket``, as connections are of another kind: they need no greenlet, no queue
-and no task that looks for timeouts.
+``send_packet``, ``disconnect`` and ``_get_socket``. These connections are of another kind: they need no greenlet, no
+queue and no task that looks for timeouts.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Protocol
 
+import engineio
 import gevent
 from engineio import packet
 
 from webfarm.engineio.connection import Connection
-from webfarm.engineio.requests import EngineHTTP
+from webfarm.engineio.heartbeats import Heartbeats
+from webfarm.engineio.pending_calls import PendingCalls
+from webfarm.engineio.requests import Requests
 from webfarm.engineio.stock import StockEngineServer
 from webfarm.engineio.upgrade import Upgrade
 from webfarm.http.websocket import WebSockets
 from webfarm.loop.time_slices import TimeSlices, wait_a_turn
+from webfarm.monitoring.capacity import capacity
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
 from webfarm.monitoring.throttle import Throttled
@@ -71,7 +75,7 @@ class _Handlers:
         """No handler is for this."""
 
 
-class EngineServer(EngineHTTP, Service, StockEngineServer):
+class EngineServer(Service, StockEngineServer, engineio.Server):
     """An Engine.IO server.
 
     Args:
@@ -84,11 +88,12 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         super().__init__(**{"async_mode": "gevent", "monitor_clients": False} | kwargs)
         self.max_outbox_bytes = max_outbox_bytes
         self.websockets = WebSockets(max_message_bytes=self.max_http_buffer_size, max_outbox_bytes=max_outbox_bytes)
-        clock = self.websockets.clock
-        self.pings = clock.create_deadlines(self.ping_interval, Connection.send_ping)
-        self.ping_timeouts = clock.create_deadlines(self.ping_timeout, Connection.check_pong)
-        self.upgrade_timeouts = clock.create_deadlines(_UPGRADE_TIMEOUT_S, Upgrade.cancel)
-        self._unpolled = clock.create_deadlines(_LINGER_S, self._forget)
+        timer = self.websockets.clock
+        self.heartbeats = Heartbeats(self, timer, self.ping_interval, self.ping_timeout)
+        self.upgrade_timeouts = timer.create_deadlines(_UPGRADE_TIMEOUT_S, Upgrade.cancel)
+        self._unpolled = timer.create_deadlines(_LINGER_S, self.remove)
+        self.calls = PendingCalls()
+        self._requests = Requests(self)
         self.set_receiver(_Handlers(self.handlers))
         #: What messages begin with that no log may have.
         self.secrets: tuple[str, ...] = ()
@@ -102,6 +107,50 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         """Tell ``receiver`` of all that comes from clients; without one, the handlers of ``on`` are called."""
         self.deliver = receiver.on_message  # one look-up for each message, not two
         self.on_ping, self.on_pong, self.on_upgraded = receiver.on_ping, receiver.on_pong, receiver.on_upgraded
+
+    # Requests
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Serve one request, as a WSGI application does."""
+        return self._requests.handle(environ, start_response)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many clients as this process can carry."""
+        return capacity.is_full(len(self.sockets))
+
+    def is_origin_allowed(self, environ: dict[str, Any]) -> bool:
+        """Return whether a page of the request's ``Origin`` may connect; a request without one may."""
+        origin = environ.get("HTTP_ORIGIN")
+        if not origin or self.cors_allowed_origins == []:
+            return True
+        allowed = self._cors_allowed_origins(environ)
+        return allowed is None or origin in allowed
+
+    def get_cors_headers(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let a page of another origin read the answer."""
+        headers: list[tuple[str, str]] = self._cors_headers(environ)
+        return headers
+
+    def create_cookies(self, sid: str) -> list[tuple[str, str]]:
+        """Return the headers that set the session's cookie, if there is to be one."""
+        if not self.cookie:
+            return []
+        attributes = (
+            self.cookie if isinstance(self.cookie, dict) else {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+        )
+        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+
+    def ask_handler(self, sid: str, environ: dict[str, Any]) -> Any:
+        """Call the connect handler; return the body of a refusal, ``None`` if the client may connect."""
+        answer = self._trigger_event("connect", sid, environ, run_async=False)
+        return None if answer is None or answer is True else answer or "Unauthorized"
+
+    def remove(self, connection: Connection) -> None:
+        """Take a session out of ``sockets``."""
+        self.sockets.pop(connection.sid, None)
+
+    # To clients
 
     def send(self, sid: str, data: Any) -> None:
         """Send a message to ``sid``: a text, bytes, or what JSON has a word for. Dropped if there is no such client."""
@@ -194,10 +243,11 @@ class EngineServer(EngineHTTP, Service, StockEngineServer):
         finally:
             connection.is_finished = True
             if connection.is_over:
-                self._forget(connection)
+                self.remove(connection)
             else:
                 self._unpolled.add(connection)
 
     def _get_socket(self, sid: str) -> Connection:
         """Return the connection, also one that is closing, for the sake of its disconnect handler."""
-        return self.sockets[sid]
+        connection: Connection = self.sockets[sid]
+        return connection

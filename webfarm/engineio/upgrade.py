@@ -1,20 +1,38 @@
-"""The way of a session from polling to a websocket: a probe, its answer, then the switch."""
+"""The upgrade of a session from polling to a websocket: a probe, its answer, then the switch."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from webfarm.http.websocket import WebSocket
+from webfarm.engineio.polling import Polling
+from webfarm.http.websocket import WebSocket, WebSockets
+from webfarm.loop.deadlines import Deadlines
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.protocol.engine_packet import NOOP, PING, PONG, UPGRADE, EnginePacket
-
-if TYPE_CHECKING:
-    from webfarm.engineio.connection import Connection
 
 _NOOP = EnginePacket(NOOP)
 _PROBED = EnginePacket(PONG + "probe")
 
 
+class UpgradeServer(Protocol):
+    """The server of a session that is upgraded."""
+
+    websockets: WebSockets
+    upgrade_timeouts: "Deadlines[Upgrade]"
+
+
+class Upgradable(Protocol):
+    """A session over polling."""
+
+    polling: Polling | None
+    upgrading: "Upgrade | None"
+
+    @property
+    def server(self) -> UpgradeServer: ...
+
+    def switch_to(self, websocket: WebSocket) -> None: ...
+
+
 class Upgrade:
-    """A websocket that wants to take over a polling session; until then polling goes on.
+    """A websocket that is to take over a polling session; until then polling goes on.
 
     Raises:
         HandshakeError: the request is no proper opening handshake.
@@ -22,7 +40,7 @@ class Upgrade:
 
     __slots__ = ("_connection", "_websocket", "is_probed")
 
-    def __init__(self, connection: "Connection", environ: dict[str, Any]) -> None:
+    def __init__(self, connection: Upgradable, environ: dict[str, Any]) -> None:
         self.is_probed = False
         self._connection = connection
         self._websocket: WebSocket = connection.server.websockets.accept(environ, self)
@@ -33,7 +51,7 @@ class Upgrade:
         if data == PING + "probe" and not self.is_probed:
             self.is_probed = True
             self._websocket.send(_PROBED.frame)
-            self._websocket.flush()  # before any answer to what the client asks next
+            self._websocket.flush()  # before any answer to the client's next message
             polling = self._connection.polling
             if polling is not None and polling.is_polled:
                 polling.add(_NOOP)  # the client switches when its poll has been answered
@@ -47,9 +65,9 @@ class Upgrade:
         self._connection.upgrading = None
 
     def end(self) -> None:
-        """The session has ended. A client that is about to switch is told by its poll, or once it has switched.
+        """The session has ended. A client that is about to switch learns it from its poll, or after the switch.
 
-        Were its websocket closed just then, the stock client would neither poll nor switch, until its ping timeout.
+        If its websocket closed at this moment, the stock client would neither poll nor switch until its ping timeout.
         """
         if not self.is_probed:
             self.cancel()

@@ -21,12 +21,12 @@ _MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
 class JobQueue:
     """A queue of jobs, and the greenlet that does them."""
 
-    __slots__ = ("_is_paused", "_job_bytes", "_jobs", "_resumed")
+    __slots__ = ("_job_bytes", "_jobs", "_resumed", "is_paused")
 
     def __init__(self) -> None:
         self._jobs: deque[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
         self._job_bytes = 0
-        self._is_paused = False
+        self.is_paused = False  # reading, as so much waits
         self._resumed: Event | None = None
 
     def get_max_job_bytes(self) -> int:
@@ -49,8 +49,8 @@ class JobQueue:
             greenlets.spawn(self._work)
         self._jobs.append((job, args))
         self._job_bytes += size
-        if not self._is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.get_max_job_bytes()):
-            self._is_paused = True
+        if not self.is_paused and (len(self._jobs) > _MAX_JOBS or self._job_bytes > self.get_max_job_bytes()):
+            self.is_paused = True
             self.on_paused()
 
     def finish(self, job: Callable[..., object], *args: Any) -> None:
@@ -63,7 +63,7 @@ class JobQueue:
 
     def wait_until_read(self) -> None:
         """Wait while so much waits to be handled that nothing more is read."""
-        if self._is_paused:
+        if self.is_paused:
             self._resumed = self._resumed or Event()
             self._resumed.wait()
 
@@ -80,11 +80,11 @@ class JobQueue:
             if jobs and monotonic() > slice_ends:
                 slice_ends = wait_a_turn()
         self._jobs, self._job_bytes = None, 0
-        if self._is_paused:
+        if self.is_paused:
             self._resume()
 
     def _resume(self) -> None:
-        self._is_paused = False
+        self.is_paused = False
         self.on_resumed()
         self.stop_waiting()
 

@@ -124,7 +124,7 @@ class Recovery(Resuming):
         session = self._manager.get_session(sid)
         connection = self._manager.server.eio.sockets.get(session.eio_sid) if session is not None else None
         if connection is not None and session is not None and session.generation == generation:
-            connection.probe(PROBE_S)
+            self._manager.server.eio.heartbeats.probe(connection, PROBE_S)
 
     def close(self, sid: str, eio_sid: str) -> None:
         session, sessions = self._manager.get_session(sid), self.get_sessions(sid)
