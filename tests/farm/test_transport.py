@@ -107,7 +107,7 @@ class Engine(Example):
 
     @staticmethod
     def get_argv(name):
-        return [sys.executable, "-m", "gunicorn", "-c", "python:webfarm.gunicorn", f"tests.{name}:app"]
+        return [sys.executable, "-m", "gunicorn", "-c", "python:webfarm.gunicorn", f"tests.kit.{name}:app"]
 
     def report(self):
         return requests.get(f"{self.url}/report", timeout=10).json()

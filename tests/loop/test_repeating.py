@@ -36,7 +36,7 @@ def test_a_job_that_fails_is_logged_and_repeated(repeat, caplog, error):
         runs.append(1)
         if len(runs) == 3:
             done.set()
-        raise error()
+        raise error
 
     repeat(job, 0.001)
     assert done.wait(5)

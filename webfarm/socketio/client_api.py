@@ -50,7 +50,8 @@ class ClientAPI:
         def callback(*args: Any) -> None:
             answer.set(args)
 
-        with connection.failing(answer, namespace) if connection is not None else nullcontext():
+        calls = self._server.eio.calls
+        with calls.adding(connection, answer, namespace) if connection is not None else nullcontext():
             try:
                 options = {"callback": callback, "ignore_queue": ignore_queue}
                 self._server.emit(event, data, to=sid, namespace=namespace, **options)

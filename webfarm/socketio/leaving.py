@@ -45,7 +45,7 @@ class Leaving:
             manager.pre_disconnect(sid, namespace)
             self._server.send_packet(eio_sid, self._server.packet_class(packet.DISCONNECT, namespace=namespace))
             connection = self._server.eio.sockets[eio_sid]
-            connection.fail_calls(namespace)
+            self._server.eio.calls.fail(connection, namespace)
             manager.recovery.end(sid, eio_sid)
             connection.enqueue(0, self.finish, eio_sid, namespace, sid, CloseReason.SERVER_DISCONNECT)
 
@@ -55,7 +55,7 @@ class Leaving:
         if connection is not None and self._manager.eio_sid_from_sid(sid, namespace) == eio_sid:
             for message in self._server.encode(self._server.packet_class(packet.DISCONNECT, namespace=namespace)):
                 connection.send(message)  # before held messages, if the client is joining
-            connection.fail_calls(namespace)
+            self._server.eio.calls.fail(connection, namespace)
             log_disconnect(self._server, eio_sid, namespace, sid, "taken")
             self._manager.disconnect(sid, namespace, ignore_queue=True)
             self._unjoined.add(eio_sid)
@@ -64,7 +64,7 @@ class Leaving:
         """Handle a client's DISCONNECT: its session ends."""
         sid = self._manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is not None:
-            self._server.eio.sockets[eio_sid].fail_calls(namespace)
+            self._server.eio.calls.fail(self._server.eio.sockets[eio_sid], namespace)
             self._manager.recovery.end(sid, eio_sid)
             self.finish(eio_sid, namespace, sid, CloseReason.CLIENT_DISCONNECT)
 
