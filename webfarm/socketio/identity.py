@@ -1,4 +1,4 @@
-"""Who a client is, as the app's ``identify`` tells it."""
+"""The identity of a client, as the app's ``identify`` tells it."""
 
 import secrets
 from collections.abc import Sequence

@@ -2,9 +2,9 @@
 
 https://github.com/socketio/socket.io-protocol (revision 5)
 
-Its parts do the work, each in place of some methods of ``socketio.Server`` (5.18): ``receiving`` reads packets,
-``joining`` and ``leaving`` let clients in and out, ``handling`` calls handlers, ``client_api`` serves handlers, and
-``all_nodes`` reaches all nodes.
+Its parts do the work, each in place of some methods of ``socketio.Server`` (5.18). ``receiving`` reads packets,
+``joining`` and ``leaving`` let clients in and out, and ``handling`` calls handlers. Handlers use ``client_api`` and
+``all_nodes``.
 
 Overridden here, and why:
 
