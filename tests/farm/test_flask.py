@@ -137,7 +137,7 @@ def test_on_the_engine_its_clients_recover_after_the_kill_of_their_worker(engine
 
 
 def test_all_that_is_said_to_carry_over_is_in_what_runs_here():
-    table = PAGE.read_text().split("| carries over |")[1].split("\n\n")[0]
+    table = PAGE.read_text().split("| feature |")[1].split("\n\n")[0]
     sources = " ".join((ROOT / name).read_text() for name in ("examples/flask_rooms.py", *RUN))
     named = re.findall("`([^`…]+)`", re.sub(r"\(`ping_interval`.*", "", table))
     assert len(named) > 40

@@ -6,7 +6,7 @@ import json
 import gevent
 from socketio.packet import Packet as StockPacket
 
-from webfarm.engineio.polling import decode_payload
+from webfarm.protocol.payload import decode_payload
 
 _TIMEOUT_S = 5.0
 
