@@ -1,7 +1,7 @@
 """A board of squares that many paint at once: an app on ``webfarm`` alone, with its page (``board.html``).
 
-What was painted is the log of one room. So nothing else has to be kept: who comes is told what stands there, who comes
-back after a lost connection gets what it has missed.
+The strokes are the log of one room; the app keeps nothing else. A new client is sent the strokes of that log. A client
+that comes back after a lost connection gets the strokes that it missed.
 """
 
 import os
@@ -30,9 +30,9 @@ def page() -> Response:
 
 @sio.event
 def watch(sid: str) -> list[list[Any]]:
-    """Send the client all that is painted from now on; return what was before, oldest first.
+    """Send the client all strokes from now on; return the earlier ones, oldest first.
 
-    What is painted meanwhile may come twice, and before it is answered: the client goes by the strokes' ids.
+    A stroke that is painted meanwhile may come twice, and before the answer: the client goes by the strokes' ids.
     """
     sio.enter_room(sid, BOARD)
     strokes = manager.read_history(BOARD, most=10_000, most_bytes=900_000)

@@ -1,4 +1,4 @@
-"""An app written for Flask-SocketIO: with ``flask_socketio`` instead of ``webfarm.flask`` it is what it was."""
+"""An app written for Flask-SocketIO; only its import of ``flask_socketio`` became one of ``webfarm.flask``."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Flask-SocketIO on this engine, for an app that was written for it.
+"""Flask-SocketIO on webfarm's engine, for apps that were written for Flask-SocketIO.
 
-What such an app imports of ``flask_socketio`` it imports from here (Flask-SocketIO comes with the extra ``flask``)::
+Such an app imports from here the names that it imported from ``flask_socketio`` (installed by the extra ``flask``)::
 
     from webfarm.flask import SocketIO, emit, join_room
 
@@ -10,15 +10,15 @@ Its decorators, ``request``, ``session`` and class-based namespaces are Flask-So
 and the WSGI application are the engine's. ``SocketIO`` takes the same settings from the environment as ``Farm``, and
 serves the same pages; arguments win over settings. It uses Redis if ``message_queue`` or ``REDIS_URL`` is given. Its
 channel is Flask-SocketIO's, unless ``channel`` or ``WEBFARM_PREFIX`` gives another. It also takes
-``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``: with ``has_user_rooms=True``, for example,
-what is emitted to a user reaches all clients of that user. ``socketio.server`` is that server.
+``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``. One of these is ``has_user_rooms=True``:
+then each client is in its user's room. ``socketio.server`` is the ``Server``.
 
 Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
 
 - ``init_app``: it makes python-socketio's own server.
-- ``_handle_event``: ``session`` outlives a lost connection, and its worker; a refusal, or an event that Redis could not
-  take, is the engine's to answer, not that of ``on_error``.
-- ``run``, ``test_client``: they know python-socketio's own server only.
+- ``_handle_event``: ``session`` outlives a lost connection and its worker. The engine answers refusals, and events that
+  Redis could not take; ``on_error`` does not see them.
+- ``run``, ``test_client``: they only know python-socketio's own server.
 """
 
 import os
@@ -66,8 +66,8 @@ __all__ = [
 ]
 
 _CHANNEL = "flask-socketio"  # Flask-SocketIO's own default
-_MANAGED = "saved_session"  # where in an environment Flask-SocketIO has a client's session
-_KEPT = "flask.session"  # and where in what the server keeps of a client
+_MANAGED = "saved_session"  # the environment's key of a client's session in Flask-SocketIO
+_KEPT = "flask.session"  # the key of that session in the server's saved session
 _OWN = {"async_mode": (None, "gevent"), "serializer": (None, "default"), "json": (None,)}
 
 _serializer = TaggedJSONSerializer()  # of Flask's own sessions
@@ -80,7 +80,7 @@ class SocketIO(flask_socketio.SocketIO):
     manage_session: bool
 
     def init_app(self, app: Flask | None, **kwargs: Any) -> None:
-        """Put the Socket.IO server in front of ``app``; without one, be a process that only emits, best effort.
+        """Put the Socket.IO server in front of ``app``; without an app, only emit, best effort.
 
         Raises ``ValueError`` for an option that the engine does not have.
         """
@@ -137,7 +137,7 @@ class SocketIO(flask_socketio.SocketIO):
             self.server.environ.pack(eio_sid)
 
     def _keep_session(self, eio_sid: str, session: str) -> None:
-        """Keep the session of a connection, if it has changed, for each namespace in which it may come back."""
+        """Save a changed session of a connection in each of its namespaces, where a client may resume it."""
         manager = self.server.manager
         for one in manager.get_namespaces_of(eio_sid):
             own_sid = manager.sid_from_eio_sid(eio_sid, one) or ""
@@ -146,7 +146,7 @@ class SocketIO(flask_socketio.SocketIO):
                 self.server.save_session(own_sid, {**kept, _KEPT: session}, one)
 
     def _get_kept(self, sid: str, namespace: str) -> dict[str, Any]:
-        """Return what the server keeps of a client, which may be gone."""
+        """Return the server's saved session of a client, which may have disconnected."""
         if not self.server.manager.is_sid_room(namespace, sid):
             return {}
         kept: dict[str, Any] = self.server.get_session(sid, namespace)
@@ -167,7 +167,7 @@ def _describe_manager(settings: Settings, url: str | None, channel: str | None) 
 
 
 def _dump(environ: dict[str, Any]) -> str:
-    """Return the session as text. Raises ``TypeError`` if it holds what can't be kept; it is then as it was before."""
+    """Return the session as text. For a value that can't be kept, restore the session and raise ``TypeError``."""
     try:
         return _serializer.dumps(environ.get(_MANAGED, {}))
     except TypeError:
@@ -176,7 +176,7 @@ def _dump(environ: dict[str, Any]) -> str:
 
 
 class _PassedOn(BaseException):
-    """What no error handler of the app is to see; its cause is for the engine."""
+    """Carries an exception past the app's error handlers to the engine; ``__cause__`` is that exception."""
 
 
 def _passing_on(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -372,7 +372,7 @@ def test_who_was_disconnected_gets_nothing_more(client, connect):
 
 
 def test_events_of_a_client_that_is_gone_wait_for_no_redis(client, connect):
-    """While Redis is away, its disconnect handler runs at once nevertheless."""
+    """While Redis is unreachable, its disconnect handler still runs at once."""
     gone = connect().join()
     before = get_state(client)["disconnects_without_redis"]
     client.call("pretend_that_redis_is_away", 3)
