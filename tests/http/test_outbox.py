@@ -67,7 +67,7 @@ def test_what_is_queued_leaves_at_the_end_of_the_turn(make_sink):
 def test_what_is_paced_does_not_wait_in_a_connection_that_was_quiet(make_sink):
     sink = make_sink()
     sink.queue(b"first", is_paced=True)
-    assert not sink.is_waiting
+    assert not sink.is_paced
     assert wait_for(sink, 5) == b"first"
 
 
@@ -76,7 +76,7 @@ def test_what_is_paced_waits_for_the_pace_and_leaves_together(make_sink):
     sink.queue(b"first")
     wait_for(sink, 5)
     sink.queue(b"a", is_paced=True)
-    assert sink.is_waiting
+    assert sink.is_paced
     gevent.sleep(0)
     sink.queue(b"b", is_paced=True)
     assert sink.read() == b""
@@ -89,7 +89,7 @@ def test_what_is_not_paced_takes_along_what_waits(make_sink):
     wait_for(sink, 5)
     sink.queue(b"a", is_paced=True)
     sink.queue(b"b")
-    assert not sink.is_waiting
+    assert not sink.is_paced
     assert wait_for(sink, 2) == b"ab"
 
 

@@ -1,9 +1,9 @@
-"""What is on its way to a client: bounded, never waited for, and sent in as few calls as it can be.
+"""The outbox of a connection: bounded, never waited for, and sent in as few calls as possible.
 
-What is queued is sent at the end of the loop's turn. But what a delivery costs is the kernel's ``send``, and that
-costs the same for one message as for ten: so what goes to many may be *paced*. If the connection was flushed a few
-milliseconds ago, it then waits for the rest of them, or for something that is not paced, and leaves together with
-what is queued meanwhile. Nothing waits in a connection that was quiet.
+Queued bytes are sent at the end of the loop's turn. The cost of a delivery is the kernel's ``send``, which costs the
+same for one message as for ten. So a message to many clients may be *paced*: if the connection was flushed a few
+milliseconds ago, the message waits until that pace is over, or for a message that is not paced. All of them then
+leave together. Nothing waits in a connection that was quiet.
 """
 
 import _socket
@@ -33,8 +33,8 @@ class Pacer:
 
     def schedule(self, outbox: "Outbox", *, is_paced: bool) -> None:
         """Have ``outbox`` flushed soon."""
-        outbox.is_waiting = is_paced and monotonic() - outbox.flushed_at < self._pace_s
-        if not outbox.is_waiting:
+        outbox.is_paced = is_paced and monotonic() - outbox.flushed_at < self._pace_s
+        if not outbox.is_paced:
             self._ready.add(outbox)
             return
         self._waiting.append(outbox)
@@ -59,24 +59,14 @@ class Outbox:
         max_bytes: unsent bytes at which the next message ends the connection instead.
     """
 
-    __slots__ = (
-        "_allowed",
-        "_max_bytes",
-        "_pacer",
-        "_queued",
-        "_socket",
-        "_unsent",
-        "_writer",
-        "flushed_at",
-        "is_waiting",
-    )
+    __slots__ = ("_allowed", "_limit", "_pacer", "_queued", "_socket", "_unsent", "_writer", "flushed_at", "is_paced")
 
     def __init__(self, connection: _socket.socket, pacer: Pacer, max_bytes: int) -> None:
         self.flushed_at = 0.0
-        self.is_waiting = False  # for its pace
+        self.is_paced = False  # it waits for its pace
         self._socket: _socket.socket | None = connection
         self._pacer = pacer
-        self._max_bytes = max_bytes
+        self._limit = max_bytes
         self._allowed = 0
         self._queued: list[Any] | None = None  # bytes, shared with other outboxes; None: nothing is to be sent
         self._unsent = 0
@@ -98,7 +88,7 @@ class Outbox:
         if self._queued is not None:
             self._queued.append(data)
             self._unsent += len(data)
-            if self.is_waiting and not is_paced:
+            if self.is_paced and not is_paced:
                 self._pacer.schedule(self, is_paced=False)
         elif self._socket is not None:
             self._queued = [data]
@@ -111,18 +101,17 @@ class Outbox:
 
     def has_room(self) -> bool:
         """Return whether more may be queued; if the client has read too little for that, its connection ends."""
-        if self._unsent < self._max_bytes + self._allowed:
+        if self._unsent < self._limit + self._allowed:
             return True
         self._stop_writer()
         self.flush()  # what waits for its pace, or for the loop to turn, is not the client's fault
-        if self._socket is not None and self._unsent >= self._max_bytes + self._allowed:
-            self.on_lost(CloseReason.SLOW_CLIENT)
-            self.abort()
+        if self._socket is not None and self._unsent >= self._limit + self._allowed:
+            self.lose(CloseReason.SLOW_CLIENT)
         return self._socket is not None
 
     def flush(self) -> None:
         """Send what is queued, as far as the kernel takes it. The pacer calls it."""
-        self.is_waiting = False
+        self.is_paced = False
         self.flushed_at = monotonic()
         queued, connection = self._queued, self._socket
         if queued is None or connection is None or self._writer is not None:
@@ -137,8 +126,7 @@ class Outbox:
         except BlockingIOError:
             sent = 0
         except OSError:  # the other side is gone
-            self.on_lost(CloseReason.TRANSPORT_CLOSE)
-            self.abort()
+            self.lose(CloseReason.TRANSPORT_CLOSE)
             return
         counters.sent_bytes += sent
         self._unsent -= sent
@@ -147,6 +135,11 @@ class Outbox:
         else:
             self._queued, self._allowed = None, 0
             self.on_sent()
+
+    def lose(self, reason: CloseReason) -> None:
+        """Close the socket, for a reason that ``on_lost`` tells first."""
+        self.on_lost(reason)
+        self.abort()
 
     def abort(self) -> None:
         """Close the socket at once, whatever is unsent."""
@@ -158,13 +151,7 @@ class Outbox:
     def _keep_unsent(self, queued: list[Any], sent: int) -> None:
         """Drop the first ``sent`` bytes; send the rest when the kernel takes more."""
         assert self._socket is not None
-        done = 0
-        while sent >= len(queued[done]):
-            sent -= len(queued[done])
-            done += 1
-        del queued[:done]
-        if sent:
-            queued[0] = memoryview(queued[0])[sent:]
+        _drop(queued, sent)
         self._writer = gevent.get_hub().loop.io(self._socket.fileno(), _WRITE)
         self._writer.start(self._on_writable)
 
@@ -176,3 +163,14 @@ class Outbox:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _drop(queued: list[Any], size: int) -> None:
+    """Drop the first ``size`` bytes; there are more."""
+    done = 0
+    while size >= len(queued[done]):
+        size -= len(queued[done])
+        done += 1
+    del queued[:done]
+    if size:
+        queued[0] = memoryview(queued[0])[size:]

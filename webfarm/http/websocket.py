@@ -1,28 +1,27 @@
 """Websockets without greenlets: RFC 6455 on non-blocking sockets that the hub watches.
 
-An idle connection is one small object and one watcher. As nearly all connections are idle at nearly every moment, a
-protocol object (``webfarm.protocol.frames``) is lent to a connection only while a frame or a message of it is incomplete,
-or while it closes.
+An idle connection is one small object and one watcher. Nearly all connections are idle at nearly every moment. So a
+protocol object (``webfarm.protocol.frames``) is lent to a connection only while a frame or message of it is
+incomplete, or while it closes.
 
-It can be used without Engine.IO; ``examples/echo_websocket.py`` is such an app.
+You can use this module without Engine.IO: ``examples/echo_websocket.py`` is such an app.
 """
 
 import _socket
 import contextlib
-from time import monotonic
-from typing import Any
-from typing import Protocol as Interface
+from typing import Any, Protocol
 
 import gevent
-from websockets.frames import BINARY, CONT, TEXT, CloseCode, Opcode
-from websockets.protocol import OPEN, Protocol
+from websockets.frames import CloseCode
+from websockets.protocol import OPEN
 
 from webfarm.http.outbox import Outbox, Pacer
-from webfarm.loop.deadlines import TICK_S, SharedTimer
+from webfarm.http.pings import Pings
+from webfarm.loop.deadlines import SharedTimer
 from webfarm.loop.time_slices import TimeSlices
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
-from webfarm.protocol.frames import PING_FRAME, Protocols
+from webfarm.protocol.frames import Protocols, WebSocketProtocol
 from webfarm.protocol.handshake import UPGRADE, HandshakeError
 from webfarm.service import Service
 
@@ -36,7 +35,11 @@ _MAX_DROPPED_BYTES = 4_194_304  # of what still comes on a closing connection
 _STOP_S = 1.0  # for closing websockets to complete
 
 
-class Receiver(Interface):
+#: A connection, the answer to its opening handshake, and what the client has sent behind its request.
+Accepted = tuple[_socket.socket, bytes, bytes]
+
+
+class Receiver(Protocol):
     """Whom a ``WebSocket`` tells what happens. It is called in the hub: it must not block."""
 
     def on_message(self, data: str | bytes) -> None:
@@ -70,10 +73,8 @@ class WebSockets(Service):
         self.pacer = Pacer()
         self.closing = self.clock.create_deadlines(_CLOSING_S, WebSocket.abort)
         self.lingering = self.clock.create_deadlines(_LINGER_S, WebSocket.abort)
-        self.ended: TimeSlices[WebSocket] = TimeSlices(WebSocket._end)
-        self.ping_timeout_s = ping_timeout_s
-        self.ping_timeouts = self.clock.create_deadlines(ping_timeout_s, WebSocket.check_pong)
-        self._pings = None if ping_interval_s is None else self.clock.create_deadlines(ping_interval_s, WebSocket.ping)
+        self.ended: TimeSlices[WebSocket] = TimeSlices(_end)
+        self.pings = Pings(self.clock, ping_interval_s, ping_timeout_s)
         self.open: set[WebSocket] = set()
         self.protocols = Protocols(max_message_bytes)
         self.register()
@@ -89,13 +90,7 @@ class WebSockets(Service):
         upgrade = environ.get(UPGRADE)
         if upgrade is None:
             raise HandshakeError("400 Bad Request", [], "No websocket: the request asks for none.\n")
-        connection, head, rest = upgrade()
-        return WebSocket(self, connection, receiver, head, rest)
-
-    def ping_later(self, websocket: "WebSocket") -> None:
-        """Have ``websocket`` pinged when it has been silent for ``ping_interval_s``, if that is on."""
-        if self._pings is not None:
-            self._pings.add(websocket)
+        return WebSocket(self, receiver, upgrade())
 
     def stop(self, *, at_once: bool = False) -> None:
         """Close all that are still open: going away. Wait for them a little."""
@@ -109,34 +104,20 @@ class WebSockets(Service):
 class WebSocket(Outbox):
     """One websocket connection, made by ``WebSockets.accept``."""
 
-    __slots__ = (
-        "_dropped",
-        "_expects_tiny",
-        "_fragments",
-        "_kind",
-        "_pinged_at",
-        "_protocol",
-        "_watcher",
-        "_websockets",
-        "receiver",
-    )
+    __slots__ = ("_dropped", "_expects_tiny", "_protocol", "_watcher", "_websockets", "pinged_at", "receiver")
 
-    def __init__(
-        self, websockets: WebSockets, connection: _socket.socket, receiver: Receiver, head: bytes, rest: bytes
-    ) -> None:
+    def __init__(self, websockets: WebSockets, receiver: Receiver, accepted: Accepted) -> None:
+        connection, head, rest = accepted
         super().__init__(connection, websockets.pacer, websockets.max_outbox_bytes)
-        #: Whom messages go to; ``None`` once the connection is closing.
-        self.receiver: Receiver | None = receiver
+        self.receiver: Receiver | None = receiver  # of messages; None once the connection is closing
         self._websockets = websockets
-        self._protocol: Protocol | None = None
-        self._kind: Opcode | None = None
-        self._fragments: bytearray | None = None
-        self._dropped = 0  # bytes that came since then
-        self._pinged_at: float | None = None  # until something comes
+        self._protocol: WebSocketProtocol | None = None
+        self._dropped = 0  # bytes that came after that
+        self.pinged_at: float | None = None  # until something comes
         self._expects_tiny = False  # frames, as there were many in what was read last
         self._watcher: Any = gevent.get_hub().loop.io(connection.fileno(), _READ)
         websockets.open.add(self)
-        websockets.ping_later(self)
+        websockets.pings.schedule(self)
         self.queue(head)
         if rest:
             gevent.get_hub().loop.run_callback(self._begin, rest)
@@ -158,8 +139,7 @@ class WebSocket(Outbox):
             return
         self.receiver = None
         self.resume()  # the answer to the close frame is to be read
-        protocol = self._protocol or self._websockets.protocols.lend()
-        self._protocol = protocol
+        protocol = self._protocol = self._protocol or self._websockets.protocols.lend()
         if protocol.state is OPEN:  # else the other side's close frame is being answered already
             protocol.send_close(code, reason)
             for data in protocol.data_to_send():
@@ -169,9 +149,14 @@ class WebSocket(Outbox):
     def abort(self) -> None:
         """Close at once, without a close frame; the receiver hears nothing more."""
         self._websockets.open.discard(self)
-        self.receiver = self._protocol = self._fragments = None
+        self.receiver = self._protocol = None
         self._watcher.close()
         super().abort()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is not paused."""
+        return bool(self._watcher.active)
 
     def pause(self) -> None:
         """Read nothing more until ``resume``: the other side has to wait."""
@@ -182,24 +167,6 @@ class WebSocket(Outbox):
         if self._socket is not None:
             self._watcher.start(self._on_readable)
 
-    def ping(self) -> None:
-        """Send a ping; whoever lives answers it in time."""
-        if self.receiver is not None:
-            self._pinged_at = monotonic()
-            self.send(PING_FRAME)
-            self._websockets.ping_timeouts.add(self)
-
-    def check_pong(self) -> None:
-        """End the connection if nothing has come since its last ping, and should have."""
-        waits_s = self._websockets.ping_timeout_s - 2 * TICK_S
-        if self.receiver is None or self._pinged_at is None or monotonic() - self._pinged_at < waits_s:
-            return
-        if self._watcher.active:
-            self.on_lost(CloseReason.PING_TIMEOUT)
-            self.abort()
-        else:  # it may have answered; it is we who don't read
-            self._websockets.ping_timeouts.add(self)
-
     def on_lost(self, reason: CloseReason) -> None:
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
@@ -207,7 +174,7 @@ class WebSocket(Outbox):
 
     def on_sent(self) -> None:
         if self._protocol is not None and self._protocol.eof_sent:
-            self._shut_down()
+            _shut_down(self._socket)
 
     def _begin(self, rest: bytes) -> None:
         """Take what came with the handshake before anything else is read."""
@@ -229,32 +196,33 @@ class WebSocket(Outbox):
             self._watcher.stop()
             self._websockets.ended.add(self)
 
-    def _end(self) -> None:
-        self.on_lost(CloseReason.TRANSPORT_CLOSE)
-        self.abort()
-
     def _receive(self, data: bytes) -> None:
         if self._socket is None:
             return
         counters.received_bytes += len(data)
-        if self._pinged_at is not None:
-            self._pinged_at = None
-            self._websockets.ping_later(self)
+        if self.pinged_at is not None:
+            self.pinged_at = None
+            self._websockets.pings.schedule(self)
         if self.receiver is None:
             self._dropped += len(data)
             if self._dropped > _MAX_DROPPED_BYTES:
                 self.abort()
                 return
-        protocol = self._protocol
-        if protocol is None:
-            protocol = self._protocol = self._websockets.protocols.lend()
-        protocol.receive_data(data)
-        frames = protocol.events_received()
+        protocol = self._protocol = self._protocol or self._websockets.protocols.lend()
+        frames = protocol.read(data)
         self._expects_tiny = len(frames) > _MANY_FRAMES
         if protocol.state is OPEN:
             self._send_protocols_own(protocol)  # pongs, before any answer to what comes with the pings
         for frame in frames:
-            self._on_frame(protocol, frame)
+            if self.receiver is None:
+                break
+            try:
+                message = protocol.assemble(frame)
+            except UnicodeDecodeError:
+                self.on_lost(CloseReason.TRANSPORT_ERROR)
+                break
+            if message is not None:
+                self.receiver.on_message(message)
         self._send_protocols_own(protocol)  # a close frame, after the answers
         if self._socket is None:  # it was aborted meanwhile
             return
@@ -262,38 +230,23 @@ class WebSocket(Outbox):
             self.on_lost(CloseReason.TRANSPORT_CLOSE if protocol.parser_exc is None else CloseReason.TRANSPORT_ERROR)
             self._websockets.lingering.add(self)
             if self._queued is None:
-                self._shut_down()
+                _shut_down(self._socket)
         elif self._websockets.protocols.take_back(protocol):
             self._protocol = None
 
-    def _send_protocols_own(self, protocol: Protocol) -> None:
+    def _send_protocols_own(self, protocol: WebSocketProtocol) -> None:
         for data in protocol.data_to_send() if protocol.writes else ():
             if data and self.has_room():
                 self.queue(data)
 
-    def _on_frame(self, protocol: Protocol, frame: Any) -> None:
-        if self.receiver is None or frame.opcode not in (TEXT, BINARY, CONT):
-            return
-        if frame.opcode is not CONT:
-            self._kind = frame.opcode
-        payload = frame.data
-        if self._fragments is not None or not frame.fin:
-            self._fragments = self._fragments or bytearray()
-            self._fragments += payload
-            if not frame.fin:
-                return
-            payload, self._fragments = self._fragments, None
-        try:
-            message = str(payload, "utf-8") if self._kind is TEXT else bytes(payload)
-        except UnicodeDecodeError as error:
-            protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
-            protocol.parser_exc = error
-            self.on_lost(CloseReason.TRANSPORT_ERROR)
-            return
-        self.receiver.on_message(message)
 
-    def _shut_down(self) -> None:
-        """End our direction; the other side's end comes as an empty read."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(_socket.SHUT_WR)
+def _end(websocket: WebSocket) -> None:
+    """Take the end of a connection by the other side."""
+    websocket.lose(CloseReason.TRANSPORT_CLOSE)
+
+
+def _shut_down(connection: _socket.socket | None) -> None:
+    """End this side's direction; the other side's end comes as an empty read."""
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(_socket.SHUT_WR)

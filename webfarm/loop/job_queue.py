@@ -81,12 +81,9 @@ class JobQueue:
                 slice_ends = wait_a_turn()
         self._jobs, self._job_bytes = None, 0
         if self.is_paused:
-            self._resume()
-
-    def _resume(self) -> None:
-        self.is_paused = False
-        self.on_resumed()
-        self.stop_waiting()
+            self.is_paused = False
+            self.on_resumed()
+            self.stop_waiting()
 
     def stop_waiting(self) -> None:
         """End ``wait_until_read``."""
