@@ -6,13 +6,13 @@ It stores as the workers' writers do, with the same script and under the same ru
     outside.store("news", {"text": "hello"}, room="lobby").id
 """
 
-import secrets
 from typing import Any
 
 from socketio import packet
 
 from webfarm.errors import Error
-from webfarm.log.batch import Outgoing, decode_answer, describe_batch, join_batches
+from webfarm.log import direct
+from webfarm.log.batch import Outgoing
 from webfarm.log.entry import encode_body
 from webfarm.log.shard_log import Retention, Stored
 from webfarm.log.writer import wait_for_replicas
@@ -79,14 +79,8 @@ class Emitter:
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
         message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
         shard = self._shards.get_of_room(namespace, room)
-        batch_key = shard.keys.batch(f"outside#{secrets.token_hex(8)}")
-        clock = (shard.keys.format, secrets.token_urlsafe(6), "", 0)  # whoever has seen nothing knows of no epoch
-        batch = describe_batch(shard.keys, self._limits, clock, batch_key, 1, [message])
         with redis_errors_as_unavailable():
-            [[_, [id, nodes]]] = shard.commands.run("store", (), join_batches([batch]))
-            stored = decode_answer(id, nodes)
-            if isinstance(stored, Exception):
-                raise stored
+            stored = direct.store(shard, self._limits, message)
             self._wait_for_replicas(shard)
         return stored
 
@@ -138,9 +132,7 @@ class Emitter:
 
     def _erase(self, namespace: str, room: str | None) -> int:
         shard = self._shards.get_of_room(namespace, room)
-        stream = shard.keys.stream(namespace, room)
-        names = [stream, shard.keys.room_of(stream), shard.keys.pointer(stream)]
-        count: int = shard.commands.run("erase", names, [int(self._limits.ttl_s * 1100)])
+        count = direct.erase(shard, self._limits, namespace, room)
         self._wait_for_replicas(shard)
         return count
 

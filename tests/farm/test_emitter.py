@@ -214,7 +214,7 @@ def test_a_kick_that_the_worker_has_not_heard_holds_once_redis_is_back(workers, 
     a = client(site.urls[0], "anna")
     keys = get_keys("deaf", a.sid)
     with redis.Redis.from_url(own_redis.url) as server:
-        ended = server.eval(get_source("end"), 1, keys.session(a.sid), "/", "floor:user:anna", keys.users)
+        ended = server.eval(get_source("sessions/end"), 1, keys.session(a.sid), "/", "floor:user:anna", keys.users)
     assert ended == [1]
     disconnected(a)
     site.wait_for_line(f"disconnect sid={a.sid} user=anna")
@@ -225,7 +225,7 @@ def test_whose_session_was_ended_joins_no_room_any_more(two_workers, client, red
     a = client(two_workers.urls[0], user)
     with redis.Redis.from_url(redis_server.url) as server:
         keys = get_keys(PREFIX, a.sid)
-        server.eval(get_source("end"), 1, keys.session(a.sid), "/", "", keys.users)
+        server.eval(get_source("sessions/end"), 1, keys.session(a.sid), "/", "", keys.users)
     a.socket.send(f'420["join",{{"room":"{room}"}}]')
     disconnected(a)
     two_workers.wait_for_line(f"disconnect sid={a.sid}")
@@ -304,7 +304,7 @@ def test_an_erased_user_has_nothing_left_of_what_was_sent_to_its_sockets_and_no_
         keys = get_keys(PREFIX, user)  # its sessions are there, too
         server.delete(keys.session(gone.sid))  # as when it has gone for long
         server.zrem(keys.user_sessions("/", user), gone.sid)
-        server.eval(get_source("note"), 1, keys.notes(user), f"invitation:{room}", 60_000, 1, 1_000)
+        server.eval(get_source("nodes/grant"), 1, keys.notes(user), f"invitation:{room}", 60_000, 1, 1_000)
         assert command("erase", "--user", user) == "2 messages erased\n"
         assert not server.exists(keys.notes(user), keys.user_sids("/", user))
         for one, count in ((gone, 0), (away, 0), (b, 1)):

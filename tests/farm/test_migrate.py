@@ -12,8 +12,7 @@ from tests.test_cli import chat
 from webfarm import Emitter
 from webfarm.commands.migrate import migrate
 from webfarm.errors import Error
-from webfarm.redis.blocking import list_shards
-from webfarm.redis.client import BlockingCommands
+from webfarm.redis.blocking import BlockingCommands, list_shards
 from webfarm.settings import Settings
 
 PREFIX = "moved"

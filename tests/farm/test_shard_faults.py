@@ -132,7 +132,7 @@ def store(server, room, text, copies):
     message = Outgoing("/", room, encode_body([f'2["message",{{"text":"{text}"}}]'], copies=copies))
     clock = (shard.keys.format, "unused", "", 0)
     batch = describe_batch(shard.keys, Retention(), clock, shard.keys.batch(name()), 1, [message])
-    shard.commands.run("store", (), join_batches([batch]))
+    shard.commands.run("log/store", (), join_batches([batch]))
 
 
 def test_who_joined_a_room_after_its_copy_was_sent_gets_the_one_of_another_room(site, client, server):

@@ -99,6 +99,12 @@ class RedisCluster:
         """Return a URL that names some of its nodes."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{self[name].port}" for name in names)
 
+    @property
+    def primaries(self) -> list[Node]:
+        """The present primaries: a replica that a test, or a busy machine, has made one stays one."""
+        ports = {primary[1] for _, _, primary, *_ in self._ask_anyone("CLUSTER", "SLOTS")}
+        return [node for node in self.nodes.values() if node.port in ports]
+
     def get_owner(self, slot: int) -> Node:
         """Return the primary of ``slot``."""
         ports = [
@@ -108,8 +114,7 @@ class RedisCluster:
 
     def get_others(self, node: Node) -> list[Node]:
         """Return the primaries but ``node``."""
-        ports = {primary[1] for _, _, primary, *_ in self._ask_anyone("CLUSTER", "SLOTS")} - {node.port}
-        return [one for one in self.nodes.values() if one.port in ports]
+        return [one for one in self.primaries if one is not node]
 
     def heal(self) -> None:
         """Start what was killed, let go on what stands still, and wait until all is well."""

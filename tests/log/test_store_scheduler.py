@@ -1,4 +1,4 @@
-"""StoreScheduler: what is stored in one of them, and who is waited for."""
+"""StoreScheduler on a real Redis: which batches one call stores, and how long a round waits for an answer."""
 
 import gevent
 import gevent.socket
@@ -17,31 +17,34 @@ SHARDS = 3
 
 
 class Shard:
-    """Has as many messages as it is asked for, as a writer that has much to do."""
+    """A source with as many messages as it is asked for, as a writer that has much to do."""
 
     def __init__(self, number, connection, answered, size=1, replicas=0):
         self.keys = Keys("rounds", number, SHARDS)
         self.connection, self.insisted, self.hurried, self.fault = connection, 0, 0, None
+        self.has_more = False
         self._batches, self._answered, self._size, self._replicas = 0, answered, size, replicas
 
     def take_batch(self, most, most_bytes):
         assert most > 0 < most_bytes
+        if self.connection is None:
+            self.insisted += 1
+            return None
         self._batches += 1
         clock = (self.keys.format, "epoch", "", 0)
         messages = [Outgoing("/", "room", (b"text", b""))] * min(self._size, most)
         arguments = describe_batch(self.keys, Retention(), clock, self.keys.batch("node"), self._batches, messages)
-        return Batch(len(messages), 4 * len(messages), arguments, self._replicas, self._on_answer)
-
-    def insist(self):
-        self.insisted += 1
+        return Batch(self._batches, messages, 4 * len(messages), arguments, self._replicas)
 
     def hurry_replicas(self):
         self.hurried += 1
 
-    def _on_answer(self, answer, reached):
+    def on_answer(self, batch, answer, reached):
+        assert batch.number == self._batches
         self._answered.append((self.keys.shard, answer))
         if self.fault:
             raise self.fault
+        return self.has_more
 
 
 @pytest.fixture

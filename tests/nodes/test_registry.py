@@ -34,7 +34,7 @@ class Node:
         description = {"server": f"web-{self.name}", "address": f"host:{self.name}", "since": 1}
         description |= {"version": "1", "draining": False}
         keys = [self.keys.leases + self.name, self.keys.nodes]
-        self.run("enlist", keys, self.name, orjson.dumps(description), 60_000)
+        self.run("nodes/enlist", keys, self.name, orjson.dumps(description), 60_000)
 
     def die(self):
         self.client.delete(self.keys.leases + self.name)
@@ -50,7 +50,7 @@ class Node:
         ]
         totals = [part for room, n in (rooms or {}).items() for part in (name_room("/", room), n)]
         return self.run(
-            "register",
+            "nodes/register",
             [*self.keys.of_node(self.name), self.keys.leaving, *names],
             *(GRACE_US, self.keys.members_of(self.name), len(clients), *described),
             *(part for pair in pairs for part in pair),
@@ -62,7 +62,7 @@ class Node:
 
     def bury(self, other, most=500):
         keys = [*self.keys.of_node(other.name), self.keys.leaving, self.keys.nodes]
-        return self.run("bury", keys, other.name, GRACE_US, most, self.keys.members_of(other.name), self.keys.present)
+        return self.run("nodes/bury", keys, other.name, GRACE_US, most, self.keys.members_of(other.name), self.keys.present)
 
     def take(self, sid):
         """Take a client's session, which has an open connection elsewhere; return why not."""
@@ -71,7 +71,7 @@ class Node:
         registry = keys.clients, keys.rooms_of_nodes, keys.members, keys.present
         who = "p", "", self.name, 60_000, sid, "/", 0, 100, GRACE_US
         return self.run(
-            "take", [keys.clock, keys.session(sid), keys.leaving], "1", "e", "", 0, *who, *kinds, *registry
+            "sessions/take", [keys.clock, keys.session(sid), keys.leaving], "1", "e", "", 0, *who, *kinds, *registry
         )[0]
 
     def open(self, sid, user, rooms):
@@ -83,7 +83,7 @@ class Node:
         self.client.hset(self.keys.session(sid), mapping=fields | floors | {"generation": 1, "epoch": "e"})
 
     def announce(self):
-        return self.run("announce", [self.keys.leaving], 100, self.keys.present)
+        return self.run("nodes/announce", [self.keys.leaving], 100, self.keys.present)
 
     def let_grace_pass(self):
         pairs = self.client.zrange(self.keys.leaving, 0, -1)

@@ -5,7 +5,8 @@ import redis
 
 from tests.conftest import wait_until
 from tests.redis.test_cluster_connections import list_stored, store
-from webfarm.redis.client import BlockingCommands, connect
+from webfarm.redis.blocking import BlockingCommands
+from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys
 from webfarm.redis.preflight import find_faults
 

@@ -16,7 +16,8 @@ from webfarm import Emitter
 from webfarm.errors import Error, Unavailable
 from webfarm.log.batch import Outgoing, describe_batch, join_batches
 from webfarm.log.shard_log import Retention
-from webfarm.redis.client import BlockingCommands, connect
+from webfarm.redis.blocking import BlockingCommands
+from webfarm.redis.client import connect
 from webfarm.redis.connections import open_connections
 from webfarm.redis.keys import Keys, find_shard
 
@@ -55,9 +56,7 @@ def opened(url, shards):
     yield connections
     for listener in connections.listeners:
         listener.stop()
-    connections._topology._asking.kill()
-    for client in connections._topology._clients.values():
-        client.close()
+    connections._topology.stop()
     for node in connections._nodes.values():
         node.close()
     gevent.sleep(0.01)
@@ -140,7 +139,7 @@ def create_batch(keys, *texts):
 
 def store(commands, keys, *texts):
     """Store messages in a room of a shard, as the writer does; what is stored twice is there twice."""
-    [[_, *answers]] = commands.run("store", (), join_batches([create_batch(keys, *texts)]))
+    [[_, *answers]] = commands.run("log/store", (), join_batches([create_batch(keys, *texts)]))
     return [int(id) for id, _ in answers]
 
 
@@ -165,8 +164,8 @@ def test_each_shard_is_asked_where_it_is(redis_cluster, connections, shards):
 def test_scripts_that_a_primary_has_lost_are_loaded_again(redis_cluster, connections, shards):
     for keys in shards:
         store(connections.get_commands(keys), keys, "one")
-    for name in "abc":
-        redis_cluster[name].ask("SCRIPT", "FLUSH")
+    for node in redis_cluster.primaries:
+        node.ask("SCRIPT", "FLUSH")
     for keys in shards:
         store(connections.get_commands(keys), keys, "two")
         assert list_stored(redis_cluster.get_owner(keys.slot), keys) == ["one", "two"]
@@ -177,8 +176,8 @@ def test_one_connection_for_each_primary_is_shared_by_its_shards(redis_cluster, 
         connections.get_commands(keys).execute("PING")
         connections.get_writing(keys).execute("PING")
     listen(connections, shards)
-    for name in "abc":
-        kinds = [one["flags"] for one in redis_cluster[name].client.client_list() if one["name"] == ""]
+    for node in redis_cluster.primaries:
+        kinds = [one["flags"] for one in node.client.client_list() if one["name"] == ""]
         assert kinds.count("P") == 1
     assert all(connections.get_commands(keys).list_channels(keys.tag) == [keys.requests] for keys in shards)
     lives = {connections.get_commands(keys).life for keys in shards}
@@ -298,11 +297,11 @@ def test_batches_of_all_shards_of_a_primary_are_stored_by_one_call_but_for_one_t
     here = [keys for keys in shards if redis_cluster.get_owner(keys.slot) is owner]
     writing = connections.get_writing(shards[0])
     writing.execute("PING")
-    stored = writing.connection.run("store", (), join_batches([create_batch(keys, "one", "two") for keys in here]))
+    stored = writing.connection.run("log/store", (), join_batches([create_batch(keys, "one", "two") for keys in here]))
     assert [len(answers) for _, *answers in stored] == [2] * len(here)
     with redis_cluster.moving_slot(here[1].slot, redis_cluster.get_others(owner)[0]) as move_keys:
         assert move_keys(1) == 1
-        answers = writing.connection.run("store", (), join_batches([create_batch(keys, "three") for keys in here]))
+        answers = writing.connection.run("log/store", (), join_batches([create_batch(keys, "three") for keys in here]))
         assert [isinstance(answer, redis.RedisError) for answer in answers] == [keys is here[1] for keys in here]
     for keys in here:
         texts = ["one", "two"] if keys is here[1] else ["one", "two", "three"]

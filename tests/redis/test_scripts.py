@@ -38,14 +38,14 @@ class Shard:
             stream = self.keys.stream("/", room)
             args += [stream, self.keys.room_of(stream), self.keys.once(stream, once), self.keys.session(recipient)]
             args += [known, 1 if recipient else 0, head, tail]
-        [[epoch, *answers]] = self.call("store", [], 1, len(messages), *args)
+        [[epoch, *answers]] = self.call("log/store", [], 1, len(messages), *args)
         return epoch.decode(), [(int(id), nodes) if id else nodes.decode() for id, nodes in answers]
 
     def read(self, *starts, most=100, most_bytes=BYTES, fresh="e1"):
         streams = [self.keys.stream("/", room) for room, _ in starts]
         keys = [self.keys.clock, *(key for s in streams for key in (s, self.keys.room_of(s)))]
         _, _, is_all, missing, found = self.call(
-            "read", keys, *self.clock(fresh), most, most_bytes, *(start for _, start in starts)
+            "log/read", keys, *self.clock(fresh), most, most_bytes, *(start for _, start in starts)
         )
         entries = [
             (starts[found[i]][0], int(found[i + 1]), int(found[i + 2]), found[i + 3]) for i in range(0, len(found), 4)
@@ -60,12 +60,12 @@ class Shard:
         pairs = [part for pair in (defaults | fields).items() for part in pair]
         where = sid, most if "user" in fields else 0, self.keys.sessions, LEASES
         floors = [f"floor:{room}" for room in inboxes]
-        return self.call("connect", keys, *self.clock(), 5000, 100, *where, *floors, *pairs)
+        return self.call("sessions/connect", keys, *self.clock(), 5000, 100, *where, *floors, *pairs)
 
     def take(self, sid, pid="p", owner="u", node="m", is_open_here=1, most=3):
         keys = self.keys
         return self.call(
-            "take",
+            "sessions/take",
             [keys.clock, keys.session(sid), keys.leaving],
             *self.clock(),
             *(pid, owner, node, 5000, sid, "/", is_open_here, most, 5_000_000),
@@ -75,11 +75,11 @@ class Shard:
 
     def change(self, sid, *operations, node="n", generation=1):
         keys = [self.keys.clock, self.keys.session(sid)]
-        return self.call("change", keys, *self.clock(), node, generation, 5000, self.keys.users, *operations)[2]
+        return self.call("sessions/change", keys, *self.clock(), node, generation, 5000, self.keys.users, *operations)[2]
 
     def end(self, *sids, room="", namespace="/"):
         keys = [self.keys.session(sid) for sid in sids]
-        return self.call("end", keys, namespace, room and f"floor:{room}", self.keys.users)
+        return self.call("sessions/end", keys, namespace, room and f"floor:{room}", self.keys.users)
 
 
 @pytest.fixture
@@ -135,13 +135,13 @@ def test_of_several_batches_one_that_is_refused_takes_no_other_with_it(shard):
         )
         for keys, text in zip(shards, (b"1", b"22", b"333"), strict=True)
     ]
-    first, refused, last = shard.call("store", [], *join_batches(batches))
+    first, refused, last = shard.call("log/store", [], *join_batches(batches))
     assert (first[0], first[1][1], last[0], last[1][1]) == (b"e1", 0, b"e1", 0)
     assert isinstance(refused, redis.ResponseError)
     assert "FORMAT other" in str(refused)
     stored = [[entry[b"b"] for _, entry in shard.client.xrange(keys.stream("/", "a"))] for keys in shards]
     assert stored == [[b"1"], [], [b"333"]]
-    assert shard.call("store", [], *join_batches([batches[0], batches[2]])) == [first, last]  # none is stored twice
+    assert shard.call("log/store", [], *join_batches([batches[0], batches[2]])) == [first, last]  # none is stored twice
     assert shard.client.xlen(shards[2].stream("/", "a")) == 1
 
 
@@ -229,7 +229,7 @@ def test_the_epoch_is_new_when_somebody_has_seen_more_than_the_clock(shard, scri
     elif script == "read":
         shard.read(("a", 0), fresh="e2")
     else:
-        shard.call("mark", [shard.keys.clock], *shard.clock("e2"), "channel", 1)
+        shard.call("log/mark", [shard.keys.clock], *shard.clock("e2"), "channel", 1)
     assert shard.client.hget(shard.keys.clock, "epoch") == b"e2"
     shard.epoch = "e1"  # one who has not heard of it begins no third one
     assert shard.store(("a", "3"), fresh="e3")[0] == "e2"
@@ -255,7 +255,7 @@ def test_a_marker_brings_the_clock(shard):
     with shard.client.pubsub() as pubsub:
         pubsub.subscribe("{t:0}:own")
         assert pubsub.get_message(timeout=5)["type"] == "subscribe"
-        shard.call("mark", [shard.keys.clock], *shard.clock(), "{t:0}:own", "12.5")
+        shard.call("log/mark", [shard.keys.clock], *shard.clock(), "{t:0}:own", "12.5")
         assert pubsub.get_message(timeout=5)["data"].decode() == f"clock {id} e1 12.5"
 
 
@@ -264,8 +264,8 @@ def test_a_new_session_finds_what_waits_in_its_inbox_from_the_pointer_on(shard):
     shard.epoch = "e1"
     assert [int(id) for id in shard.connect("sid", "user:u")[2][1::4]] == ids
     pointer = shard.keys.pointer(shard.keys.stream("/", "user:u"))
-    shard.call("confirm", [pointer], 60_000, ids[1])
-    shard.call("confirm", [pointer], 60_000, ids[0])  # another tab, behind
+    shard.call("log/confirm", [pointer], 60_000, ids[1])
+    shard.call("log/confirm", [pointer], 60_000, ids[0])  # another tab, behind
     assert [int(id) for id in shard.connect("other", "user:u")[2][1::4]] == ids[2:]
     assert int(shard.client.hget(shard.keys.session("other"), "floor:user:u")) == ids[1]
 
@@ -301,7 +301,7 @@ def test_what_the_owner_before_still_writes_is_refused(session):
     assert session.change("sid", "join", "floor:room", "", node="m", generation=2) == b""
     assert not session.client.hexists(session.keys.session("sid"), "floor:late")
     renewed = session.call(
-        "renew",
+        "sessions/renew",
         [session.keys.session("sid"), session.keys.session("none")],
         *("n", 5000, 1, session.keys.users, 1, 0, 1, 0),
     )
@@ -311,7 +311,7 @@ def test_what_the_owner_before_still_writes_is_refused(session):
 def test_a_session_with_very_many_rooms_is_written_again(session):
     fields = [part for number in range(5_000) for part in (f"floor:{number}", number)]
     keys = [session.keys.session("many"), session.keys.user_sessions("/", "")]
-    assert session.call("restore", keys, 60_000, "n", 1, *fields) == b""
+    assert session.call("sessions/restore", keys, 60_000, "n", 1, *fields) == b""
     assert session.client.hlen(session.keys.session("many")) == 5_000
     assert session.client.pttl(session.keys.session("many")) > 50_000
 
@@ -321,7 +321,7 @@ def test_a_full_redis_keeps_sessions_alive(session):
     session.client.pexpire(key, 1_000)
     session.client.config_set("maxmemory", "1")
     try:
-        assert session.call("renew", [key], "n", 50_000, 1, session.keys.users, 1, 7) == []
+        assert session.call("sessions/renew", [key], "n", 50_000, 1, session.keys.users, 1, 7) == []
     finally:
         session.client.config_set("maxmemory", "0")
     assert session.client.pttl(key) > 40_000
@@ -348,7 +348,7 @@ def test_a_session_whose_connection_was_lost_or_whose_node_died_is_given_again_a
     assert session.take("sid", node="k")[0] == b""
     session.client.set(LEASES + "k", "1")
     assert (
-        session.call("renew", [session.keys.session("sid")], "k", 5000, 0, session.keys.users, 3, 0) == []
+        session.call("sessions/renew", [session.keys.session("sid")], "k", 5000, 0, session.keys.users, 3, 0) == []
     )  # it lost the connection
     assert session.take("sid")[0] == b""
 
@@ -374,7 +374,7 @@ def test_a_session_that_has_expired_is_not_given(session, expires, reason):
 def test_a_session_whose_connection_was_lost_does_not_outlive_its_end(session, in_ms, lives_ms):
     key = session.keys.session("sid")
     session.client.hset(key, "expires", int(time.time() * 1000) + in_ms if in_ms else 0)
-    session.call("renew", [key], "n", 5000, 0, session.keys.users, 1, 0)
+    session.call("sessions/renew", [key], "n", 5000, 0, session.keys.users, 1, 0)
     assert max(session.client.pttl(key), 0) == pytest.approx(lives_ms, abs=1000)
 
 
@@ -412,7 +412,7 @@ def test_what_has_ended_or_expired_is_among_a_users_sessions_no_more(full):
     assert full.end("sid1") == [1]
     assert full.client.zrange(sids, 0, -1) == [b"sid2"]
     full.client.zadd(sids, {f"over{n}": 1 for n in range(100)})
-    full.call("renew", [full.keys.session("sid2")], "n", 5000, 0, full.keys.users, 1, 0)
+    full.call("sessions/renew", [full.keys.session("sid2")], "n", 5000, 0, full.keys.users, 1, 0)
     assert full.client.zrange(sids, 0, -1) == [b"sid2"]
 
 
@@ -420,7 +420,7 @@ def test_of_a_users_notes_the_newest_are_kept(shard):
     key = shard.keys.notes("anna")
 
     def note(name, is_new=1):
-        return shard.call("grant", [key], name, 60_000, is_new, 3)
+        return shard.call("nodes/grant", [key], name, 60_000, is_new, 3)
 
     for number in range(5):
         assert note(f"n{number}") == 1
@@ -434,7 +434,7 @@ def test_of_a_users_notes_the_newest_are_kept(shard):
 def test_a_session_without_an_open_connection_leaves_room_for_another(full, loss):
     key, sids, node = full.keys.session("sid1"), full.keys.user_sessions("/", "anna"), "n"
     if loss == "closed":
-        full.call("renew", [key], "n", 5000, 0, full.keys.users, 1, 0)
+        full.call("sessions/renew", [key], "n", 5000, 0, full.keys.users, 1, 0)
     elif loss == "ended":
         full.change("sid1", "end", "", "")
     elif loss == "expired":
@@ -455,7 +455,7 @@ def test_a_session_without_an_open_connection_leaves_room_for_another(full, loss
 def test_a_session_is_taken_again_whether_the_loss_of_its_connection_was_noticed_or_not(full, is_noticed):
     full.client.set(LEASES + "m", "1")
     if is_noticed:
-        full.call("renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
+        full.call("sessions/renew", [full.keys.session("sid1")], "n", 5000, 0, full.keys.users, 1, 0)
     assert full.take("sid1")[0] == b""
     assert full.client.zcount(full.keys.user_sessions("/", "anna"), 0, 0) == 3
     assert full.connect("late", user="anna")[3] == b"full"
@@ -463,7 +463,7 @@ def test_a_session_is_taken_again_whether_the_loss_of_its_connection_was_noticed
 
 def test_who_went_away_to_connect_again_can_not_have_all_of_it_back(full):
     for sid in ("sid0", "sid1"):
-        full.call("renew", [full.keys.session(sid)], "n", 5000, 0, full.keys.users, 1, 0)
+        full.call("sessions/renew", [full.keys.session(sid)], "n", 5000, 0, full.keys.users, 1, 0)
     for sid in ("next0", "next1"):
         assert full.connect(sid, user="anna")[3] == b""
     assert full.take("sid0", node="n") == [b"full"]
@@ -483,7 +483,7 @@ def test_a_users_sessions_are_kept_as_long_as_they_are_renewed(full):
     sids = full.keys.user_sessions("/", "anna")
     assert 0 < full.client.pttl(sids) <= 5000
     full.client.delete(sids)
-    full.call("renew", [full.keys.session("sid1")], "n", 7000, 1, full.keys.users, 1, 0)
+    full.call("sessions/renew", [full.keys.session("sid1")], "n", 7000, 1, full.keys.users, 1, 0)
     assert full.client.zrange(sids, 0, -1) == [b"sid1"]
     assert full.client.pttl(sids) > 5000
 
@@ -494,7 +494,7 @@ def test_a_session_that_is_written_again_is_among_its_users(full):
     fields = {"pid": "p", "user": "anna", "node": "n", "generation": 1}
     pairs = [part for field in fields.items() for part in field]
     for _ in range(2):  # by two who found that it was missing
-        assert full.call("restore", [key, sids], 7000, "n", 1, *pairs) == b""
+        assert full.call("sessions/restore", [key, sids], 7000, "n", 1, *pairs) == b""
     assert full.client.hget(key, "pid") == b"p"
     assert full.client.zrange(sids, 0, -1, withscores=True) == [(b"sid1", 0)]
     assert full.client.pttl(sids) > 5000
@@ -505,18 +505,18 @@ def test_a_session_that_another_has_or_that_has_ended_is_not_written_again(full,
     key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
     full.client.hincrby(key, "generation", 1 if reason == b"taken" else -1)
     before = full.client.hgetall(key)
-    assert full.call("restore", [key, sids], 7000, "n", 1, "data", "old", "generation", 1) == reason
+    assert full.call("sessions/restore", [key, sids], 7000, "n", 1, "data", "old", "generation", 1) == reason
     assert full.client.hgetall(key) == before
 
 
 def test_a_users_sessions_are_kept_as_long_as_any_of_them_can_be_resumed(full):
     key, sids = full.keys.session("sid1"), full.keys.user_sessions("/", "anna")
     full.client.pexpire(sids, 1000)  # as when its last renewal is long ago
-    full.call("renew", [key], "n", 4000, 0, full.keys.users, 1, 0)  # its connection was lost
+    full.call("sessions/renew", [key], "n", 4000, 0, full.keys.users, 1, 0)  # its connection was lost
     assert full.client.pttl(sids) >= full.client.pttl(key) > 3000
     assert full.client.zscore(sids, "sid1") / 1000 == pytest.approx(time.time() + 4, abs=1)
     full.client.pexpire(sids, 9000)
-    full.call("renew", [full.keys.session("sid2")], "n", 4000, 0, full.keys.users, 1, 0)
+    full.call("sessions/renew", [full.keys.session("sid2")], "n", 4000, 0, full.keys.users, 1, 0)
     assert full.client.pttl(sids) > 8000
     full.client.pexpire(full.keys.session("sid0"), 2000)
     full.change("sid0", "join", "floor:a", "")
@@ -544,7 +544,7 @@ def test_history_is_read_backwards_as_far_as_it_fits(shard):
     stream = shard.keys.stream("/", "a")
 
     def read(before, most, most_bytes):
-        return [int(id) for id in shard.call("history", [stream], before, most, most_bytes)[::2]]
+        return [int(id) for id in shard.call("log/history", [stream], before, most, most_bytes)[::2]]
 
     assert read(ids[-1], 100, 1000) == ids[-2::-1]
     assert read(ids[-1], 3, 1000) == ids[-2:-5:-1]
@@ -558,7 +558,7 @@ def test_history_is_read_backwards_as_far_as_it_fits(shard):
 
 def erase(shard, room):
     stream = shard.keys.stream("/", room)
-    return shard.call("erase", [stream, shard.keys.room_of(stream), shard.keys.pointer(stream)], TTL_MS)
+    return shard.call("log/erase", [stream, shard.keys.room_of(stream), shard.keys.pointer(stream)], TTL_MS)
 
 
 def test_an_ended_session_can_be_neither_taken_nor_written_until_it_would_have_expired(shard):
@@ -571,7 +571,7 @@ def test_an_ended_session_can_be_neither_taken_nor_written_until_it_would_have_e
     assert shard.end("s") == []
     assert shard.take("s") == [b"unknown"]
     assert shard.change("s", "join", "floor:b", "") == b"ended"
-    assert shard.call("renew", [key], "n", 5000, 1, 1, 0) == [0, b"ended"]
+    assert shard.call("sessions/renew", [key], "n", 5000, 1, 1, 0) == [0, b"ended"]
     assert shard.client.hgetall(key) == {b"generation": b"0"}
     assert 0 < shard.client.pttl(key) <= 5000
 

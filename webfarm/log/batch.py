@@ -1,6 +1,6 @@
-"""Batches: what a shard of the log stores at once, as the store script is told of it."""
+"""Batches: the messages that a shard of the log stores at once, as the store script takes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -17,42 +17,49 @@ class Outgoing(NamedTuple):
     namespace: str
     room: str | None
     body: tuple[bytes, bytes]  # of encode_body
-    once: str = ""  # under this name it is stored once within known_s
+    once: str = ""  # the name under which it is stored once within known_s
     known_s: float = 0.0
     recipient: str = ""  # a sid whose session must exist
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """How many bytes the body has."""
         return len(self.body[0]) + len(self.body[1])
 
 
-class Batch(NamedTuple):
-    """What a shard stores at once, as the store script is told, and how many replicas must have it then."""
+class Waiting(NamedTuple):
+    """A message in the queue of its shard."""
 
-    messages: int
+    message: Outgoing
+    waiter: Any  # gevent's ``Waiter`` of its sender
+    deadline: float  # of ``time.monotonic``: then the attempt to store it ends
+
+
+class Batch(NamedTuple):
+    """Some messages of a shard that are being stored."""
+
+    number: int
+    waiting: Sequence[Waiting]
     bytes: int
-    arguments: list[Any]
-    replicas: int
-    #: Called with the script's answer, or with a ``redis.RedisError``, and with how many replicas have it.
-    on_answer: Callable[[Any, Any], object]
+    arguments: list[Any]  # of describe_batch
+    replicas: int  # that must have it
 
 
 def describe_batch(
-    keys: Keys, limits: Retention, clock: Sequence[Any], name: str, number: int, messages: Sequence[Outgoing]
+    keys: Keys, retention: Retention, clock: Sequence[Any], name: str, number: int, messages: Sequence[Outgoing]
 ) -> list[Any]:
-    """Return what the store script is told of a batch.
+    """Return the arguments of the store script for a batch.
 
     Args:
         keys: of its shard.
-        limits: what is kept of each room.
+        retention: of each room.
         clock: the shard's ``clock_arguments``.
         name: the key of its node's last batch.
         number: higher than that of the node's batch before it; the same as before if it is repeated.
         messages: all are the shard's.
     """
     arguments: list[Any] = [len(messages), keys.absent, keys.clock, name, *clock, number]
-    arguments += (limits.length, limits.bytes, int(limits.ttl_s * 1000), keys.users_sids)
+    arguments += (retention.length, retention.bytes, int(retention.ttl_s * 1000), keys.users_sids)
     for namespace, room, body, once, known_s, recipient in messages:
         arguments += (
             stream := keys.stream(namespace, room),
@@ -67,12 +74,12 @@ def describe_batch(
 
 
 def join_batches(batches: Sequence[list[Any]]) -> list[Any]:
-    """Return the arguments of the store script for some batches of ``describe_batch``, which it answers in order."""
+    """Return the arguments of the store script for some batches of ``describe_batch``; it answers in their order."""
     return [len(batches), *chain.from_iterable(batches)]
 
 
 def decode_answer(id: bytes, nodes: Any) -> Stored | Exception:
-    """Return what the store script's answer to one message means."""
+    """Return the meaning of the store script's answer to one message."""
     if id:
         return Stored(int(id), nodes)
     if nodes == b"recipient":

@@ -2,14 +2,15 @@
 
 Messages are delivered only from here, so their order is the log's, on every node.
 
-Whenever the connection was lost, everything waits until all rooms have been read from the position, and is then
-delivered in the order of ids: a client's offset never passes a hole.
+After a lost connection all messages wait until all rooms have been read from the position. Then they are delivered in
+the order of ids: a client's offset never passes a hole.
 """
 
 import logging
 import math
 from collections.abc import Iterator
 from time import monotonic
+from typing import Protocol
 
 import gevent
 import redis
@@ -18,7 +19,6 @@ from gevent.event import Event
 from webfarm.errors import Unavailable
 from webfarm.log.entry import VOLATILE, Entry
 from webfarm.log.position import Position
-from webfarm.log.receiver import Receiver
 from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.monitoring.counters import counters
 from webfarm.redis.commands import Commands
@@ -28,10 +28,10 @@ from webfarm.redis.subscription import Subscription
 log = logging.getLogger(__name__)
 
 _DEAF_S = 2.0  # without a marker, the node is cut off; below 3 s with the beat
-_SILENT_S = 5.0  # after which the connection is opened anew
+_SILENT_S = 5.0  # without a marker, the connection is opened again
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
 _COMPLAIN_S = 5.0
-_SHOW_S = 1.0  # for all nodes to be back, and to have shown their positions
+_SHOW_S = 1.0  # for all nodes to come back and show their positions
 _MAX_CATCH_UP = 100_000  # messages
 
 
@@ -40,18 +40,50 @@ class _Room:
 
     def __init__(self) -> None:
         self.last: int | None = None  # the newest message's id
-        self.since = 0  # nothing before is for anybody here
+        self.since = 0  # no client here wants older messages
+
+
+class Receiver(Protocol):
+    """Takes what a follower hears."""
+
+    def on_entry(self, entry: Entry) -> None:
+        """A message, in the log's order."""
+
+    def on_volatile(self, stream: str, body: bytes) -> None:
+        """A message that is not in the log."""
+
+    def on_presence(self, channel: str, data: bytes) -> None:
+        """A message on a channel of presence."""
+
+    def on_taken(self, sid: str, generation: int) -> None:
+        """Another connection took a session of this node."""
+
+    def on_probe(self, sid: str, generation: int) -> None:
+        """Another connection wants a session of this node, and asks whether its present one is alive."""
+
+    def on_request(self, data: bytes) -> None:
+        """A request to all nodes, from any node (also this one) or from another process."""
+
+    def on_answer(self, data: bytes) -> None:
+        """A node's answer to this one."""
+
+    def on_return(self) -> None:
+        """Redis is back, and nothing has been delivered yet. Raises ``redis.RedisError``."""
+
+    def on_lost(self, streams: list[str]) -> None:
+        """Messages of these rooms are lost to this node."""
 
 
 class Follower:
-    """What this node hears of one shard.
+    """Follows one shard for this node.
 
     Args:
         subscription: to its channels.
-        commands: the connection for what is asked.
-        position: the node's, in its log.
-        channel: one that is listened to as well (``listen`` yields what comes), as are requests; none but on the first.
-        receiver: whom messages are given to.
+        commands: the connection for scripts and commands.
+        position: the node's, in the shard's log.
+        channel: of stock emitters; ``listen`` yields its messages. The first shard has it, and requests; others have
+            an empty text.
+        receiver: takes all other messages.
     """
 
     def __init__(
@@ -59,7 +91,7 @@ class Follower:
     ) -> None:
         self.position = position
         self._commands = commands
-        self._run = b""  # which life of Redis' process this is
+        self._run = b""  # names the life of Redis' process
         self._log = position.log
         self._receiver = receiver
         self.subscription = subscription
@@ -71,7 +103,7 @@ class Follower:
         self._has_heard = Event()  # of this connection
 
     def start(self, node: str) -> None:
-        """Listen in the name of ``node``; ``listen`` is to be consumed."""
+        """Listen in the name of ``node``; the caller consumes ``listen``."""
         self.position.start(node)
         self.subscription.add(self.position.channel)
         for name in (self._channel, self._log.keys.requests) if self._channel else ():
@@ -79,7 +111,7 @@ class Follower:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all that is stored is delivered within moments."""
+        """Whether stored messages are delivered within moments."""
         return self._held is None and monotonic() - self.position.heard_at < _DEAF_S
 
     def wait_until_ready(self, timeout_s: float) -> bool:
@@ -89,7 +121,7 @@ class Follower:
             left_s = deadline - monotonic()
             if left_s <= 0:
                 return False
-            if self._has_heard.is_set():  # it is catching up, or this process stood still: a marker will tell
+            if self._has_heard.is_set():  # it is catching up, or this process was stalled: a marker will tell
                 self.position.request_marker()
                 gevent.sleep(min(left_s, 0.02))
             else:
@@ -99,38 +131,38 @@ class Follower:
     # Rooms
 
     def follow(self, stream: str) -> None:
-        """Have the messages of a room from now on."""
+        """Receive the messages of a room from now on."""
         if stream not in self._rooms:
             self._rooms[stream] = _Room()
             self.subscription.add(stream)
 
     def unfollow(self, stream: str) -> None:
-        """Have the messages of a room no longer."""
+        """Receive the messages of a room no longer."""
         if self._rooms.pop(stream, None) is not None:
             self.subscription.remove(stream)
 
     def wait_until_following(self, *streams: str) -> None:
-        """Wait until messages of ``streams`` come. Raises ``Unavailable``."""
+        """Wait until Redis sends the messages of ``streams``. Raises ``Unavailable``."""
         if streams:  # without any, all would be waited for
             self.subscription.wait_until_confirmed(*streams)
 
     def begin_at(self, stream: str, id: int) -> None:
-        """A room's first member joined at ``id``: what is older is for nobody here."""
+        """A room's first member joined at ``id``: no client here wants older messages."""
         room = self._rooms.get(stream)
         if room is not None and not room.since:
             room.since = id
 
     def on_beat(self) -> None:
-        """Have a marker published, so that the position moves on where nothing happens."""
+        """Request a marker, so that the position moves on where nothing happens."""
         if self._has_heard.is_set():
             self.position.request_marker()
             if monotonic() - self.position.heard_at > _SILENT_S:
                 self.subscription.interrupt()
 
-    # What comes
+    # Messages
 
     def listen(self) -> Iterator[bytes]:
-        """Follow, for ever; yield what comes on the other channel."""
+        """Follow, for ever; yield the messages of the stock emitters' channel."""
         complained, failures = -math.inf, 0
         while True:
             try:
@@ -146,7 +178,7 @@ class Follower:
             finally:
                 self.subscription.close()
                 self._has_heard.clear()
-                self._held = self._held or []  # nothing is delivered until it was caught up
+                self._held = self._held or []  # nothing is delivered before the catching up
             gevent.sleep(_RETRIES_S[min(failures, len(_RETRIES_S) - 1)])
 
     def _read(self) -> Iterator[bytes]:
@@ -204,7 +236,7 @@ class Follower:
         counters.followed += 1
         room = self._rooms.get(entry.room)
         if room is None or (room.last is not None and entry.id <= room.last):
-            return  # nobody is left, or they have it
+            return  # no member is left, or they have it
         if room.last is not None and entry.prev > room.last:
             raise redis.ConnectionError(f"messages are missing in {entry.room}")
         room.last = entry.id
@@ -235,9 +267,9 @@ class Follower:
                 self.subscription.interrupt()
 
     def _wait_for_others(self) -> None:
-        """If Redis was started anew, let the other nodes show what they have seen, too, before anything is stored.
+        """After a restart of Redis, let all nodes show what they have seen before anything is stored.
 
-        Redis may have lost its last messages, and only they may know.
+        Redis may have lost its last messages, and perhaps only one node knows.
         """
         info: bytes = self._commands.execute("INFO", "server")
         run = info.partition(b"run_id:")[2].partition(b"\r")[0]
@@ -263,7 +295,7 @@ class Follower:
                 if monotonic() > slice_ends:
                     slice_ends = wait_a_turn()
                 if self.subscription.life is not life:
-                    return  # what is left will be read again
+                    return  # the rest will be read again
         self._held = None
         self.position.advance(self._marked)
 
@@ -278,14 +310,14 @@ class Follower:
             room = self._rooms[stream]
             if stream in lost:
                 room.last = None
-            elif room.last is not None:  # what is at or below the position is settled
+            elif room.last is not None:  # messages at or below the position are settled
                 room.last = max(room.last, starts[stream])
         if lost:
             self._receiver.on_lost(lost)
         self._held = sorted({*(reading.entries if reading else ()), *(self._held or ())})
 
     def _wait_for_marker(self, life: object, id: int) -> None:
-        """Wait until everything up to ``id`` has come over this connection."""
+        """Wait until all messages up to ``id`` have come over this connection."""
         deadline = monotonic() + _DEAF_S
         while self._marked < id or not self._marked:
             if monotonic() > deadline or self.subscription.life is not life:

@@ -1,16 +1,16 @@
 """Inboxes: rooms whose messages wait for a member, such as a user's room.
 
-An inbox has a *pointer*: the id up to which a client that was in it is known to have received everything, which is
-what had been sent before a heartbeat that the client answered. A new client begins there.
+An inbox has a *pointer*: a client that was in it has received everything up to this id. That is what had been sent
+before a heartbeat that the client answered. A new client begins at the pointer.
 """
 
 import logging
 from collections import Counter
 from itertools import islice
 
-import gevent
 import redis
 
+from webfarm.loop.repeating import Repeating
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys
 
@@ -24,8 +24,8 @@ class Inboxes:
     """The inboxes of this node's clients.
 
     Args:
-        commands: the connection to where pointers are kept.
-        keys: how they are called there.
+        commands: the connection to the pointers' Redis.
+        keys: the shard's.
         ttl_s: how long a pointer lives: as long as the messages that it points to.
     """
 
@@ -35,14 +35,16 @@ class Inboxes:
         self._ttl_ms = int(ttl_s * 1000)
         self._streams: dict[str, tuple[str, ...]] = {}  # by connection
         self._members: Counter[str] = Counter()  # connections by stream
-        self._newest: dict[str, int] = {}  # by stream: what was delivered and is not known to be received
-        # By connection: up to where all had been sent before its heartbeat, and of which inboxes.
+        self._newest: dict[str, int] = {}  # by stream: the newest message that may not be received yet
+        # By connection: everything up to this id had been sent before its heartbeat, and the inboxes of that moment.
         self._pinged: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._received: dict[str, int] = {}  # by stream: pointers to be written
+        failed, expected = "pointers not written", (redis.RedisError,)
+        self._writing = Repeating(self._write_all, _WRITE_S, log=log, failed=failed, expected=expected)
 
     def start(self) -> None:
         """Write pointers from now on."""
-        gevent.spawn(self._run)
+        self._writing.start(after_s=_WRITE_S)
 
     def add(self, eio_sid: str, stream: str) -> None:
         """The connection ``eio_sid`` is in the inbox ``stream``."""
@@ -52,7 +54,7 @@ class Inboxes:
             self._members[stream] += 1
 
     def remove(self, eio_sid: str, stream: str) -> None:
-        """It is there no longer."""
+        """The connection left the inbox."""
         streams = self._streams.get(eio_sid, ())
         if stream not in streams:
             return
@@ -67,7 +69,7 @@ class Inboxes:
             self._newest.pop(stream, None)
 
     def on_delivered(self, stream: str, id: int) -> None:
-        """A message was sent to the members of a room."""
+        """A message with this id was sent to the members of a room."""
         if stream in self._members:
             self._newest[stream] = id
 
@@ -85,21 +87,14 @@ class Inboxes:
             if self._newest.get(stream, 0) <= position:
                 self._newest.pop(stream, None)
 
-    def _run(self) -> None:
-        while True:
-            gevent.sleep(_WRITE_S)
-            try:
-                while self._received:
-                    self._write()
-            except redis.RedisError as error:
-                log.debug("pointers not written: %s", error)
-            except (Exception, gevent.Timeout):
-                log.exception("pointers not written")
+    def _write_all(self) -> None:
+        while self._received:
+            self._write()
 
     def _write(self) -> None:
         some = dict(islice(self._received.items(), _AT_ONCE))
         keys = [self._keys.pointer(stream) for stream in some]
-        self._commands.run("confirm", keys, [self._ttl_ms, *some.values()])
+        self._commands.run("log/confirm", keys, [self._ttl_ms, *some.values()])
         for stream, id in some.items():
             if self._received[stream] == id:  # else it has moved on meanwhile
                 del self._received[stream]

@@ -1,4 +1,4 @@
-"""A node's position, and how it is moved on where nothing happens."""
+"""A node's position, and the markers that move it on where nothing happens."""
 
 import logging
 import math
@@ -26,17 +26,17 @@ _COMING_S = 1.0  # for a marker
 class Position:
     """The id up to which a node has delivered everything of the rooms that it follows.
 
-    A *marker* is the shard's clock, published on a channel of the node's own: when it comes over the subscription, all
-    that was stored before has come.
+    A *marker* is the shard's clock, published on a channel of the node's own. When it comes over the subscription, all
+    messages that were stored before have come.
     """
 
     def __init__(self, commands: Commands, shard: ShardLog, delivered: Vector) -> None:
         self.id = 0
         self._delivered = delivered  # all shards' positions
         self.refusal = ""  # why Redis takes no writes
-        self.heard_at = -math.inf  # when the newest marker that came was asked for
+        self.heard_at = -math.inf  # when the newest marker that has come was requested
         self._shown_at = -math.inf  # when Redis last took one
-        self._unheard_since = math.inf  # and none has come
+        self._unheard_since = math.inf  # since then none of those has come
         self.channel = ""  # of the markers
         self.log = shard
         self._commands = commands
@@ -50,16 +50,16 @@ class Position:
 
     @property
     def is_deaf(self) -> bool:
-        """Whether Redis takes markers that do not come."""
+        """Whether Redis takes markers that do not come back."""
         now = monotonic()
         return now - self._shown_at < _FRESH_S and now - self._unheard_since > _COMING_S
 
     def get_lag(self) -> float:
-        """Return by how many seconds what is delivered may be behind what is stored; infinity before anything came."""
+        """Return how many seconds delivering may be behind storing; infinity before the first marker."""
         return max(self.log.newest - self.id, 0) / 1_000_000 + monotonic() - self.heard_at
 
     def on_heard(self, asked_at: float) -> None:
-        """A marker came that was asked for at ``asked_at``."""
+        """A marker came that was requested at ``asked_at``."""
         self.heard_at = asked_at
         self._unheard_since = math.inf
 
@@ -73,7 +73,7 @@ class Position:
             heappop(self._waiting)[2].set(None)
 
     def reset(self) -> None:
-        """What has been delivered is of no log any more."""
+        """Begin again: the delivered messages belong to no log any more."""
         self.id = 0
         self._delivered.show(self.log.keys.shard, self.log.epoch, 0)
 
@@ -92,14 +92,14 @@ class Position:
     def request_marker(self) -> None:
         """Have a marker published soon, at most one at a time."""
         if self._is_marking:
-            self._is_asked_again = True  # the clock of the one that is under way may be too low
+            self._is_asked_again = True  # the clock in the marker under way may be too low
         else:
             self._is_marking = True
-            self._commands.ask_script("mark", *self._describe_marker(), self._on_marked)
+            self._commands.ask_script("log/mark", *self._describe_marker(), self._on_marked)
 
     def show(self) -> None:
         """Have a marker published, which shows Redis what this node has seen. Raises ``redis.RedisError``."""
-        self._take_note(self._commands.run("mark", *self._describe_marker()))
+        self._take_note(self._commands.run("log/mark", *self._describe_marker()))
 
     def _describe_marker(self) -> tuple[list[str], list[Any]]:
         """Return the keys and the arguments of the script."""

@@ -1,51 +1,77 @@
-"""StoreScheduler: in which all batches of a worker are stored.
+"""StoreScheduler: when the batches of a worker are stored.
 
-A call of the store script takes the batches of all shards that are in one Redis. What is emitted while it is under way
-is stored by the next. Of a cluster's primaries, each is called once in a round, so that the answers come together: each
-turn of the loop with something to do costs much more than one message more in it.
+One call of the store script takes the batches of all shards in one Redis. The next call takes what is emitted
+meanwhile. A round calls each primary of a cluster once, so that the answers come together: a turn of the loop costs
+much more than one message more in it.
 """
 
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 import redis
 
 from webfarm.log.batch import BYTES, MESSAGES, Batch, join_batches
-
-if TYPE_CHECKING:
-    from webfarm.log.writer import Writer
-    from webfarm.redis.pipeline import Pipeline
+from webfarm.redis.commands import Connection
 
 log = logging.getLogger(__name__)
 
-_LATE_S = 0.004  # for replicas to say that they have it
-_ROUND_S = 0.02  # that somebody waits for the end of a round: one primary that is slow holds up no other
+_LATE_S = 0.004  # until replicas that have not confirmed a batch are late
+_ROUND_S = 0.02  # the longest wait for the end of a round: a slow primary holds up no other
+
+
+class BatchSource(Protocol):
+    """A queue of messages of one shard, from which the scheduler pulls batches: one at a time."""
+
+    @property
+    def connection(self) -> Connection | None:
+        """Where the shard is stored at this moment; ``None``: nobody knows."""
+
+    def take_batch(self, most: int, most_bytes: int) -> Batch | None:
+        """Take the next batch out of the queue; ``None`` if the source stores its next batch by itself.
+
+        Then it calls ``StoreScheduler.add`` again, when that is done and more waits.
+
+        Args:
+            most: messages.
+            most_bytes: of all messages but the first.
+        """
+
+    def on_answer(self, batch: Batch, answer: Any, reached: Any) -> bool:
+        """Take the store script's answer to a batch, or a ``redis.RedisError``; return whether to pull the next one.
+
+        Args:
+            batch: of ``take_batch``; no other one was taken since.
+            answer: of the script to this batch.
+            reached: how many replicas have it.
+        """
+
+    def hurry_replicas(self) -> None:
+        """Have something written, as replicas are late to confirm a batch."""
 
 
 class StoreScheduler:
-    """Stores what all writers of a worker have, in the hub.
+    """Stores what all queues of a worker have, in the hub.
 
-    A round ends when all have answered that were called in it, or soon after somebody else has something to store.
+    A round ends when all connections that it called have answered, or soon after something else is to be stored.
     """
 
     def __init__(self) -> None:
-        self._due: dict[Writer, None] = {}
-        self._called: set[Pipeline] = set()  # and have not answered
-        self._awaited: set[Pipeline] = set()  # those of this round
+        self._due: dict[BatchSource, None] = {}
+        self._called: set[Connection] = set()  # and have not answered
+        self._awaited: set[Connection] = set()  # those of this round
         self._is_beginning = False
         self._timer: Any = None
 
-    def add(self, writer: "Writer") -> None:
-        """Take a batch of ``writer`` along in the next round."""
-        self._due[writer] = None
+    def add(self, source: BatchSource) -> None:
+        """Pull batches from ``source``, from the next round on, until nothing waits there."""
+        self._due[source] = None
         if not self._awaited:
             self._begin_soon()
-        elif self._timer is None and writer.connection not in self._called:
-            self._timer = gevent.get_hub().loop.timer(_ROUND_S)
-            self._timer.start(self._end)
+        elif self._timer is None and source.connection not in self._called:
+            self._limit_round()
 
     def _begin_soon(self) -> None:
         if not self._is_beginning:
@@ -56,72 +82,77 @@ class StoreScheduler:
     def _begin(self) -> None:
         self._is_beginning = False
         due, self._due = self._due, {}
-        groups: dict[Pipeline, list[Writer]] = {}
-        for writer in due:
-            connection = writer.connection  # which may be another one by now
-            if connection is None:
-                writer.insist()
-            elif connection in self._called:
-                self._due[writer] = None
+        groups: dict[Connection | None, list[BatchSource]] = {}
+        for source in due:
+            connection = source.connection  # which may be another one by now
+            if connection in self._called:
+                self._due[source] = None
             else:
-                groups.setdefault(connection, []).append(writer)
-        for connection, writers in groups.items():
-            self._call(connection, writers)
+                groups.setdefault(connection, []).append(source)
+        for connection, sources in groups.items():
+            self._call(connection, sources)
 
-    def _call(self, connection: "Pipeline", writers: "Sequence[Writer]") -> None:
-        batches: list[Batch] = []
-        taken: list[Writer] = []
+    def _call(self, connection: Connection | None, sources: Sequence[BatchSource]) -> None:
+        pulled: list[tuple[BatchSource, Batch]] = []
         messages, size = MESSAGES, BYTES
-        for index, writer in enumerate(writers):
+        for index, source in enumerate(sources):
             if messages <= 0 or size <= 0:
-                self._due = dict.fromkeys(writers[index:]) | self._due
+                self._due = dict.fromkeys(sources[index:]) | self._due
                 break
-            batch = writer.take_batch(messages, size)
+            batch = source.take_batch(messages, size)
             if batch is not None:
-                batches.append(batch)
-                taken.append(writer)
-                messages, size = messages - batch.messages, size - batch.bytes
-        if not batches:
+                pulled.append((source, batch))
+                messages, size = messages - len(batch.waiting), size - batch.bytes
+        if connection is None or not pulled:
             return
-        command = connection.describe_script("store", (), join_batches([batch.arguments for batch in batches]))
-        replicas = max(batch.replicas for batch in batches)
-        on_answer = partial(self._on_answer, connection, batches)
+        command = connection.describe_script("log/store", (), join_batches([batch.arguments for _, batch in pulled]))
+        replicas = max(batch.replicas for _, batch in pulled)
+        on_answer = partial(self._on_answer, connection, pulled)
         self._called.add(connection)
         self._awaited.add(connection)
         if replicas:
             loop = gevent.get_hub().loop
             late = loop.timer(_LATE_S)
-            late.start(loop.run_callback, self._hurry, connection, taken[0])  # once what has come by then was read
+            late.start(loop.run_callback, self._hurry, connection, pulled[0][0])  # after what has come by then
             connection.ask_written(command, replicas, partial(self._on_written, late, on_answer))
         else:
             connection.ask(command, lambda answer: on_answer(answer, 0))
 
-    def _hurry(self, connection: "Pipeline", writer: "Writer") -> None:
+    def _hurry(self, connection: Connection, source: BatchSource) -> None:
         if connection in self._called:
-            writer.hurry_replicas()
+            source.hurry_replicas()
 
     def _on_written(self, late: Any, on_answer: Any, answer: Any, reached: Any) -> None:
         late.close()
         on_answer(answer, reached)
 
-    def _on_answer(self, connection: "Pipeline", batches: list[Batch], answer: Any, reached: Any) -> None:
+    def _on_answer(
+        self, connection: Connection, pulled: Sequence[tuple[BatchSource, Batch]], answer: Any, reached: Any
+    ) -> None:
         if isinstance(reached, redis.RedisError):
             answer = reached
-        if not isinstance(answer, list) or len(answer) != len(batches):  # an error, or no answer to this
+        if not isinstance(answer, list) or len(answer) != len(pulled):  # an error, or no answer to this
             error = answer if isinstance(answer, redis.RedisError) else redis.InvalidResponse(repr(answer)[:80])
-            answer = [error] * len(batches)
-        for batch, one in zip(batches, answer, strict=True):
+            answer = [error] * len(pulled)
+        for (source, batch), one in zip(pulled, answer, strict=True):
             try:
-                batch.on_answer(one, reached)
+                if source.on_answer(batch, one, reached):
+                    self._due[source] = None
             except Exception:
-                log.exception("a batch's answer could not be handed on")
+                log.exception("the answer to a batch could not be handed on")
         self._called.discard(connection)
         self._awaited.discard(connection)
         if not self._awaited:
             self._end()
+        elif self._due and self._timer is None:
+            self._limit_round()
+
+    def _limit_round(self) -> None:
+        self._timer = gevent.get_hub().loop.timer(_ROUND_S)
+        self._timer.start(self._end)
 
     def _end(self) -> None:
-        """Begin the next round, whoever has not answered."""
+        """Begin the next round, although some connections may not have answered."""
         self._awaited.clear()
         if self._timer is not None:
             self._timer.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from webfarm.redis.any_shard import AnyShard
+from webfarm.redis.commands import AnyShard
 from webfarm.redis.keys import find_shard, name_room, split_name
 
 _PAGE = 300
@@ -35,7 +35,9 @@ class Directory:
         nodes: dict[str, dict[str, Any]] = {}
         for shard in self._shards:
             keys = shard.keys
-            for name, description, clients in shard.commands.run("nodes", [keys.nodes], [keys.leases, keys.clients]):
+            for name, description, clients in shard.commands.run(
+                "nodes/nodes", [keys.nodes], [keys.leases, keys.clients]
+            ):
                 one = nodes.setdefault(
                     name.decode(), {"node": name.decode(), **orjson.loads(description), "clients": 0}
                 )
@@ -58,7 +60,7 @@ class Directory:
         """
         seen: set[bytes] = set()
         for name, shard in product(self._get_names(node), self._shards):
-            pages = _page(shard, "clients", shard.keys.of_node(name)[:2], name, shard.keys.sessions)
+            pages = _page(shard, "nodes/clients", shard.keys.of_node(name)[:2], name, shard.keys.sessions)
             for sid, encoded, in_rooms in pages:
                 description = orjson.loads(encoded)
                 if sid in seen or namespace not in (None, description["namespace"]):
@@ -82,7 +84,7 @@ class Directory:
         rooms: dict[str, dict[str, Any]] = {}
         for name, shard in product(self._get_names(node), self._shards):
             lease, _, own = shard.keys.of_node(name)
-            pages = _page(shard, "rooms", (lease, own), shard.keys.streams, shard.keys.rooms)
+            pages = _page(shard, "nodes/rooms", (lease, own), shard.keys.streams, shard.keys.rooms)
             found = {room: state for room, *state in pages}  # a page may repeat what an earlier one had
             for key, (clients, messages, size) in found.items():
                 its_namespace, room = split_name(key.decode())
@@ -100,7 +102,7 @@ class Directory:
         shard = self._shards[find_shard(room, len(self._shards))]
         keys = shard.keys
         arguments = [name_room(namespace, room), keys.leases, keys.members, most, int(is_watched)]
-        found = shard.commands.run("users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
+        found = shard.commands.run("nodes/users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
         return {found[i].decode(): found[i + 1] for i in range(0, len(found), 2)}
 
     def _get_names(self, node: str | None) -> list[str]:

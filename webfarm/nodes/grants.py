@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from webfarm.redis.any_shard import AnyShard
 from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.redis.commands import AnyShard
 
 
 class NamedShards(Protocol):
@@ -51,4 +51,4 @@ class Grants:
         shard = self._shards.get(user)
         with redis_errors_as_unavailable():
             arguments = [name, self._ttl_ms, int(is_new), self._most]
-            return bool(shard.commands.run("grant", [shard.keys.notes(user)], arguments))
+            return bool(shard.commands.run("nodes/grant", [shard.keys.notes(user)], arguments))

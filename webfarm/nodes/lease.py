@@ -114,7 +114,7 @@ class Lease:
             self._enlist(key, description)
 
     def _enlist(self, key: str, description: bytes) -> None:
-        self._commands.run("enlist", [key, self._keys.nodes], [self.node, description, LEASE_S * 1000])
+        self._commands.run("nodes/enlist", [key, self._keys.nodes], [self.node, description, LEASE_S * 1000])
         self._written = description
 
     def _bury_the_dead(self) -> None:
@@ -131,5 +131,5 @@ class Lease:
         """Take away what a node without a lease has left behind; somebody else may do so at the same time."""
         keys = self._keys
         arguments = [node, int(GRACE_S * 1_000_000), _BURY_AT_ONCE, keys.members_of(node), keys.present]
-        while self._commands.run("bury", [*keys.of_node(node), keys.leaving, keys.nodes], arguments):
+        while self._commands.run("nodes/bury", [*keys.of_node(node), keys.leaving, keys.nodes], arguments):
             pass

@@ -13,10 +13,10 @@ from webfarm.errors import Unavailable
 from webfarm.nodes.request import Request, encode_request
 from webfarm.protocol import strict_json
 from webfarm.protocol.packet import Packet, list_arguments
-from webfarm.redis.any_shard import AnyShard, Asking
 from webfarm.redis.client import redis_errors_as_unavailable
+from webfarm.redis.commands import AnyShard, Asking
 from webfarm.redis.keys import Keys
-from webfarm.sessions.end_by_room import Ended, end_sessions
+from webfarm.sessions.end_by_room import Ended, end_session, end_sessions
 
 log = logging.getLogger(__name__)
 
@@ -146,15 +146,16 @@ class Peers(LocalPeers):
             return end_sessions(self._shards, namespace, room)
 
     def end_session(self, sid: str, namespace: str) -> None:
-        shard = self._shards.get(sid)
         with redis_errors_as_unavailable():
-            shard.commands.run("end", [shard.keys.session(sid)], [namespace, "", shard.keys.users])
+            end_session(self._shards.get(sid), sid, namespace)
 
     def _publish_to_nodes(self, text: str) -> tuple[int, dict[str, int]]:
         """Publish a request; return how many heard it, and the nodes that live, each with how many of them it was."""
         keys = self._keys
         with redis_errors_as_unavailable():
-            reached, *nodes = self._commands.run("ask", [keys.nodes], [keys.requests, text, keys.leases, keys.marks])
+            reached, *nodes = self._commands.run(
+                "nodes/ask", [keys.nodes], [keys.requests, text, keys.leases, keys.marks]
+            )
         return reached, {node.decode(): count for node, count in nodes}
 
     def _find_listening(self) -> set[str]:

@@ -107,7 +107,9 @@ class Presence:
 
     def _announce(self) -> None:
         keys = self._keys
-        self._commands.ask_script("announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present], self._on_announced)
+        self._commands.ask_script(
+            "nodes/announce", [keys.leaving], [_ANNOUNCE_AT_ONCE, keys.present], self._on_announced
+        )
 
     def _on_announced(self, count: Any) -> None:
         if count == _ANNOUNCE_AT_ONCE and self._lease.may_judge:

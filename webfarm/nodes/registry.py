@@ -116,7 +116,7 @@ class Registry:
         names = [keys.of_node(node)[2], keys.leaving]
         members, rooms = keys.members_of(node).removesuffix(":"), (name_room(namespace, room) for room in rooms)
         arguments = [user, int(GRACE_S * 1_000_000), members, keys.present, *rooms]
-        self._commands.ask_script("release", names, arguments, lambda answer: None)  # else it will be buried
+        self._commands.ask_script("nodes/release", names, arguments, lambda answer: None)  # else it will be buried
 
     def refresh(self) -> None:
         """Write everything again: Redis may have lost some of it, and kept what has gone since."""
@@ -153,7 +153,7 @@ class Registry:
             arguments += (name, user, self._rooms.get(name, _EMPTY).users.get(user, 0))
         for name in rooms:
             arguments += (name, self._rooms.get(name, _EMPTY).clients)
-        self._commands.ask_script("register", names, arguments, partial(self._on_answer, clients, members, rooms))
+        self._commands.ask_script("nodes/register", names, arguments, partial(self._on_answer, clients, members, rooms))
 
     def _count(self, name: str, user: str | None, change: int) -> None:
         room = self._rooms.get(name)

@@ -1,4 +1,4 @@
-"""The commands of one shard of a cluster: each goes to the primary that has the shard just now."""
+"""The commands of one shard of a cluster: each goes to the primary that has the shard at the moment."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,11 +8,11 @@ import gevent
 import redis
 from redis.exceptions import MovedError
 
-from webfarm.redis.client import REFUSALS, Address, translate
+from webfarm.redis.client import REFUSALS, translate
 from webfarm.redis.cluster_topology import ClusterTopology
-from webfarm.redis.commands import Answer, Command, Commands
+from webfarm.redis.commands import Answer, Command, Commands, Connection
 from webfarm.redis.keys import Keys
-from webfarm.redis.pipeline import Pipeline
+from webfarm.redis.url import Address
 
 _MOVES = 3  # of a slot, until it is given up
 
@@ -20,17 +20,17 @@ _MOVES = 3  # of a slot, until it is given up
 class ClusterCommands(Commands):
     """Commands and scripts for one shard.
 
-    Nothing is executed twice: only what was sent to the wrong primary is sent again, to the right one.
+    No command is executed twice: only a command that went to the wrong primary is sent again, to the right one.
 
     Args:
         keys: the shard's.
-        topology: knows which primary it is on.
+        topology: knows the shard's primary.
         get_commands: returns the connection to a primary.
     """
 
     is_cluster = True
 
-    def __init__(self, keys: Keys, topology: ClusterTopology, get_commands: Callable[[Address], Pipeline]) -> None:
+    def __init__(self, keys: Keys, topology: ClusterTopology, get_commands: Callable[[Address], Connection]) -> None:
         self._keys = keys
         self._topology = topology
         self._get_commands = get_commands
@@ -40,8 +40,8 @@ class ClusterCommands(Commands):
         return None if self.connection is None else self.connection.life
 
     @property
-    def connection(self) -> Pipeline | None:
-        address = self._topology.get_primary(self._keys.slot)
+    def connection(self) -> Connection | None:
+        address = self._topology.slots.get_primary(self._keys.slot)
         return None if address is None else self._get_commands(address)
 
     def ask(self, command: Command, on_answer: Answer) -> None:
@@ -56,14 +56,14 @@ class ClusterCommands(Commands):
         return heard
 
     def _ask(self, command: Command, on_answer: Answer, moves: int) -> None:
-        address = self._topology.get_primary(self._keys.slot)
+        address = self._topology.slots.get_primary(self._keys.slot)
         if address is None:
             self._topology.when_asked(partial(self._ask_if_known, command, on_answer))
         else:
             self._get_commands(address).ask(command, partial(self._on_answer, address, command, on_answer, moves))
 
     def _ask_if_known(self, command: Command, on_answer: Answer) -> None:
-        if self._topology.get_primary(self._keys.slot) is None:
+        if self._topology.slots.get_primary(self._keys.slot) is None:
             error = redis.ConnectionError("no node of the cluster says which primary has the shard")
             gevent.get_hub().loop.run_callback(on_answer, error)
         else:

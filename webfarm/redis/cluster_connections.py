@@ -1,6 +1,6 @@
-"""A worker's connections to a cluster: to each primary some, which all shards there share."""
+"""A worker's connections to a cluster: some to each primary, which all shards there share."""
 
-from webfarm.redis.client import Address, connect_node
+from webfarm.redis.client import connect_node
 from webfarm.redis.cluster_commands import ClusterCommands
 from webfarm.redis.cluster_topology import ClusterTopology
 from webfarm.redis.commands import Commands
@@ -8,6 +8,7 @@ from webfarm.redis.keys import Keys
 from webfarm.redis.pipeline import Pipeline
 from webfarm.redis.pubsub_connection import PubSubConnection, PubSubConnections
 from webfarm.redis.subscription import Subscription
+from webfarm.redis.url import Address
 
 
 class _Node:
@@ -58,11 +59,11 @@ class ClusterConnections:
 
     def count_replicas(self, keys: Keys) -> int | None:
         """Return how many replicas of a shard's primary work."""
-        return self._topology.count_replicas(keys.slot)
+        return self._topology.slots.count_replicas(keys.slot)
 
     def get_address(self, keys: Keys) -> str:
-        """Return which primary has a shard, as ``host:port``; an empty text while nobody knows."""
-        primary = self._topology.get_primary(keys.slot)
+        """Return the primary of a shard, as ``host:port``; an empty text while nobody knows it."""
+        primary = self._topology.slots.get_primary(keys.slot)
         return f"{primary[0]}:{primary[1]}" if primary else ""
 
     def _get_node(self, address: Address) -> _Node:
@@ -77,10 +78,10 @@ class ClusterConnections:
         return self._get_node(address).subscribers.attach(subscription)
 
     def _follow(self) -> None:
-        """Give up what is connected to where nothing is any more."""
-        for address in self._nodes.keys() - self._topology.primaries:
+        """Give up the connections to nodes that are no primaries any more, and to former primaries of shards."""
+        for address in self._nodes.keys() - self._topology.slots.primaries:
             self._nodes.pop(address).close()
         for subscription in self._subscriptions:
-            primary = self._topology.get_primary(subscription.keys.slot)
+            primary = self._topology.slots.get_primary(subscription.keys.slot)
             if primary is not None:
                 subscription.move_to(primary)

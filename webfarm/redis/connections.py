@@ -7,18 +7,19 @@ from webfarm.redis.cluster_connections import ClusterConnections
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys
 from webfarm.redis.pipeline import Pipeline
-from webfarm.redis.primary import Primary
 from webfarm.redis.pubsub_connection import PubSubConnections
+from webfarm.redis.sentinel import PrimaryWatch
 from webfarm.redis.subscription import Subscription
 from webfarm.redis.url import is_cluster_url
 
 
 class SingleConnections:
-    """The connections to one Redis, which all shards are in.
+    """The connections to one Redis, which has all shards.
 
     Args:
-        client: says which Redis.
-        has_writing: whether what is stored has a connection of its own, so that nothing else waits for replicas.
+        client: knows which Redis.
+        has_writing: whether messages are stored over a connection of their own, so that nothing else waits for
+            replicas.
     """
 
     def __init__(self, client: redis.Redis, *, has_writing: bool) -> None:
@@ -30,7 +31,7 @@ class SingleConnections:
 
     def start(self) -> None:
         """Find the primary, and follow it where it goes, from now on."""
-        Primary(self._client, {self._commands, self._writing, *self._subscriptions}).start()
+        PrimaryWatch(self._client, {self._commands, self._writing, *self._subscriptions}).start()
 
     def get_commands(self, keys: Keys) -> Commands:
         """Return the connection for what is asked about a shard."""
@@ -51,7 +52,7 @@ class SingleConnections:
         return None
 
     def get_address(self, keys: Keys) -> str:
-        """Return which primary of a cluster has a shard, as ``host:port``; here there is no choice."""
+        """Return the primary of a shard in a cluster, as ``host:port``; an empty text here, as there is one Redis."""
         return ""
 
 

@@ -1,8 +1,8 @@
 """One connection to Redis for all commands of a worker.
 
-What is asked within a turn of the loop leaves together, and is answered in order; nobody holds a connection for
-himself. A command is never repeated: if the connection breaks, whoever waits is told, and what is asked next opens
-another one.
+All commands of one turn of the loop leave together, and are answered in order; no greenlet holds a connection for
+itself. A command is never repeated: if the connection breaks, all who wait get an error, and the next command opens
+another connection.
 """
 
 from collections import deque
@@ -15,22 +15,19 @@ import gevent
 import hiredis
 import redis
 
-from webfarm.redis.commands import Answer, Command, Commands
+from webfarm.redis.commands import REPLICAS_MS, Answer, Command, Connection
 from webfarm.redis.scripts import NAMES, get_source
 from webfarm.redis.wire import Wire
 
-#: In which replicas must have what was written.
-REPLICAS_MS = 1_000
-
-_ANSWER_S = 2.5  # without an answer, the connection is given up
+_ANSWER_S = 2.5  # without an answer the connection is given up
 _CHECK_S = 0.5
 
 
-class Pipeline(Commands):
+class Pipeline(Connection):
     """Commands and scripts over one connection.
 
     Args:
-        client: says which Redis; its pool gives the connection.
+        client: knows which Redis; its pool gives the connection.
         is_cluster: whether it is a cluster's.
     """
 
@@ -48,7 +45,6 @@ class Pipeline(Commands):
 
     @property
     def life(self) -> object:
-        """Which connection this is; ``None`` while there is none."""
         return self._wire
 
     @property
@@ -62,10 +58,6 @@ class Pipeline(Commands):
             gevent.get_hub().loop.run_callback(self._send)
 
     def ask_written(self, command: Command, replicas: int, on_answer: Callable[[Any, Any], object]) -> None:
-        """Execute a command, and wait for replicas to have what it has written: one ``WAIT`` for all sent together.
-
-        ``on_answer`` is called in the hub with its answer, and with how many have it, or a ``redis.RedisError`` each.
-        """
         answers: list[Any] = []
         self.ask(command, answers.append)
         self._waiting.append((answers, on_answer))
@@ -77,7 +69,7 @@ class Pipeline(Commands):
             self._wire.move_to(address)
 
     def close(self, reason: str) -> None:
-        """Give the connection up, also one that is being made; whoever waits is told."""
+        """Give the connection up, also one that is being made; all who wait get an error."""
         gevent.get_hub().loop.run_callback(self._close, redis.ConnectionError(reason))
 
     def _close(self, error: redis.ConnectionError) -> None:
@@ -88,7 +80,7 @@ class Pipeline(Commands):
 
     def _send(self) -> None:
         if self._wire is None:
-            if self._unsent and self._connecting is None:  # else it was asked for before the last connection broke
+            if self._unsent and self._connecting is None:  # else it was due before the last connection broke
                 self._connecting = gevent.spawn(self._connect)
             return
         self._is_sending = False
@@ -97,7 +89,7 @@ class Pipeline(Commands):
         for command, on_answer in unsent:
             try:
                 packed.append(hiredis.pack_command(command))
-            except (TypeError, ValueError) as error:  # it is its asker's fault alone
+            except (TypeError, ValueError) as error:  # the fault of its sender alone
                 gevent.get_hub().loop.run_callback(on_answer, redis.DataError(str(error)))
             else:
                 self._unanswered.append((now, on_answer))
@@ -105,7 +97,7 @@ class Pipeline(Commands):
             self._wire.send(b"".join(packed))
 
     def _take_wait(self) -> list[tuple[Command, Answer]]:
-        """Return the ``WAIT`` behind what is to be sent, if anybody wants it."""
+        """Return the ``WAIT`` to be sent behind the commands, if anybody wants it."""
         waiting, self._waiting = self._waiting, []
         replicas, self._replicas = self._replicas, 0
         if not waiting:
@@ -145,7 +137,7 @@ class Pipeline(Commands):
         self._unanswered.popleft()[1](reply)
 
     def _check(self) -> None:
-        """Give the connection up if an answer is overdue that has not come, either, while this process stood still."""
+        """Give the connection up if an answer is overdue; what came while this process was stalled is read first."""
         if self._wire is not None and self._is_overdue():
             self._wire.read()
         if self._wire is not None and self._is_overdue():
@@ -157,7 +149,7 @@ class Pipeline(Commands):
         return monotonic() - max(self._unanswered[0][0], self._wire.heard_at) > _ANSWER_S  # a long one may be coming
 
     def _fail(self, connection: Any, error: BaseException) -> None:
-        """Give the connection up, and tell whoever waits."""
+        """Give the connection up, and tell all who wait."""
         if self._timer is not None:
             self._timer.close()
         self._wire = self._timer = self._connecting = None

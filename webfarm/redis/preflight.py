@@ -9,8 +9,9 @@ import gevent
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
-from webfarm.redis.client import connect, parse_slots
+from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys
+from webfarm.redis.slot_map import SlotMap
 from webfarm.redis.url import get_database, get_node_url, is_cluster_url, split_cluster_url, without_password
 
 log = logging.getLogger(__name__)
@@ -129,9 +130,9 @@ def get_primaries(url: str) -> Primaries:
         return {url: [(0, _SLOTS - 1)]}
     with open_node(url) as client:
         asked = client.get_connection_kwargs()
-        ranges = parse_slots(client.execute_command("CLUSTER SLOTS"), asked["host"])
+        slots = SlotMap(client.execute_command("CLUSTER SLOTS"), asked["host"])
     primaries: dict[str, list[tuple[int, int]]] = {}
-    for one in ranges:
+    for one in slots:
         primaries.setdefault(get_node_url(url, *one.primary), []).append((one.first, one.last))
     return primaries or {get_node_url(url, asked["host"], asked["port"]): []}
 

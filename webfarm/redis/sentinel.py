@@ -1,23 +1,32 @@
-"""Which Redis is the primary, by all sentinels at once."""
+"""Which Redis is the primary, by the sentinels: all are asked at once, again and again."""
 
+import logging
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+import gevent
 import redis
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-_ANSWER_S = 0.5  # in which those that live have answered
+from webfarm.loop.repeating import Repeating
+from webfarm.redis.url import Address
+
+log = logging.getLogger(__name__)
+
+_ANSWER_S = 0.5  # in which the living ones have answered
+_ASK_S = 1.0
 
 
 class Sentinels(Sentinel):
-    """All sentinels at once, of which the one is believed that knows of the latest failover.
+    """All sentinels at once; the one that knows of the latest failover is believed.
 
-    Stock believes the first that answers; one that is cut off from the others names a primary that they have replaced.
+    Stock believes the first that answers. A sentinel that is cut off from the others names a primary that they have
+    replaced.
     """
 
-    def discover_master(self, service_name: str) -> tuple[str, int]:
+    def discover_master(self, service_name: str) -> Address:
         pool = ThreadPoolExecutor(len(self.sentinels))
         asked = [pool.submit(self._ask, sentinel, service_name) for sentinel in self.sentinels]
         pool.shutdown(wait=False)
@@ -30,7 +39,7 @@ class Sentinels(Sentinel):
 
     @staticmethod
     def _ask(sentinel: Any, service_name: str) -> Any:
-        """Return what a sentinel knows of a primary; ``None`` if it does not answer."""
+        """Return the state of a primary by a sentinel; ``None`` if it does not answer."""
         try:
             return sentinel.sentinel_masters().get(service_name)
         except redis.RedisError:
@@ -39,3 +48,38 @@ class Sentinels(Sentinel):
 
 def _collect(asked: Iterable["Future[Any]"]) -> list[dict[str, Any]]:
     return [state for future in asked if (state := future.result()) is not None]
+
+
+class Movable(Protocol):
+    """What has a connection to the primary."""
+
+    def move_to(self, address: Address) -> None:
+        """Give the connection up, unless it is to ``address``. Called in the hub."""
+
+
+class PrimaryWatch:
+    """Keeps connections at the primary that the sentinels name; without sentinels it does nothing.
+
+    A primary that is replaced while it lives takes writes for ten more seconds, until the sentinels make it a replica.
+    A client that stays with it gets no acknowledgement in that time, or loses what was acknowledged.
+
+    Args:
+        client: knows which sentinels to ask.
+        movables: whose connections.
+    """
+
+    def __init__(self, client: redis.Redis, movables: Iterable[Movable]) -> None:
+        self._pool: Any = client.connection_pool
+        self._movables = tuple(movables)
+        errors = (redis.RedisError, OSError)
+        self._asking = Repeating(self._ask, _ASK_S, log=log, failed="the primary is not known", expected=errors)
+
+    def start(self) -> None:
+        """Ask from now on."""
+        if hasattr(self._pool, "sentinel_manager"):
+            self._asking.start()
+
+    def _ask(self) -> None:
+        address = self._pool.sentinel_manager.discover_master(self._pool.service_name)
+        for movable in self._movables:
+            gevent.get_hub().loop.run_callback(movable.move_to, address)

@@ -1,4 +1,4 @@
-"""What one shard listens to: many channels, and others at every moment."""
+"""The channels to which one shard listens: many, and they change at every moment."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -16,9 +16,10 @@ from webfarm.errors import Unavailable
 from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.redis.keys import Keys
 from webfarm.redis.pubsub_connection import PubSubConnection
+from webfarm.redis.url import Address
 
 _CONFIRM_S = 3.0
-_MAX_REPLIES, _MAX_REPLY_BYTES = 1_000, 16_777_216  # that wait; then nothing more is read
+_MAX_REPLIES, _MAX_REPLY_BYTES = 1_000, 16_777_216  # that may wait; then nothing more is read
 
 _MESSAGES = {b"message", b"smessage"}
 _CONFIRMATIONS = {b"subscribe", b"ssubscribe"}
@@ -26,12 +27,12 @@ _ENDS = {"SUBSCRIBE": "UNSUBSCRIBE", "SSUBSCRIBE": "SUNSUBSCRIBE"}
 
 
 class Subscription:
-    """What is to be listened to, whether there is a connection just now or not.
+    """The channels of one shard, whether there is a connection at the moment or not.
 
-    ``open`` makes one or joins the one of other shards, ``read`` it until it breaks, then ``close`` it; for ever.
+    ``open`` makes a connection or shares that of other shards; ``read`` it until it breaks, then ``close`` it.
 
     Args:
-        keys: the shard's. A channel that is not among them is everybody's.
+        keys: the shard's. A channel without their tag belongs to all shards.
         attach: attaches this to a connection (``PubSubConnections``). Raises ``redis.RedisError``.
         is_cluster: whether a shard's channels are on its own primary alone.
     """
@@ -45,15 +46,15 @@ class Subscription:
         self._names: set[str] = set()
         self._unconfirmed: Counter[str] = Counter()
         self._confirmed: dict[str, Event] = {}
-        self._leaving: Counter[str] = Counter()  # given up, and not confirmed
+        self._leaving: Counter[str] = Counter()  # given up, not yet confirmed
         self._commands: list[tuple[str, str]] = []
         self._subscriber: PubSubConnection | None = None
         self._replies: deque[Any] = deque()
         self._reply_bytes = 0
-        self._waiter: Any = None  # of who reads, while nothing has come
-        self._error: redis.RedisError | None = None  # which broke the connection
-        self._source = b""  # which primary the connection is to, as messages name it
-        self.life = object()  #: another one whenever the connection was lost or made
+        self._waiter: Any = None  # of the reader, while it waits
+        self._error: redis.RedisError | None = None  # that broke the connection
+        self._source = b""  # the primary of the connection, as messages name it
+        self.life = object()  #: another object after each loss and each opening of a connection
 
     def add(self, name: str) -> None:
         """Listen to the channel ``name`` from now on."""
@@ -63,7 +64,7 @@ class Subscription:
             self._send_soon(self._get_verb(name), name)
 
     def remove(self, name: str) -> None:
-        """Listen to it no longer."""
+        """Listen to the channel no longer."""
         if name in self._names:
             self._names.remove(name)
             self._leaving[name] += 1
@@ -87,7 +88,7 @@ class Subscription:
         self._reply_bytes = 0
         self._leaving.clear()
         for event in self._confirmed.values():
-            event.set()  # who waits looks again
+            event.set()  # those who wait look again
         self._confirmed.clear()
         self._unconfirmed = Counter(self._names)
         self._commands = [(self._get_verb(name), name) for name in self._names]
@@ -105,19 +106,19 @@ class Subscription:
             subscriber.detach(self, names)
 
     def interrupt(self) -> None:
-        """Have ``read`` fail."""
+        """Let ``read`` raise."""
         if self._subscriber is not None and self._error is None:
             self.on_lost(redis.ConnectionError("given up"))
 
-    def move_to(self, address: tuple[str, int]) -> None:
-        """Have ``read`` fail, unless the connection is to ``address``."""
+    def move_to(self, address: Address) -> None:
+        """Let ``read`` raise, unless the connection is to ``address``."""
         if self._subscriber is not None and self._subscriber.address != address:
             self.on_lost(redis.ConnectionError(f"the shard is at {address[0]}:{address[1]} now"))
 
     def get_epoch(self, name: bytes) -> bytes | None:
-        """Return the epoch that a message names, ``None`` if another primary than that of the connection has sent it.
+        """Return the epoch that a message names; ``None`` if another primary has sent it than the connected one.
 
-        One that stood still and was replaced meanwhile does so until it knows: what it has stored is in no log.
+        A primary that was stalled and replaced meanwhile publishes until it knows: its messages are in no log.
         """
         epoch, _, source = name.partition(b"@")
         return epoch if source == self._source else None
@@ -127,9 +128,9 @@ class Subscription:
         return name.startswith(self.keys.tag)
 
     def read(self) -> Iterator[tuple[str, bytes]]:
-        """Yield channels and what is published there, until the connection breaks (``redis.RedisError``).
+        """Yield each message with its channel, until the connection breaks (``redis.RedisError``).
 
-        A connection that is only silent is waited at for ever; ``interrupt`` ends that.
+        It waits for ever at a silent connection; ``interrupt`` ends that.
         """
         replies = self._replies
         slice_ends = monotonic() + SLICE_S
@@ -142,7 +143,7 @@ class Subscription:
             self._reply_bytes -= _measure(data)
             channel = name.decode()
             if kind in _MESSAGES:
-                if channel not in self._unconfirmed:  # else it is from before the channel was given up and added again
+                if channel not in self._unconfirmed:  # else it was sent before the channel was given up and added again
                     yield channel, data
             elif kind in _CONFIRMATIONS:
                 self._on_confirmed(channel)
@@ -162,7 +163,7 @@ class Subscription:
     # From the connection
 
     def on_reply(self, reply: Any) -> None:
-        """Something has come."""
+        """Take a reply or a message."""
         self._replies.append(reply)
         self._reply_bytes += _measure(reply[2])
         is_full = len(self._replies) >= _MAX_REPLIES or self._reply_bytes >= _MAX_REPLY_BYTES
@@ -171,7 +172,7 @@ class Subscription:
         self._wake()
 
     def on_lost(self, error: Exception) -> None:
-        """Nothing more will come."""
+        """Let ``read`` raise: nothing more will come."""
         self._error = error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error))
         self._wake()
 
@@ -204,7 +205,7 @@ class Subscription:
             gevent.get_hub().loop.run_callback(self._send)
 
     def _send(self) -> None:
-        """Send what is queued, in order: one command for neighbours of one kind."""
+        """Send the queued commands in order: one command for neighbours of one kind."""
         commands, self._commands = self._commands, []
         if self._subscriber is None:  # the next connection will be subscribed
             return
@@ -213,5 +214,5 @@ class Subscription:
 
 
 def _measure(data: Any) -> int:
-    """Return how many bytes a reply has that are published; a confirmation has a number instead."""
+    """Return how many bytes a message has; a confirmation has a number instead of them."""
     return len(data) if isinstance(data, bytes) else 0

@@ -12,6 +12,9 @@ URL_RULE = (
     " redis+cluster://host:port[,host:port], which has no database)"
 )
 
+#: Host and port.
+Address = tuple[str, int]
+
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 _CLUSTER_SCHEMES = ("redis+cluster://", "rediss+cluster://")
 _ADDRESS = re.compile(r"([^\s/?#\[\]:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
@@ -40,7 +43,7 @@ def is_cluster_url(url: str) -> bool:
     return url.startswith(_CLUSTER_SCHEMES)
 
 
-def split_cluster_url(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+def split_cluster_url(url: str) -> tuple[list[Address], dict[str, Any]]:
     """Return the addresses of a Redis Cluster's URL, and what redis-py is to be told beside them.
 
     ``redis+cluster://[user:password@]host:port[,host:port]``, or ``rediss+cluster://`` for TLS. Raises ``ValueError``.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from webfarm.redis.any_shard import AnyShard
+from webfarm.redis.commands import AnyShard
 from webfarm.sessions.session import get_field
 
 _AT_ONCE = 500
@@ -25,9 +25,14 @@ def end_sessions(shards: Iterable[AnyShard], namespace: str, room: str | None, u
     counts = [0, 0]
     for shard in shards:
         for names in _scan(shard) if user is None else _list(shard, namespace, user):
-            for was_open in shard.commands.run("end", names, [namespace, get_field(room), shard.keys.users]):
+            for was_open in shard.commands.run("sessions/end", names, [namespace, get_field(room), shard.keys.users]):
                 counts[was_open] += 1
     return Ended(connected=counts[1], away=counts[0])
+
+
+def end_session(shard: AnyShard, sid: str, namespace: str) -> None:
+    """End one session of a shard. Raises ``redis.RedisError``."""
+    shard.commands.run("sessions/end", [shard.keys.session(sid)], [namespace, "", shard.keys.users])
 
 
 def get_sids(shard: AnyShard, namespace: str, user: str) -> list[str]:

@@ -92,12 +92,12 @@ class Sessions:
         try:
             with redis_errors_as_unavailable():
                 epoch, newest, found, refusal = self._commands.run(
-                    "connect",
+                    "sessions/connect",
                     keys=[keys.clock, keys.session(session.sid), sessions_of_user, *read],
                     arguments=[
                         *shard.clock_arguments,
                         self._ttl_ms,
-                        shard.limits.length,
+                        shard.retention.length,
                         session.sid,
                         max_of_user if session.user else 0,
                         keys.sessions,
@@ -242,7 +242,7 @@ class Sessions:
         registry = keys.clients, keys.rooms_of_nodes, keys.members, keys.present
         with redis_errors_as_unavailable():
             reason, *rest = self._commands.run(
-                "take",
+                "sessions/take",
                 keys=[keys.clock, keys.session(sid), keys.leaving],
                 arguments=[*who, *what, *names, *registry],
             )
@@ -265,7 +265,7 @@ class Sessions:
         ttl_ms = self._ttl_ms if is_open else int(self.window_s * 1000) or 1
         states = [part for session in sessions for part in (session.generation, session.encode_received())]
         return self._commands.run(
-            "renew",
+            "sessions/renew",
             keys=[self._keys.session(session.sid) for session in sessions],
             arguments=[self._node, ttl_ms, int(is_open), self._keys.users, *states],
         )
@@ -275,7 +275,7 @@ class Sessions:
         fields = {**session.get_fields(self._node), "epoch": self._log.epoch, **more}
         names = [self._keys.session(session.sid), self._keys.user_sessions(session.namespace, session.user)]
         arguments = [self._ttl_ms, self._node, session.generation, *(part for one in fields.items() for part in one)]
-        check_refusal(session, self._commands.run("restore", names, arguments))
+        check_refusal(session, self._commands.run("sessions/restore", names, arguments))
 
     def _write(self, session: Session, changes: Sequence[Any]) -> int:
         with redis_errors_as_unavailable():
@@ -285,7 +285,9 @@ class Sessions:
         """Run the script with ``changes``, of which the last tells what they are for."""
         keys, arguments = self._keys, [*self._log.clock_arguments, self._node, session.generation, self._ttl_ms]
         arguments += [keys.users, *changes]
-        epoch, newest, refusal = self._commands.run("change", [keys.clock, keys.session(session.sid)], arguments)
+        epoch, newest, refusal = self._commands.run(
+            "sessions/change", [keys.clock, keys.session(session.sid)], arguments
+        )
         id = self._log.see(epoch, newest)
         check_refusal(session, refusal)
         verb, field, value = changes[-3:]

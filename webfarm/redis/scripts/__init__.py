@@ -1,34 +1,39 @@
-"""The Lua scripts that run in Redis; each says in its head what it takes and returns."""
+"""The Lua scripts that run in Redis; the head of each names its keys, its arguments and its answer.
+
+A script is named by its folder and its file: ``log/store``. Only the wing of that name calls it.
+"""
 
 import re
 from functools import cache
 from importlib.resources import files
 
-_SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what some scripts have in common
-_FOLDERS = ("log", "sessions", "nodes", "shared")
+NAMES = (
+    *(f"log/{name}" for name in ("store", "mark", "read", "inbox", "history", "confirm", "erase")),
+    *(f"sessions/{name}" for name in ("connect", "change", "renew", "restore", "take", "end")),
+    *(f"nodes/{name}" for name in ("enlist", "register", "release", "bury", "announce", "nodes", "clients")),
+    *(f"nodes/{name}" for name in ("rooms", "users", "ask", "grant")),
+)
+
+_SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what several scripts use, in order of need
 _WORDS = re.compile(r"\w+")
 _FUNCTIONS = re.compile(r"^local function (\w+)", re.MULTILINE)
-NAMES = (
-    *("store", "mark", "read", "inbox", "history", "confirm", "erase"),
-    *("connect", "change", "renew", "restore", "take", "end"),
-    *("enlist", "register", "release", "bury", "announce", "nodes", "clients", "rooms", "users"),
-    *("ask", "grant"),
-)
 
 
 @cache
 def get_source(name: str, *, is_cluster: bool = False) -> str:
-    """Return the source of the script ``name``, behind what it needs; in a cluster it has a key more (``cluster.lua``).
+    """Return the source of a script of ``NAMES``, behind the functions that it needs.
 
-    Each call makes all functions of the source anew.
+    Each call of the script makes all functions of its source again, so it gets no others. In a cluster it takes one
+    more key (``cluster.lua``).
     """
     source = _read(name)
-    for shared in map(_read, reversed(_SHARED)):  # which need only those before them
-        if {*_FUNCTIONS.findall(shared)} & {*_WORDS.findall(source)}:
-            source = shared + source
-    return _read("cluster" if is_cluster else "single") + source
+    for shared in reversed(_SHARED):  # each needs only those before it
+        functions = _read(f"shared/{shared}")
+        if {*_FUNCTIONS.findall(functions)} & {*_WORDS.findall(source)}:
+            source = functions + source
+    return _read("shared/cluster" if is_cluster else "shared/single") + source
 
 
+@cache
 def _read(name: str) -> str:
-    [path] = [path for folder in _FOLDERS if (path := files(__name__) / folder / f"{name}.lua").is_file()]
-    return path.read_text()
+    return files(__name__).joinpath(f"{name}.lua").read_text()
