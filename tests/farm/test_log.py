@@ -229,7 +229,7 @@ def test_a_handler_whose_client_has_gone_meanwhile_ends_without_a_traceback(site
     assert again.sid == a.sid
     a.get(1, "disconnect")
     other.call("open_gate", gate)
-    site.wait_for_line(f"event 'load_late' from {a.sid}, which has gone")
+    site.wait_for_line(f"event 'load_late' from {a.sid}, whose session was taken")
     assert "Traceback" not in site.output
     for one in (other, again):
         one.stack.close()

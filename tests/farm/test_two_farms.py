@@ -9,7 +9,7 @@ import redis
 import socketio
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import opening, starting_workers
+from tests.conftest import opening, starting_workers, wait_until
 from tests.farm.test_recovery import Client
 from tests.test_cli import chat
 from webfarm import RedisManager
@@ -71,6 +71,7 @@ def test_a_message_reaches_the_clients_of_its_own_farm_alone(farms, client):
     for number, one in enumerate(clients):
         [[data, *_]] = one.get(1)
         assert data["farm"] == number // 2
+        wait_until(lambda one=one: len(one.call("who", {"room": room})["users"]) >= 2, "presence to be written")
         assert len(one.call("who", {"room": room})["users"]) == 2
         assert len(one.get(1)) == 1
     logs = [line for site in farms for line in site.workers.lines]
