@@ -9,12 +9,13 @@ import sys
 import textwrap
 
 import pytest
+import requests
 import yaml
 
-import chat
 from chat import events
 from chat.events import ChatNamespace
 from tests.conftest import ROOT, wait_until
+from tests.kit import engine_map
 from webfarm import RedisManager, Server, cli, errors
 from webfarm.run.programs import find_haproxy
 from webfarm.settings import Settings
@@ -58,7 +59,7 @@ def test_every_error_code_stands_in_the_table():
 
 @pytest.mark.parametrize("name", sorted(cli.main.commands))
 def test_every_command_stands_in_the_table_with_its_options(name):
-    [row] = [row for row in get_rows("command") if f"chat {name}" in row[0]]
+    [row] = [row for row in get_rows("command") if f"webfarm {name}" in row[0]]
     options = {
         option for parameter in cli.main.commands[name].params for option in parameter.opts if option.startswith("--")
     }
@@ -67,22 +68,61 @@ def test_every_command_stands_in_the_table_with_its_options(name):
 
 def test_every_file_that_the_readme_names_is_there():
     for path in re.findall(
-        r"`((?:benchmarks|chat|docs|examples|grafana|haproxy|systemd|templates|tests)/[\w./@-]+|gunicorn\.conf\.py)`",
-        README,
+        r"`((?:benchmarks|chat|docs|examples|grafana|haproxy|systemd|templates|tests|webfarm)/[\w./@-]+|gunicorn\.conf\.py)`",
+        README + read("engine.md").split("## All files")[0],
     ):
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("name", ["chat", "chat/realtime"])
-def test_every_module_stands_in_the_map_of_its_package(name):
-    text = (ROOT / "docs" / "engine.md").read_text() if name == "chat/realtime" else str(chat.__doc__)
-    modules = {path.stem for path in (ROOT / name).glob("*.py") if not path.stem.startswith("__")}
-    assert modules <= set(re.findall(r"`+(\w+)/?`+", text))
+def test_every_module_stands_in_the_map():
+    """If it fails: python -m tests.kit.engine_map."""
+    assert read("engine.md") == engine_map.render()
+    wings = {path.parent.name for path in (ROOT / "webfarm").glob("*/__init__.py")}
+    assert wings == set(engine_map.WINGS)
 
 
 def test_the_readme_and_the_file_to_edit_show_the_same_handler():
-    [shown] = get_blocks(README, "python")
+    [shown] = [block for block in get_blocks(README, "python") if "def on_shout" in block]
     assert textwrap.indent(shown, "    ") in inspect.cleandoc(events.__doc__) + "\n"
+
+
+def get_figures():
+    """Return the figures of each row of the comparison in RESULTS.md: of Node, stock python-socketio and webfarm."""
+    rows, script = {}, ""
+    for line in (ROOT / "benchmarks" / "RESULTS.md").read_text().split("## How they are taken")[0].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7:
+            script = cells[0] or script
+            rows[f"`{script}`: {cells[1]}".removesuffix(" ▲")] = cells[2:5]
+    return rows
+
+
+def test_the_readmes_comparison_has_the_figures_of_the_results():
+    figures = get_figures()
+    compared = get_rows("row")
+    assert {row[0]: row[1:] for row in compared} == {row[0]: figures[row[0]] for row in compared}
+    lost = [row for row in compared if any(float(row[n].replace(",", "")) < float(row[3]) for n in (1, 2))]
+    assert len(lost) >= 5
+
+
+def test_the_readme_names_the_paths_that_a_worker_answers(workers):
+    """With both keys set, none of them is unknown."""
+    [url] = workers(1, WEBFARM_ADMIN_PASSWORD="secret", WEBFARM_API_KEY="x" * 16).urls
+    paths = [path for row in get_rows("path") for path in re.findall(r"`(?:POST )?(/[\w./-]*)`", row[0])]
+    assert {"/healthz", "/readyz", "/metrics", "/api/emit", "/status", "/admin-ui"} <= set(paths)
+    for path in paths:
+        query = {"EIO": "4", "transport": "polling"} if path == "/socket.io/" else {}
+        method = requests.post if path == "/api/emit" else requests.get
+        assert method(url + path, params=query, timeout=5).status_code in (200, 401), path
+
+
+def test_the_app_of_the_readme_runs(own_redis, workers, client, tmp_path):
+    [source] = [block for block in get_blocks(README, "python") if "def vote" in block]
+    (tmp_path / "shown.py").write_text(source)
+    own_redis.start()
+    one, other = map(client, workers(2, "--pythonpath", str(tmp_path), app="shown:app", url=own_redis.url).urls)
+    assert one.ask("vote", "tea") == "ok"
+    assert other.wait_for("voted") == [["tea"]]
 
 
 def read(name):
@@ -135,10 +175,10 @@ def run(own_redis, workers, tmp_path):
     """Starts the app that a page shows, on two workers; returns their URLs."""
 
     def run_app(name):
-        [source] = [block for block in get_blocks(read(name), "python") if "app = WSGIApp(" in block]
+        [source] = [block for block in get_blocks(read(name), "python") if "import Farm" in block]
         (tmp_path / "shown.py").write_text(source)
         own_redis.start()
-        process = workers(2, "--pythonpath", str(tmp_path), "shown:app", url=own_redis.url, ready=False)
+        process = workers(2, "--pythonpath", str(tmp_path), app="shown:app", url=own_redis.url)
         return process.urls
 
     return run_app
@@ -187,7 +227,7 @@ def test_the_python_client_takes_what_the_page_says(workers, capsys):
 
 def get_texts():
     """Return all texts in the project's source, each piece of an f-string by itself."""
-    for path in (ROOT / "chat").rglob("*.py"):
+    for path in [*(ROOT / "webfarm").rglob("*.py"), *(ROOT / "chat").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
                 yield node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
@@ -206,21 +246,21 @@ def test_every_error_that_troubleshooting_quotes_is_one_of_this_project():
 def test_the_kubernetes_manifest_is_yaml_and_gives_a_drain_its_time():
     [manifest] = get_blocks(read("kubernetes.md"), "yaml")
     objects = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(manifest)}
-    pod = objects["StatefulSet", "chat"]["spec"]["template"]["spec"]
+    pod = objects["StatefulSet", "webfarm"]["spec"]["template"]["spec"]
     [container] = pod["containers"]
     environ = {one["name"]: one["value"] for one in container["env"]}
     assert Settings.from_env(environ | {"WEBFARM_SECRET": "x" * 32}).warnings == ()
     pre_stop_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] > pre_stop_s + Settings().drain_s + 8  # webfarm/gunicorn.py's
-    assert objects["Service", "chat"]["spec"]["ports"][0]["port"] == int(environ["PORT"])
+    assert objects["Service", "webfarm"]["spec"]["ports"][0]["port"] == int(environ["PORT"])
 
 
 def test_haproxy_takes_its_configuration_for_kubernetes(tmp_path):
     [script] = [block for block in get_blocks(read("kubernetes.md"), "sh") if "haproxy-config" in block]
-    script = script.split("kubectl")[0].replace(".venv/bin/webfarm", f"{sys.executable} -m chat")
+    script = script.split("kubectl")[0].replace(".venv/bin/webfarm", f"{sys.executable} -m webfarm")
     subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
     checked = subprocess.run(
         [find_haproxy(), "-c", "-f", "haproxy.cfg"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
-    assert "chat-9.chat.default.svc.cluster.local:3001 check" in (tmp_path / "haproxy.cfg").read_text()
+    assert "webfarm-9.webfarm.default.svc.cluster.local:3001 check" in (tmp_path / "haproxy.cfg").read_text()
