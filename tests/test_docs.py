@@ -15,8 +15,8 @@ import yaml
 from chat import events
 from chat.events import ChatNamespace
 from tests.conftest import ROOT, wait_until
-from tests.kit import engine_map
-from webfarm import RedisManager, Server, cli, errors
+from tests.kit import engine_map, glossary
+from webfarm import Namespace, RedisManager, Server, cli, errors
 from webfarm.run.programs import find_haproxy
 from webfarm.settings import Settings
 
@@ -48,7 +48,8 @@ def show(default):
 def test_every_event_stands_in_the_table():
     documented = {row[0].strip("`") for row in get_rows("from the client")}
     handlers = {name.removeprefix("on_") for name in vars(ChatNamespace) if name.startswith("on_")}
-    assert documented == handlers - {"connect", "disconnect"}
+    hooks = {name.removeprefix("on_") for name in vars(Namespace) if name.startswith("on_")}
+    assert documented == handlers - hooks - {"connect", "disconnect"}
 
 
 def test_every_error_code_stands_in_the_table():
@@ -134,10 +135,11 @@ def get_blocks(text, language):
 
 
 def get_anchors(path):
-    """Return the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page: its own, and those that GitHub makes of its headings."""
     prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = re.findall(r'<a id="([\w-]+)">', prose)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings} | set(named)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -146,6 +148,17 @@ def test_every_link_leads_to_a_page_or_file_and_a_heading_that_are_there(page):
         path = page.parent / target if target else page
         assert path.exists(), target
         assert not anchor or anchor in get_anchors(path), f"{target}#{anchor}"
+
+
+def test_the_glossary_has_each_term_once():
+    terms = glossary.get_terms()
+    assert len(terms) == len(set(terms)) >= 20
+
+
+@pytest.mark.parametrize("page", glossary.PAGES, ids=lambda page: page.name)
+def test_the_first_use_of_a_term_links_to_the_glossary(page):
+    """If it fails: python -m tests.kit.glossary."""
+    assert not glossary.find_first_uses(page.read_text())
 
 
 def test_every_page_stands_in_the_index():
