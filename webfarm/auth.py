@@ -5,7 +5,6 @@ the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and 
 ends the connection; ``rooms`` is a list of private rooms that the user may join.
 """
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,11 +48,6 @@ def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> I
     if claimed not in (None, identity.user):
         raise Unauthorized("The userId is not the token's user.")
     return identity
-
-
-def create_guest() -> str:
-    """Return a user's id for somebody who gave none."""
-    return f"guest-{secrets.token_hex(8)}"
 
 
 def create_token(user: str, secret: str, ttl_s: int, rooms: Sequence[str] = ()) -> str:
