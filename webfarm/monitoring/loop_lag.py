@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 
-from webfarm.monitoring.counters import Histogram
+from webfarm.monitoring.histogram import Histogram
 
 log = logging.getLogger(__name__)
 
