@@ -54,7 +54,7 @@ class ChatNamespace(Namespace):
         settings: for how long an invitation and a message's own id are remembered, and the limits.
     """
 
-    farm: Farm  # type: ignore[assignment]
+    farm: Farm
     #: The demo's, if there is one.
     observer: Observer | None = None
 

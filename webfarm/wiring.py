@@ -1,8 +1,8 @@
 """``Farm``: from settings and an app to what a worker serves."""
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from flask import Flask
 
@@ -10,15 +10,19 @@ from webfarm.auth import authenticate
 from webfarm.http.wsgi import WSGIApp
 from webfarm.log.shard_log import Retention
 from webfarm.manager.redis_manager import RedisManager
+from webfarm.nodes.run_once import RunOnce
 from webfarm.rate_limits import RateLimits
+from webfarm.service import Service
 from webfarm.settings import Settings
 from webfarm.socketio.namespace import Namespace
 from webfarm.socketio.server import Server
 from webfarm.web.pages import Pages, WSGIApplication, create_pages
 from webfarm.web.proxies import TrustedProxies
 
+_Function = TypeVar("_Function", bound=Callable[[], object])
 
-class Farm:
+
+class Farm(Service):
     """All that a worker of a farm serves: an app's own pages, its Socket.IO server, and the farm's pages.
 
     ::
@@ -47,6 +51,8 @@ class Farm:
     ) -> None:
         if app is not None and not callable(app):
             raise TypeError(f"Farm(app): a Flask app or another WSGI application is needed, not {app!r}.")
+        self._runs: dict[str, RunOnce] = {}
+        self._is_started = False
         self.settings = settings if settings is not None else Settings.from_env(os.environ)
         self.manager = create_manager(self.settings)
         self.server = Server(self.manager, **get_server_options(self.settings))
@@ -58,6 +64,7 @@ class Farm:
         if isinstance(app, Flask):
             app.wsgi_app = self.wsgi_app  # type: ignore[method-assign, assignment]
             app.extensions["webfarm"] = self
+        self.register()  # behind the server, which starts before
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve a request, as WSGI has it."""
@@ -66,6 +73,37 @@ class Farm:
     def get_user(self, sid: str) -> str | None:
         """Return the user of a client of this worker; a guest has a made-up id. ``None``: there is no such client."""
         return self.manager.get_user(sid)
+
+    def run_once(self, function: _Function) -> _Function:
+        """Run ``function`` in a greenlet on one worker of the farm at a time; usable as a decorator.
+
+        If its worker crashes, another worker starts it within six seconds (``webfarm.nodes.run_once``).
+
+        Args:
+            function: takes no arguments, and is no lambda: all workers know it by its module and name.
+
+        Raises:
+            ValueError: another function of this name runs once already.
+        """
+        name = f"{function.__module__}.{function.__qualname__}"
+        if name in self._runs:
+            raise ValueError(f"Farm.run_once: two functions are called {name}; give one another name.")
+        shard = self.manager.shards.get(name)
+        self._runs[name] = RunOnce(shard.commands, shard.keys, name, function)
+        if self._is_started:
+            self._runs[name].start(self.manager.node)
+        return function
+
+    def start(self, node: str) -> None:
+        """Start the functions that run once; the server is started."""
+        self._is_started = True
+        for run in self._runs.values():
+            run.start(self.manager.node)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Stop the functions that run once, so that another worker starts them."""
+        for run in self._runs.values():
+            run.stop()
 
 
 def create_manager(settings: Settings, **options: Any) -> RedisManager:

@@ -89,6 +89,10 @@ class Keys:
         """Return where it stands whose an app's ``name`` is."""
         return f"{self.tag}note:{name}"
 
+    def run_lease(self, name: str) -> str:
+        """Return the lease of the node that runs the function ``name`` once a farm."""
+        return f"{self.tag}run:{name}"
+
     def notes(self, user: str) -> str:
         """Return what an app has remembered about a user: a sorted set of names, the score until when (ms)."""
         return f"{self.tag}notes:{user}"

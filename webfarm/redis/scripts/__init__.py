@@ -11,7 +11,7 @@ NAMES = (
     *(f"log/{name}" for name in ("store", "mark", "read", "inbox", "history", "confirm", "erase")),
     *(f"sessions/{name}" for name in ("connect", "change", "renew", "restore", "take", "end")),
     *(f"nodes/{name}" for name in ("enlist", "register", "release", "bury", "announce", "nodes", "clients")),
-    *(f"nodes/{name}" for name in ("rooms", "users", "ask", "grant")),
+    *(f"nodes/{name}" for name in ("rooms", "users", "ask", "grant", "hold")),
 )
 
 _SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what several scripts use, in order of need
