@@ -1,6 +1,6 @@
 """The chat's page."""
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, render_template, request
 
 # A page needs files from here only; whatever is written into it is text, never markup.
 _POLICY = {
@@ -32,6 +32,11 @@ def create_blueprint() -> Blueprint:
     """Return the chat's page and its files."""
     views = Blueprint("views", __name__, static_folder="static", static_url_path="/static")
     views.after_request(add_security_headers)
+
+    @views.after_app_request
+    def secure_unknown_pages(response: Response) -> Response:
+        """A path without a page is the chat's, too; an app's own routes beside the chat stay as they are."""
+        return add_security_headers(response) if request.endpoint is None else response
 
     @views.get("/")
     @views.get("/index.html")

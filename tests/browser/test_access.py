@@ -153,7 +153,7 @@ def test_names_and_words_of_any_length_and_direction_fit_a_phone(open_page):
         assert page.evaluate(wide) == 0
 
 
-@pytest.mark.parametrize("path", ["/", "/demo", "/status", "/nothing", "/static/chat.js", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/demo", "/status", "/nothing", "/static/chat/chat.js", "/healthz"])
 def test_every_answer_forbids_scripts_and_styles_that_stand_in_a_page(site, path):
     answer = requests.get(site.url + path, auth=("admin", PASSWORD), timeout=5)
     policy = dict(rule.strip().split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split(";"))

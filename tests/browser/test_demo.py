@@ -190,7 +190,7 @@ def test_in_a_cluster_the_page_says_which_primary_a_message_went_over(redis_clus
 )
 def test_numbers_that_are_missing_doubled_or_late_are_told(open_page, added, last, faults):
     script = """async ([added, last]) => {
-      const { Numbers } = await import("/static/demo-numbers.js");
+      const { Numbers } = await import("/static/demo/demo-numbers.js");
       const numbers = new Numbers();
       added.forEach((number) => numbers.add(number));
       return numbers.describeFaults(last);
@@ -199,8 +199,8 @@ def test_numbers_that_are_missing_doubled_or_late_are_told(open_page, added, las
 
 
 MEASURE = """async ({ skew, handled, delivered }) => {
-  const { measure } = await import("/static/demo-hops.js");
-  const { Clock } = await import("/static/demo-clock.js");
+  const { measure } = await import("/static/demo/demo-hops.js");
+  const { Clock } = await import("/static/demo/demo-clock.js");
   const end = (name, worker, offset, at, notes) => {
     const clock = new Clock();
     clock.add(0, (1 + offset) * 1000, 2);

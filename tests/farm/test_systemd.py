@@ -150,7 +150,7 @@ def test_a_unit_has_started_when_it_serves(installed, ports):
     assert not is_ready(ports[0])
     installed.run("systemctl", "start", unit)
     assert is_ready(ports[0])
-    for path in ("/", "/demo", "/static/chat.js", "/socket.io/socket.io.js"):
+    for path in ("/", "/demo", "/static/chat/chat.js", "/socket.io/socket.io.js"):
         assert get_status(f"http://127.0.0.1:{ports[0]}{path}") == 200, path
 
 
