@@ -70,7 +70,7 @@ class RunOnce:
         """Return whether this node has the lease now; ``None``: Redis has not answered."""
         try:
             with gevent.Timeout(_ANSWER_S):
-                return bool(self._commands.run("hold", [self._key], [self._node, int(lease_s * 1000)]))
+                return bool(self._commands.run("nodes/hold", [self._key], [self._node, int(lease_s * 1000)]))
         except (redis.RedisError, gevent.Timeout) as error:
             log.debug("the lease of %s was not renewed: %s", self._name, error)
             return None
