@@ -1,9 +1,9 @@
 """``docs/your-own-app.md`` does what it says: its files and commands run as they are shown, outside of this repository."""
 
 import configparser
-import json
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -142,8 +142,28 @@ def test_the_task_runs_once_per_farm(start, connect):
     assert len({leader["worker"] for [leader] in announced}) == 1
 
 
+@pytest.mark.browser
+def test_every_open_page_shows_the_results(start, browser):
+    """Two people, each at a worker: one votes, both see the result and the leader."""
+    base = get_free_ports(2)
+    gunicorn = start(f"env WEBFARM_BASE_PORT={base} {find_command(BLOCKS['workers'])}")
+    contexts = [browser.new_context(), browser.new_context()]
+    pages = [context.new_page() for context in contexts]
+    for port, page in enumerate(pages, base):
+        wait_until(lambda port=port: is_ready(port), "the worker", about=gunicorn)
+        page.goto(f"http://127.0.0.1:{port}")
+    pages[0].click("text=tea")
+    for page in pages:
+        page.wait_for_function("document.getElementById('tea').value === '1'")
+        page.wait_for_function("document.getElementById('leader').textContent.startsWith('tea leads')")
+    for context in contexts:
+        context.close()
+
+
 def test_the_pages_test_passes(run):
-    assert "3 passed" in run(find_command(BLOCKS["test"]))
+    ports = get_free_ports(200)  # beside those of this process
+    own = {"TEST_PORTS": f"{ports}-{ports + 199}", "PYTEST_XDIST_WORKER": "gw0", "PYTEST_XDIST_WORKER_COUNT": "1"}
+    assert "3 passed" in run(find_command(BLOCKS["test"]), **own)
 
 
 def test_a_handler_stops_at_a_breakpoint(folder, start, connect):
@@ -198,7 +218,7 @@ def test_workers_and_haproxy_start_by_themselves(folder, start, connect):
     for given, free in (("127.0.0.1:3001-3002", f"127.0.0.1:{base}-{base + 1}"), ("*:3000", f"127.0.0.1:{front}")):
         assert given in shown
         shown = shown.replace(given, free)
-    start(f"bash -ec {json.dumps(shown)}")
+    start(f"bash -ec {shlex.quote(shown.replace('haproxy -db', 'exec haproxy -db'))}")
     wait_until(lambda: is_ready(front), "HAProxy")
     assert connect(f"http://127.0.0.1:{front}", query={"userId": "anna"}).ask("vote", "tea") == "ok"
 
