@@ -7,7 +7,7 @@ import pytest
 from webfarm.errors import SettingsError
 from webfarm.redis.client import connect
 from webfarm.redis.url import get_node_url, split_cluster_url, split_sentinel_path, without_password
-from webfarm.settings import Settings
+from webfarm.settings import Settings, forget_reads, list_unused
 
 
 def test_defaults_need_no_environment():
@@ -193,3 +193,30 @@ def test_the_last_workers_port_must_exist():
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().workers = 3
+
+
+def test_a_setting_counts_as_unused_until_it_is_read():
+    forget_reads()
+    settings = Settings.from_env({"WEBFARM_DRAIN_S": "3", "WEBFARM_SECRET": "s" * 32, "WEBFARM_WORKERS": "3"})
+    assert list_unused(settings) == ["WEBFARM_SECRET", "WEBFARM_DRAIN_S"]  # not what the commands and gunicorn use
+    assert settings.drain_s == 3
+    assert list_unused(settings) == ["WEBFARM_SECRET"]
+    assert list_unused(Settings(drain_s=3)) == []  # nothing was given
+
+
+def test_the_run_key_and_the_app_are_no_unknown_variables():
+    settings = Settings.from_env({"WEBFARM_RUN_KEY": "key", "WEBFARM_APP": "poll:app", "WEBFARM_SECRET": "s" * 32})
+    assert settings.warnings == ()
+    assert settings.app == "poll:app"
+    assert Settings().app == "wsgi:app"
+
+
+@pytest.mark.parametrize("value", ["", "poll", "poll:", ":app", "my poll:app"])
+def test_an_app_is_a_module_and_a_name(value):
+    with pytest.raises(SettingsError, match=r"WEBFARM_APP has value .*: expected a module and its WSGI application"):
+        Settings.from_env({"WEBFARM_APP": value})
+
+
+def test_shards_and_replicas_follow_the_url_of_settings_made_by_hand():
+    settings = Settings(redis_url="redis+cluster://a:7000")
+    assert (settings.shards, settings.wait_replicas) == (8, 1)

@@ -93,7 +93,8 @@ class SocketIO(flask_socketio.SocketIO):
         url, channel = options.pop("message_queue", None), options.pop("channel", None)
         if "client_manager" not in options and (url or "redis_url" in settings.given):
             options["client_manager"] = create_manager(settings, **_describe_manager(settings, url, channel))
-        options = {**get_server_options(settings), "has_user_rooms": False, **options}  # ``rooms()`` would list them
+        own = {"has_user_rooms": False, **options}  # ``rooms()`` would list them
+        options = get_server_options(settings, **own)
         path = [options.pop(name, None) for name in ("path", "resource")]
         for name, possible in _OWN.items():
             if options.pop(name, None) not in possible:

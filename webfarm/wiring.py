@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flask import Flask
 
-from webfarm.auth import authenticate
+from webfarm.auth import Identity, authenticate
 from webfarm.http.wsgi import WSGIApp
 from webfarm.log.shard_log import Retention
 from webfarm.manager.redis_manager import RedisManager
@@ -18,6 +18,51 @@ from webfarm.socketio.namespace import Namespace
 from webfarm.socketio.server import Server
 from webfarm.web.pages import Pages, WSGIApplication, create_pages
 from webfarm.web.proxies import TrustedProxies
+
+_Option = Callable[[Settings], Any]
+
+
+def _create_identify(settings: Settings) -> Callable[[dict[str, Any], Any], Identity]:
+    secret = settings.secret
+    return lambda environ, auth: authenticate(environ, auth, secret)
+
+
+def _create_admit(settings: Settings) -> Callable[[str, int], None] | None:
+    rates = settings.rate_limit, settings.rate_limit_bytes
+    return RateLimits(*rates).admit if any(rates) else None
+
+
+def _get_origins(settings: Settings) -> list[str] | str | None:
+    """Return the origins as python-engineio wants them: ``None`` is the same origin, and no list would be any."""
+    origins = settings.allowed_origins
+    if origins is None:
+        return None
+    return "*" if "*" in origins else list(origins)
+
+
+# The arguments of ``RedisManager`` and ``Server``, and the settings behind each.
+_MANAGER: dict[str, _Option] = {
+    "url": lambda settings: settings.redis_url,
+    "prefix": lambda settings: settings.prefix,
+    "recovery_window_s": lambda settings: settings.recovery_window_s,
+    "wait_replicas": lambda settings: settings.wait_replicas,
+    "shards": lambda settings: settings.shards,
+    "history": lambda settings: Retention(settings.history_length, settings.history_bytes, settings.history_ttl_s),
+}
+_SERVER: dict[str, _Option] = {
+    "has_user_rooms": lambda settings: True,
+    "identify": _create_identify,
+    "admit": _create_admit,
+    "max_connections_per_user": lambda settings: settings.max_connections_per_user,
+    "cors_allowed_origins": _get_origins,
+    "connect_timeout_s": lambda settings: settings.connect_timeout_s,
+    "ping_interval": lambda settings: settings.ping_interval_s,
+    "ping_timeout": lambda settings: settings.ping_timeout_s,
+    "max_http_buffer_size": lambda settings: settings.max_message_bytes,
+    "max_outbox_bytes": lambda settings: settings.max_outbox_bytes,
+    "drain_s": lambda settings: settings.drain_s,
+}
+
 
 _Function = TypeVar("_Function", bound=Callable[[], object])
 
@@ -107,31 +152,18 @@ class Farm(Service):
 
 
 def create_manager(settings: Settings, **options: Any) -> RedisManager:
-    """Return the manager that the settings describe; ``options``, those of ``RedisManager``, win."""
-    history = Retention(settings.history_length, settings.history_bytes, settings.history_ttl_s)
-    described: dict[str, Any] = {
-        "url": settings.redis_url,
-        "prefix": settings.prefix,
-        "recovery_window_s": settings.recovery_window_s,
-        "wait_replicas": settings.wait_replicas,
-        "shards": settings.shards,
-        "history": history,
-    }
-    return RedisManager(**described | options)
+    """Return the manager that the settings describe; ``options``, arguments of ``RedisManager``, win."""
+    return RedisManager(**_read(_MANAGER, settings, options))
 
 
-def get_server_options(settings: Settings) -> dict[str, Any]:
-    """Return what the settings say of a ``Server``, as its arguments."""
-    secret, rates = settings.secret, (settings.rate_limit, settings.rate_limit_bytes)
-    return {
-        "has_user_rooms": True,
-        "identify": lambda environ, auth: authenticate(environ, auth, secret),
-        "connect_timeout_s": settings.connect_timeout_s,
-        "max_connections_per_user": settings.max_connections_per_user,
-        "admit": RateLimits(*rates).admit if any(rates) else None,
-        "cors_allowed_origins": _get_engineio_origins(settings.allowed_origins),
-        **settings.engine_options,
-    }
+def get_server_options(settings: Settings, **options: Any) -> dict[str, Any]:
+    """Return the arguments of ``Server`` that the settings describe; ``options`` win."""
+    return _read(_SERVER, settings, options)
+
+
+def _read(described: dict[str, _Option], settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
+    """Return ``options`` and the described ones beside them. No setting is read that an option has replaced."""
+    return {name: read(settings) for name, read in described.items() if name not in options} | options
 
 
 def wrap(
@@ -151,10 +183,3 @@ def wrap(
     pages = create_pages(server, settings, path)
     own = app.wsgi_app if isinstance(app, Flask) else app or pages.wsgi_app
     return TrustedProxies(WSGIApp(server, Pages(pages, own), path), settings.trusted_proxies)
-
-
-def _get_engineio_origins(origins: tuple[str, ...] | None) -> list[str] | str | None:
-    """As python-engineio wants it: ``None`` is the same origin (an empty list would turn the check off)."""
-    if origins is None:
-        return None
-    return "*" if "*" in origins else list(origins)

@@ -1,5 +1,6 @@
 """An app written for Flask-SocketIO gives the same answers on the engine, and there its clients recover."""
 
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ import socketio
 
 from tests.conftest import ROOT, get_free_ports, get_status, start_node, starting_workers, wait_until
 from webfarm.flask import SocketIO
+from webfarm.testing import Client
 
 PAGE = ROOT / "docs" / "from-flask-socketio.md"
 RUN = ("tests/kit/flask_handlers.py", "tests/farm/test_flask.py")
@@ -249,3 +251,25 @@ def test_what_knows_another_server_only_says_what_to_do_instead():
         SocketIO(app).run(app)
     with pytest.raises(RuntimeError, match=r"docs/testing\.md"):
         SocketIO(app).test_client(app)
+
+
+def test_the_settings_of_a_farm_hold_and_arguments_win_over_them(workers):
+    settings = {
+        "WEBFARM_SECRET": "s" * 32,
+        "WEBFARM_PING_INTERVAL_S": "7",
+        "WEBFARM_ALLOWED_ORIGINS": "https://a.example",
+        "WEBFARM_ADMIN_PASSWORD": "the password",
+        "WEBFARM_API_KEY": "the key of the API",
+    }
+    process = workers(1, app="examples.flask_rooms:app", **settings)
+    [url] = process.urls
+    headers = {"Origin": "https://b.example"}  # the app says cors_allowed_origins="*"
+    handshake = requests.get(f"{url}/socket.io/?EIO=4&transport=polling", headers=headers, timeout=5)
+    assert json.loads(handshake.text[1:])["pingInterval"] == 7000
+    with pytest.raises(socketio.exceptions.ConnectionError) as refused:
+        Client(url, transports=("polling",))
+    assert refused.value.args[0]["data"]["code"] == "unauthorized"
+    paths = {"/healthz": 200, "/metrics": 200, "/socket.io/socket.io.js": 200, "/status": 401, "/none": 404}
+    assert {path: requests.get(url + path, timeout=5).status_code for path in paths} == paths
+    unused = [line.partition(" is set")[0].split()[-1] for line in process.lines if "does not use it" in line]
+    assert unused == ["WEBFARM_ALLOWED_ORIGINS"]
