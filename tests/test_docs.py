@@ -67,6 +67,11 @@ def test_every_command_stands_in_the_table_with_its_options(name):
     assert options == set(re.findall(r"--[a-z-]+", row[1]))
 
 
+def test_every_command_in_the_table_is_one():
+    named = {name for row in get_rows("command") for name in re.findall(r"`webfarm ([a-z-]+)", row[0])}
+    assert named == set(cli.main.commands)
+
+
 def test_every_file_that_the_readme_names_is_there():
     for path in re.findall(
         r"`((?:benchmarks|chat|docs|examples|grafana|haproxy|systemd|templates|tests|webfarm)/[\w./@-]+|gunicorn\.conf\.py)`",

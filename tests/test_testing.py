@@ -16,7 +16,7 @@ SHOWN = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 @pytest.fixture
 def project(tmp_path):
     """A folder with the files that the page shows."""
-    for name, source in zip(("conftest.py", "room.py", "test_room.py"), SHOWN, strict=True):
+    for name, source in zip(("room.py", "test_room.py"), SHOWN, strict=True):
         (tmp_path / name).write_text(source)
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return tmp_path
