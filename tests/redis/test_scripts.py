@@ -75,7 +75,9 @@ class Shard:
 
     def change(self, sid, *operations, node="n", generation=1):
         keys = [self.keys.clock, self.keys.session(sid)]
-        return self.call("sessions/change", keys, *self.clock(), node, generation, 5000, self.keys.users, *operations)[2]
+        return self.call("sessions/change", keys, *self.clock(), node, generation, 5000, self.keys.users, *operations)[
+            2
+        ]
 
     def end(self, *sids, room="", namespace="/"):
         keys = [self.keys.session(sid) for sid in sids]

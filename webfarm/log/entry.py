@@ -1,6 +1,6 @@
-"""What the log keeps of a message: its Socket.IO packets as they are sent, and who does not get it.
+"""Entries of the log: a message's Socket.IO packets as they are sent, and the clients that do not get it.
 
-A body is a line of JSON (empty, if there is nothing to say), then the packet's text, then its attachments.
+A body is a line of JSON (it may be empty), then the packet's text, then its attachments.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import orjson
 from webfarm.protocol.engine_packet import MESSAGE, EnginePacket
 from webfarm.protocol.packet import MESSAGE_ID
 
-#: In front of a body on a room's channel that is not in the log.
+#: The start of a message on a room's channel that is not in the log.
 VOLATILE = b"volatile "
 
 _MESSAGE_ID = MESSAGE_ID.encode()
 
 
 class Entry(NamedTuple):
-    """One message of a room, as the log has it."""
+    """One message of a room in the log."""
 
     id: int
     prev: int  # the id of the room's message before it, 0 for none
@@ -46,13 +46,13 @@ def encode_body(
     elsewhere: Sequence[str | None] = (),
     copies: Sequence[Copy] = (),
 ) -> tuple[bytes, bytes]:
-    """Return a body in two halves, between which its id is put; the second one is empty where none is.
+    """Return a body in two halves, with the id in between; the second half is empty if the body has no id.
 
     Args:
         parts: a Socket.IO packet's text and attachments.
-        skip: sids that do not get it.
+        skip: sids that do not get the message.
         elsewhere: rooms of the same shard whose members get their copy there, stored just before this one.
-        copies: rooms of other shards whose members have got theirs.
+        copies: rooms of other shards whose members got their copy there.
     """
     head: dict[str, Any] = {}
     if len(parts) > 1:
@@ -69,7 +69,7 @@ def encode_body(
 
 
 def decode_body(body: bytes) -> Body:
-    """Take a body apart. Raises ``ValueError`` if it is none."""
+    """Take a body apart. Raises ``ValueError`` if it is not valid."""
     line, _, rest = body.partition(b"\n")
     if not line:
         return Body(rest.decode())
@@ -83,7 +83,7 @@ def decode_body(body: bytes) -> Body:
 
 
 def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[EnginePacket]:
-    """Return what clients are sent: the event with its offset as one more argument, and its attachments."""
+    """Return the packets for clients: the event with its offset as one more argument, and its attachments."""
     text = body.text if offset is None else f'{body.text[:-1]},"{offset}"]'
     messages = [EnginePacket(MESSAGE + text), *map(EnginePacket, body.attachments)]
     for message in messages:
@@ -92,7 +92,7 @@ def make_messages(body: Body, shard: int, id: int, offset: str | None) -> list[E
 
 
 def put_offset(message: EnginePacket, offset: str) -> EnginePacket:
-    """Return a message of ``make_messages`` with another offset than it has; an attachment has none."""
+    """Return a message of ``make_messages`` with another offset; an attachment has none."""
     if isinstance(message.packet, bytes):
         return message
     changed = EnginePacket(f'{message.packet.rpartition(",")[0]},"{offset}"]')

@@ -1,8 +1,9 @@
-"""Offsets: how a client shows up to where it has everything, in every shard of the log.
+"""Offsets: a client shows the id in each shard of the log up to which it has everything.
 
-Of one shard an offset is its epoch and an id. Of more it is packed, as base64url: four bits of each shard's epoch, a
-base, which is less than the ids, and how far each shard's id is above it, in four bytes each. An id that is not above
-it is not shown: what a client has received of a shard that has been quiet for half an hour stands in its session.
+For one shard an offset is its epoch and an id. For several it is packed, as base64url. First come four bits of each
+shard's epoch, then a base that is less than the newest ids. The distance of each shard's id above it follows, in four
+bytes. An id that is not above the base is not shown. That is the id of a shard that was quiet for half an hour; the
+client's session has it.
 """
 
 from base64 import urlsafe_b64decode
@@ -18,18 +19,18 @@ Ids = tuple[int, ...]
 
 _BASE, _FIELD = Struct(">Q"), Struct(">I")
 _MAX_AHEAD = 2**32 - 1  # microseconds: 71 minutes
-_BEHIND = 2**31  # so far is a base behind the newest id when it is set: until an id is too far ahead of it
+_BEHIND = 2**31  # the distance of a new base behind the newest id; it stays until an id is too far ahead of it
 _MAX_DIGITS = 16
 _MAX_LENGTH = 16_384
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Vector:
-    """Ids by shard, kept as the offset that shows them: each message changes one shard's field.
+    """Ids by shard, kept as their packed offset: each message changes one field.
 
     Args:
         epochs: of each shard.
-        ids: everything up to there.
+        ids: of each shard.
     """
 
     def __init__(self, epochs: Sequence[str], ids: Sequence[int]) -> None:
@@ -64,7 +65,7 @@ class Vector:
 def decode_offset(offset: Any, epochs: Sequence[str]) -> Ids:
     """Return the ids that a client's offset shows, by shard; 0 where it shows none of the shard's epoch.
 
-    An offset of one shard shows the same of each: of a farm that has moved to more, whose epochs stayed.
+    An offset of one shard shows the same id for each shard: the farm moved to more shards, and the epochs stayed.
     """
     count = len(epochs)
     nothing = (0,) * count

@@ -1,7 +1,7 @@
 """StoreScheduler: when the batches of a worker are stored.
 
 One call of the store script takes the batches of all shards in one Redis. The next call takes what is emitted
-meanwhile. A round calls each primary of a cluster once, so that the answers come together: a turn of the loop costs
+meanwhile. A round calls each primary of a cluster once, so that the answers come together. A turn of the loop costs
 much more than one message more in it.
 """
 
@@ -18,8 +18,8 @@ from webfarm.redis.commands import Connection
 
 log = logging.getLogger(__name__)
 
-_LATE_S = 0.004  # until replicas that have not confirmed a batch are late
-_ROUND_S = 0.02  # the longest wait for the end of a round: a slow primary holds up no other
+_LATE_S = 0.004  # for replicas to confirm a batch; then they are late
+_ROUND_S = 0.02  # the longest wait for the end of a round. A slow primary holds up no other.
 
 
 class BatchSource(Protocol):

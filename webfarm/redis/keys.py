@@ -1,7 +1,7 @@
-"""The names of all that is kept in Redis, and of its channels.
+"""The names of all keys and channels in Redis.
 
-What belongs to a shard has one hash tag, so that a script finds all of it on one primary. A room's stream and the
-channel on which its messages are published have one name.
+All names of a shard have one hash tag, so that a script finds all its keys on one primary. A room's stream and the
+channel of its messages have one name.
 """
 
 from binascii import crc_hqx
@@ -12,7 +12,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from webfarm.defaults import PREFIX
 
-_FORMAT = "1"  # of what is in Redis; a farm of another one can't share it
+_FORMAT = "1"  # of the keys and values; farms of different formats can't share a prefix
 
 _OTHER_VERSION = (
     "Redis holds what a farm of format %s has stored, which this version can't share; change WEBFARM_PREFIX."
@@ -26,7 +26,7 @@ class Keys:
     """The keys of one shard.
 
     Args:
-        prefix: what every key in Redis begins with.
+        prefix: the start of every key in Redis.
         shard: the number of the shard.
         shards: how many there are.
         database: of Redis. Channels belong to no database, so all of another one's names differ.
@@ -35,9 +35,9 @@ class Keys:
     def __init__(self, prefix: str, shard: int = 0, shards: int = 1, database: int = 0) -> None:
         self.shard, self.shards = shard, shards
         self.format = _FORMAT if shards == 1 else f"{_FORMAT}/{shards}"
-        self.tag = f"{_get_tag(_add_database(prefix, database), shard, shards)}:"  #: what all of them begin with
+        self.tag = f"{_get_tag(_add_database(prefix, database), shard, shards)}:"  #: the start of all of them
         self.slot = key_slot(self.tag.encode())  #: where in a cluster they are
-        self.absent = f"{self.tag}absent"  # which never exists (``cluster.lua``)
+        self.absent = f"{self.tag}absent"  # a key that never exists (``cluster.lua``)
         self._streams_start = len(self.tag) + len(_STREAMS)
         self.clock = f"{self.tag}clock"
         self.leases = f"{self.tag}node:"  # and the node
@@ -45,14 +45,14 @@ class Keys:
         self.users = f"{self.tag}sessions:"  # and the namespace, a comma, the user
         self.users_sids = f"{self.tag}sent:"  # and the namespace, a comma, the user
         self.marks = f"{self.tag}mark:"  # and the node: a channel of its own
-        self.requests = f"{self.tag}requests"  # the channel of what a node asks all others
+        self.requests = f"{self.tag}requests"  # the channel of requests to all nodes
         self.nodes = f"{self.tag}nodes"
         self.leaving = f"{self.tag}leaving"
         self.streams = f"{self.tag}{_STREAMS}"  # and a room's name
         self.rooms = f"{self.tag}room:"  # and a room's name
-        self.present = f"{self.tag}present:"  # and a room's name: the users there, and a channel of who comes and goes
+        self.present = f"{self.tag}present:"  # and a room's name: the users there; a channel of those who come and go
         self.pointers = f"{self.tag}pointer:"  # and a room's name
-        self.onces = f"{self.tag}once:"  # and a room's name, a colon, what was stored once under it
+        self.onces = f"{self.tag}once:"  # and a room's name, a colon, the key of a message that is stored once
         self.clients = f"{self.tag}clients:"  # and the node
         self.rooms_of_nodes = f"{self.tag}rooms:"  # and the node
         self.members = f"{self.tag}members:"  # and the node, a colon, a room's name
@@ -66,11 +66,11 @@ class Keys:
         return split_name(stream[self._streams_start :])
 
     def room_of(self, stream: str) -> str:
-        """Return the hash of what is known of a stream."""
+        """Return the hash that describes a stream."""
         return f"{self.rooms}{stream[self._streams_start :]}"
 
     def once(self, stream: str, key: str) -> str:
-        """Return where a message's id stands that was stored once under ``key``."""
+        """Return the key with the id of a message that is stored once under ``key``."""
         return f"{self.onces}{stream[self._streams_start :]}:{key}"
 
     def pointer(self, stream: str) -> str:
@@ -86,7 +86,7 @@ class Keys:
         return self.sessions + sid
 
     def note(self, name: str) -> str:
-        """Return where it stands whose an app's ``name`` is."""
+        """Return the key with the owner of an app's ``name``."""
         return f"{self.tag}note:{name}"
 
     def run_lease(self, name: str) -> str:
@@ -94,17 +94,17 @@ class Keys:
         return f"{self.tag}run:{name}"
 
     def notes(self, user: str) -> str:
-        """Return what an app has remembered about a user: a sorted set of names, the score until when (ms)."""
+        """Return the key of a user's grants: a sorted set of names, the score is the end (ms)."""
         return f"{self.tag}notes:{user}"
 
     def user_sessions(self, namespace: str, user: str) -> str:
-        """Return the sids of a user's sessions: a sorted set (``user_sessions.lua``), those that are away included."""
+        """Return the key of the sids of a user's sessions: a sorted set (``user_sessions.lua``)."""
         return self.users + name_room(namespace, user)
 
     def user_sids(self, namespace: str, user: str) -> str:
-        """Return the sids of a user's clients that something is stored for, also of those that have gone.
+        """Return the key of the sids of a user for which messages are stored, also after the client left.
 
-        It is a sorted set, the score until when it is stored at most (ms).
+        It is a sorted set, the score is the latest end of the messages (ms).
         """
         return self.users_sids + name_room(namespace, user)
 
@@ -113,7 +113,7 @@ class Keys:
         return f"{self.leases}{node}", f"{self.clients}{node}", f"{self.rooms_of_nodes}{node}"
 
     def members_of(self, node: str) -> str:
-        """Return what the keys of the members of rooms on ``node`` begin with; the room's name follows."""
+        """Return the start of the keys of rooms' members on ``node``; the room's name follows."""
         return f"{self.members}{node}:"
 
 
@@ -130,8 +130,8 @@ def _add_database(name: str, database: int) -> str:
 def _get_tag(prefix: str, shard: int, shards: int) -> str:
     """Return the hash tag of a shard.
 
-    The first one's is the same whatever their number, so that everybody finds what that is. The slots of the others lie
-    evenly around its own, so that each of a cluster's primaries has its share.
+    The first shard has the same tag for any number of shards, so that every process finds their number there. The slots
+    of the others lie evenly around its own, so that each of a cluster's primaries has its share.
     """
     first = f"{{{prefix}:0}}"
     if shard == 0:
@@ -143,15 +143,15 @@ def _get_tag(prefix: str, shard: int, shards: int) -> str:
 
 
 def find_shard(name: str, shards: int) -> int:
-    """Return the number of the shard that something is in by its name: a room's, a socket's own included, or a user's.
+    """Return the number of the shard of a name: a room's, a sid or a user's.
 
-    It is Redis' own hash of the name, so that an old name stays where it is.
+    It is Redis' own hash of the name, so that an old name stays in its shard.
     """
     return crc_hqx(name.encode(errors="replace"), 0) % shards if shards > 1 else 0
 
 
 def explain_format(found: str) -> str:
-    """Return why what a farm of the format ``found`` has stored can't be shared, and what to do."""
+    """Return a sentence for a farm of another format: why its data can't be shared, and what to do."""
     version, _, shards = found.partition("/")
     if version != _FORMAT:
         return _OTHER_VERSION % found
@@ -159,11 +159,11 @@ def explain_format(found: str) -> str:
 
 
 def name_room(namespace: str, room: str | None) -> str:
-    """Return the name under which Redis has a room, or all clients of ``namespace``."""
+    """Return the name of a room in Redis, or that of all clients of ``namespace``."""
     return namespace if room is None else f"{namespace},{room}"  # no namespace's name has a comma
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """Return the namespace and the room that have a name."""
+    """Return the namespace and the room of a name."""
     namespace, comma, room = name.partition(",")
     return namespace, room if comma else None

@@ -1,4 +1,4 @@
-"""What keeps a farm from working on a Redis, or on a Redis Cluster, though it answers: one sentence for each fault."""
+"""The faults of a Redis or a Redis Cluster that answers, and on which a farm can't work: a sentence for each."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ Primaries = Mapping[str, Sequence[tuple[int, int]]]
 
 
 class Fault(NamedTuple):
-    """What is wrong, and what to do about it; together they are a sentence."""
+    """A fault and its remedy; together they are a sentence."""
 
     text: str
     remedy: str
@@ -34,12 +34,12 @@ class Fault(NamedTuple):
 
 
 def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replicas: int = 0) -> list[Fault]:
-    """Return what keeps a farm from working on the Redis at ``url``.
+    """Return the faults that keep a farm from working on the Redis at ``url``.
 
     Args:
         url: ``REDIS_URL``.
-        prefix: what every key of the farm begins with.
-        shards: how many shards the farm is to have; ``None``: however many it has.
+        prefix: the start of every key of the farm.
+        shards: how many shards the farm should have; ``None``: any number.
         wait_replicas: how many replicas each message waits for.
 
     Raises:
@@ -55,7 +55,7 @@ def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replic
 
 
 def log_faults(url: str, prefix: str, *, shards: int | None = None, wait_replicas: int = 0) -> None:
-    """Log, as they come, the faults that ``find_faults`` has at a worker's start, until there are none."""
+    """Log the faults of ``find_faults`` at a worker's start, each once, until there are none."""
     said: list[Fault] = []
     while True:
         try:
@@ -99,7 +99,7 @@ def _open(url: str) -> redis.Redis:
 
 
 def find_wrong_kind(url: str) -> Fault | None:
-    """Return that there is a cluster where a single Redis is named, or the reverse, or one that is too old."""
+    """Return the fault that the URL names a single Redis and there is a cluster, or the reverse, or an old cluster."""
     shown = without_password(url)
     with open_node(url) as client:
         info: dict[str, Any] = client.info()
@@ -116,7 +116,7 @@ def find_wrong_kind(url: str) -> Fault | None:
 
 
 def find_old_version(info: Mapping[str, Any]) -> Fault | None:
-    """Return that a cluster, by its ``INFO``, is too old."""
+    """Return the fault that a cluster is too old, by its ``INFO``."""
     version = str(info.get("redis_version", ""))  # Valkey too says which Redis it is like
     found = re.match(r"\d+", version)
     if found and int(found[0]) < _OLDEST:
@@ -125,7 +125,7 @@ def find_old_version(info: Mapping[str, Any]) -> Fault | None:
 
 
 def get_primaries(url: str) -> Primaries:
-    """Return the primaries, by one node's word; of a single Redis, itself with all slots."""
+    """Return the primaries, by one node's word; a single Redis has all slots."""
     if not is_cluster_url(url):
         return {url: [(0, _SLOTS - 1)]}
     with open_node(url) as client:
@@ -143,7 +143,7 @@ def name_node(url: str) -> str:
 
 
 def count_replicas(client: redis.Redis) -> int:
-    """Return how many replicas of a primary work: they are in step, and no node of the cluster takes them for dead."""
+    """Return how many replicas of a primary work: they are in step, and the primary does not take them for dead."""
     info: dict[str, Any] = client.info()
     in_step: int = sum(info[f"slave{i}"]["state"] == "online" for i in range(int(info.get("connected_slaves", 0))))
     if not info.get("cluster_enabled"):
@@ -155,7 +155,7 @@ def count_replicas(client: redis.Redis) -> int:
 
 
 def find_lost_slots(primaries: Primaries) -> Iterator[Fault]:
-    """Yield that a cluster's primary does not answer, or that slots are not served: the first that is found."""
+    """Yield the first fault of a cluster: a primary does not answer, or slots are not served."""
     for url in primaries:
         name = name_node(url)
         try:
@@ -193,7 +193,7 @@ def _find_lonely(primaries: Primaries, wait_replicas: int) -> Iterator[Fault]:
 
 
 def find_other_shards(primaries: Primaries, prefix: str, shards: int | None, database: int = 0) -> Iterator[Fault]:
-    """Yield that the farm has had another number of shards: its first one's clock says how many."""
+    """Yield the fault that the farm has had another number of shards, by the clock of its first shard."""
     home = Keys(prefix, database=database)
     key, slot = home.clock, home.slot
     urls = [url for url, slots in primaries.items() if any(first <= slot <= last for first, last in slots)]
@@ -203,7 +203,7 @@ def find_other_shards(primaries: Primaries, prefix: str, shards: int | None, dat
         with connect(urls[0]) as client:
             format: Any = client.hget(key, "format")
     except redis.RedisError:
-        return  # another fault, or the follower will say it
+        return  # another fault, or the follower will name it
     kept = int((format or b"").partition(b"/")[2] or 1)
     if format is not None and kept != shards:
         text = f"WEBFARM_SHARDS is {shards}, and this farm has had {kept} from its beginning"

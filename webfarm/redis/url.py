@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"([^\s/?#\[\]:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
 def check_redis_url(url: str) -> None:
-    """Raise ``ValueError`` unless it is what ``URL_RULE`` says."""
+    """Raise ``ValueError`` unless ``url`` follows ``URL_RULE``."""
     if is_cluster_url(url):
         split_cluster_url(url)
         return
@@ -44,7 +44,7 @@ def is_cluster_url(url: str) -> bool:
 
 
 def split_cluster_url(url: str) -> tuple[list[Address], dict[str, Any]]:
-    """Return the addresses of a Redis Cluster's URL, and what redis-py is to be told beside them.
+    """Return the addresses of a Redis Cluster's URL, and redis-py's options for its nodes.
 
     ``redis+cluster://[user:password@]host:port[,host:port]``, or ``rediss+cluster://`` for TLS. Raises ``ValueError``.
     """
@@ -66,7 +66,7 @@ def _split_addresses(text: str) -> list[tuple[str, int]]:
 
 
 def split_sentinel_path(path: str) -> tuple[str, int]:
-    """Return the primary's name and the database that a ``redis+sentinel://`` URL ends in.
+    """Return the primary's name and the database at the end of a ``redis+sentinel://`` URL.
 
     ``/name/db``, ``/name``, or, as python-socketio writes it, ``/db/name``. Raises ``ValueError``.
     """
@@ -111,6 +111,6 @@ def get_node_url(url: str, host: str, port: int) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return ``url`` as it may be shown, also if it is none: a password may be what makes it that."""
+    """Return ``url`` as it may be shown, also if it is invalid: a password may make it invalid."""
     url = re.sub(r"(?s)^([a-z+]*://)?.*@", r"\1", url)
     return re.sub(r"\b(password|username)=[^&]*", r"\1=...", url)

@@ -1,6 +1,6 @@
-"""A connection to Redis that is written and read in the hub: no greenlet waits at it.
+"""A connection to Redis that is written and read in the hub: no greenlet waits for it.
 
-redis-py connects, with all that belongs to it (TLS, passwords, Sentinel); hiredis reads.
+redis-py connects, with TLS, passwords and Sentinel; hiredis reads.
 """
 
 import ssl
@@ -22,9 +22,9 @@ class Wire:
     """The socket of a connection.
 
     Args:
-        connection: redis-py's, connected, with nothing under way.
+        connection: redis-py's, connected, with no command under way.
         on_reply: called in the hub with each reply: texts as bytes, an error as ``redis.RedisError``.
-        on_lost: called in the hub once the connection is broken; it is to close it.
+        on_lost: called in the hub once the connection is broken; it closes the socket.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Wire:
     ) -> None:
         self._socket: Any = connection._sock
         self._socket.settimeout(0)
-        self._has_pending = getattr(self._socket, "pending", None)  # TLS: read, but not fetched
+        self._has_pending = getattr(self._socket, "pending", None)  # TLS: decrypted, but not fetched
         self._reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=DefaultParser.parse_error)
         self._on_reply, self._on_lost = on_reply, on_lost
         self.address = getattr(connection, "host", ""), getattr(connection, "port", 0)
@@ -42,10 +42,10 @@ class Wire:
         self._writable: Any = loop.io(fileno, _WRITE)
         self._readable.start(self.read)
         self.is_open = True
-        self.heard_at = monotonic()  #: when something came last
+        self.heard_at = monotonic()  #: the time of the latest data
 
     def send(self, data: bytes) -> None:
-        """Send ``data`` in its turn, without waiting."""
+        """Send ``data`` after all earlier data, without waiting."""
         if not self.is_open:
             return
         is_waiting = bool(self._unsent)
@@ -54,7 +54,7 @@ class Wire:
             self._write()
 
     def read(self) -> None:
-        """Hand on what has come."""
+        """Hand on all replies that have come."""
         while self.is_open:
             try:
                 data = self._socket.recv(_READ_BYTES)
@@ -73,7 +73,7 @@ class Wire:
                 return
 
     def pause(self) -> None:
-        """Hand on no more than has been read, until ``resume``: Redis has to wait."""
+        """Read no more until ``resume``: Redis has to wait."""
         self._readable.stop()
 
     def resume(self) -> None:
@@ -83,7 +83,7 @@ class Wire:
             self.read()
 
     def lose(self, error: Exception) -> None:
-        """Give the connection up, and say so."""
+        """Give the connection up, and call ``on_lost``."""
         if self.is_open:
             self.is_open = False
             self._readable.close()

@@ -15,6 +15,7 @@ NAMES = (
 )
 
 _SHARED = ("clock", "entries", "user_sessions", "presence", "page")  # what several scripts use, in order of need
+_COMMENTS = re.compile(r"--.*")
 _WORDS = re.compile(r"\w+")
 _FUNCTIONS = re.compile(r"^local function (\w+)", re.MULTILINE)
 
@@ -29,7 +30,7 @@ def get_source(name: str, *, is_cluster: bool = False) -> str:
     source = _read(name)
     for shared in reversed(_SHARED):  # each needs only those before it
         functions = _read(f"shared/{shared}")
-        if {*_FUNCTIONS.findall(functions)} & {*_WORDS.findall(source)}:
+        if {*_FUNCTIONS.findall(functions)} & {*_WORDS.findall(_COMMENTS.sub("", source))}:
             source = functions + source
     return _read("shared/cluster" if is_cluster else "shared/single") + source
 

@@ -1,7 +1,7 @@
--- Deletes all messages of a room. What is left says only up to which id: who has not received that much finds that
--- something is missing, and nobody else does.
+-- Deletes all messages of a room. The newest id stays: so clients that had not received everything, and only they, find
+-- that something is missing.
 -- KEYS: stream, room, pointer
--- ARGV: lifetime (ms): by then, whoever could miss something is gone
+-- ARGV: lifetime (ms): by its end no such client can come back
 -- Returns: how many messages there were.
 
 local count = redis.call('XLEN', KEYS[1])

@@ -1,4 +1,4 @@
--- Reads a room backwards, as much as fits.
+-- Reads a room backwards, as many messages as fit.
 -- KEYS: stream
 -- ARGV: the id before which; most entries; most bytes
 -- Returns: a list of id, body, newest first.
@@ -8,7 +8,7 @@ while left > 0 do
   local entries = redis.call('XREVRANGE', KEYS[1], before, '-', 'COUNT', math.min(left, 8))
   for _, entry in ipairs(entries) do
     local body = entry[2][6]
-    if #body <= tonumber(ARGV[3]) then -- what is larger than any answer is left out
+    if #body <= tonumber(ARGV[3]) then -- a message that is larger than any answer is left out
       bytes_left = bytes_left - #body
       if bytes_left < 0 then
         return answer

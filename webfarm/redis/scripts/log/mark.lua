@@ -1,7 +1,7 @@
--- Publishes the clock on a worker's own channel: when it comes, all that was stored before has come.
+-- Publishes the clock on a worker's own channel: when it comes, all messages that were stored before have come.
 -- KEYS: clock
--- ARGV: 4 for the clock; the channel; when it was asked for, by the caller's clock
--- Returns: epoch, newest id, and why Redis takes no writes, or an empty text.
+-- ARGV: 4 for the clock; the channel; the time of the request, by the caller's clock
+-- Returns: epoch; newest id; why Redis takes no writes, or ''.
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local written = redis.pcall('HSET', KEYS[1], 'marked', text(now()))

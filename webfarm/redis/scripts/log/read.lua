@@ -1,8 +1,8 @@
--- Reads what was stored in some rooms after an id each.
+-- Reads the messages of some rooms after an id each.
 -- KEYS: clock; then for each room: stream, room
--- ARGV: 4 for the clock; most entries, most bytes; then for each room the id
--- Returns: epoch, newest id, 1 if that is all of it or 0 if it is too much, the indexes of rooms of which something
--- is missing, and a list of index, id, prev, body for each entry. Indexes count from 0.
+-- ARGV: 4 for the clock; most entries; most bytes; then for each room the id
+-- Returns: epoch; newest id; 1, or 0 if it is too much; the indexes of rooms that lack a message;
+--       a list of index, id, prev, body for each entry. Indexes count from 0.
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local left, bytes_left = tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -1,13 +1,16 @@
 -- Stores batches of messages, each of one shard, and publishes every message on its room's channel, atomically.
--- KEYS: none, as a primary's shards are in several slots; of one batch any of its shard's, by which a cluster sends it on
--- ARGV: how many batches; then of each: how many messages, a key of its slot that never exists, clock, its
---       node's last batch, 4 for the clock, the batch's number, a room's length, bytes and lifetime (ms), and what the
---       keys begin with of the sids to which something was sent, by their users;
---       then of each message: stream, room, what was stored once, recipient's session, for how long it is known to be
---       stored (ms, 0: it isn't looked for), 1 if its recipient must exist, and the body in two halves, with its id in
---       between (none if the second is empty)
--- Returns: of each batch its epoch, then of each message {id, nodes reached}, or {'', why not}. A batch that was stored
--- already is answered as it was then. Of several batches, one may be an error: the others are stored nevertheless.
+-- KEYS: none, as a primary's shards are in several slots; for one batch any key of its shard, which tells a cluster where
+--       to send it
+-- ARGV: how many batches;
+--       then of each: how many messages; a key of its slot that never exists; clock; its node's last batch;
+--       4 for the clock; the batch's number; a room's length, bytes and lifetime (ms);
+--       the start of the keys of sids to which something was sent, by their users;
+--       then of each message: stream; room; the key of a message that is stored once; the recipient's session;
+--       for how long it is known to be stored (ms, 0: it isn't looked for);
+--       1 if its recipient must exist; the body in two halves, with its id in between (none if the second is empty)
+-- Returns: of each batch its epoch, then of each message {id, nodes reached}, or {'', why not}.
+-- A batch that was stored before gets its former answer. One of several batches may be an error: the others are stored
+-- nevertheless.
 
 local function trim(stream, total, newest, max_bytes)
   while true do
@@ -35,7 +38,7 @@ local function store_batch(first)
   max_bytes = tonumber(max_bytes)
   local last = done and tonumber(done:match('^%d+'))
   if last == tonumber(number) then
-    redis.call('PEXPIRE', last_batch, 60000) -- a write, or WAIT on a new connection would have nothing to wait for
+    redis.call('PEXPIRE', last_batch, 60000) -- a write: else WAIT on a new connection would wait for nothing
     return cjson.decode(done:match(' (.*)'))
   elseif last and last > tonumber(number) then
     error('STALE') -- it was given up, or repeated, long ago
@@ -75,9 +78,9 @@ local function store_batch(first)
     redis.call('HSET', room, 'id', text(id), 'bytes', text(total), 'gone', text(gone))
     local is_new_own = needs_recipient == '1' and not state[5]
     if is_new_own then
-      redis.call('HSET', room, 'own', '1') -- it is a socket's, and is nobody's once that has gone
+      redis.call('HSET', room, 'own', '1') -- a socket's own room, which nobody needs after that
     end
-    if is_new_own or time >= tonumber(state[4] or 0) then -- not each time: what expires later by a tenth costs less
+    if is_new_own or time >= tonumber(state[4] or 0) then -- not each time: to expire later by a tenth costs less
       redis.call('HSET', room, 'due', text(time + lifetime * 100))
       redis.call('PEXPIRE', stream, text(lifetime * 1.1))
       redis.call('PEXPIRE', room, text(lifetime * 1.1))

@@ -1,6 +1,6 @@
--- Publishes that users have gone, where the time has come: each once.
--- KEYS: who is leaving
--- ARGV: most at once, what the keys of who is present begin with
+-- Publishes that users have left rooms, once their grace period is over: each once.
+-- KEYS: the users who are leaving
+-- ARGV: most at once; the start of the keys of present users
 -- Returns: how many there were.
 
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now()), 'LIMIT', 0, ARGV[1])

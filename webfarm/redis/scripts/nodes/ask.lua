@@ -1,7 +1,7 @@
--- Publishes a request, and tells which nodes are to answer.
+-- Publishes a request, and tells which nodes should answer.
 -- KEYS: nodes
--- ARGV: the requests' channel, the request, what the keys of leases and the names of nodes' channels begin with
--- Returns: how many listened to the request; then for each node that lives {node, how many of them it was}.
+-- ARGV: the requests' channel; the request; the start of leases' keys; the start of nodes' channels
+-- Returns: how many listened to the request; then for each living node {node, how many of these listeners it was}.
 
 local answer = {redis.call(publish, ARGV[1], ARGV[2])}
 for _, node in ipairs(redis.call('SMEMBERS', KEYS[1])) do

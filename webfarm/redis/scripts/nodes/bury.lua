@@ -1,13 +1,14 @@
--- Takes away what a node has left behind whose lease has ended: some of it at each call.
--- KEYS: the node's lease, clients and rooms, who is leaving, nodes
--- ARGV: node, grace (microseconds), most members at once, what the keys of the node's members and of who is present begin with
+-- Deletes the entries of a node whose lease has ended: some at each call.
+-- KEYS: the node's lease, clients and rooms, the users who are leaving, nodes
+-- ARGV: node; grace (microseconds); most members at once; the start of the keys of the node's members;
+--       the start of the keys of present users
 -- Returns: 1 if there is more, else 0.
 
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 
--- Some fields and values of a hash, none if it is empty: a page of a scan may be, too, where many have been deleted.
+-- Returns some fields and values of a hash; none only if it is empty. A page of a scan may be empty in a hash that is not.
 local function some(key, count)
   local cursor, found = '0', {}
   repeat

@@ -1,8 +1,8 @@
 -- Lists the clients of a node, a page at a time.
 -- KEYS: the node's lease and clients
--- ARGV: cursor, about how many, node, what the keys of sessions begin with
--- Returns: the next cursor (0: there is no more), and for each {sid, description, its session's rooms}. A client whose
--- session is another node's by now is not listed.
+-- ARGV: cursor; about how many; node; the start of sessions' keys
+-- Returns: the next cursor (0: there is no more); for each client {sid, description, its session's rooms}.
+-- A client whose session is another node's by now is not listed.
 
 local cursor, found = page(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 local answer = {}

@@ -1,6 +1,6 @@
--- Lists the nodes that live.
+-- Lists the living nodes.
 -- KEYS: nodes
--- ARGV: what the keys of leases and of nodes' clients begin with
+-- ARGV: the start of leases' keys; the start of the keys of nodes' clients
 -- Returns: for each {node, description, clients}.
 
 local answer = {}

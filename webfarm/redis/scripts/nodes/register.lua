@@ -1,9 +1,10 @@
--- Writes who is connected to a node, as it is by now; so it may be repeated.
--- KEYS: the node's lease, clients and rooms, who is leaving; then for each member of a room: members, present
--- ARGV: grace (microseconds), what the keys of the node's members begin with, how many clients there are; then for each
---       client: sid, description ('' if it has gone); for each member: room, user, clients on this node;
---       for each room, those of the members among them: name, clients on this node
--- Returns: 1, or 0 if the lease has ended: then nothing was written.
+-- Writes the present clients of a node; it may be repeated.
+-- KEYS: the node's lease, clients and rooms, the users who are leaving; then for each member of a room: members, present
+-- ARGV: grace (microseconds); the start of the keys of the node's members; how many clients there are;
+--       then for each client: sid, description ('' if it left);
+--       for each member: room, user, clients on this node;
+--       for each room of these members: name, clients on this node
+-- Returns: 1; or 0 if the lease has ended: then nothing was written.
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
@@ -42,7 +43,7 @@ end
 local rooms = {unpack(ARGV, a)}
 for i = 1, #rooms, 2 do
   if rooms[i + 1] == '0' and redis.call('EXISTS', ARGV[2] .. rooms[i]) == 1 then
-    rooms[i + 1] = '00' -- kept: whoever has to bury this node finds its members by its rooms
+    rooms[i + 1] = '00' -- kept: the node that buries this one finds its members by its rooms
   end
 end
 put(KEYS[3], rooms)

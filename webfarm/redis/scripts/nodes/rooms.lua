@@ -1,7 +1,7 @@
--- Lists the rooms that have clients on a node, a page at a time.
+-- Lists the rooms with clients on a node, a page at a time.
 -- KEYS: the node's lease and rooms
--- ARGV: cursor, about how many, what the keys of streams and of rooms begin with
--- Returns: the next cursor (0: there is no more), and for each {room, clients on this node, messages, bytes}.
+-- ARGV: cursor; about how many; the start of streams' keys; the start of rooms' keys
+-- Returns: the next cursor (0: there is no more); for each room {room, clients on this node, messages, bytes}.
 
 local cursor, found = page(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 local answer = {}

@@ -1,7 +1,7 @@
--- Lists the users in a room, on the nodes that live.
--- KEYS: nodes, who is present in the room
--- ARGV: room, what the keys of leases and of members begin with, how many at most (0: all of them), 1 for those as well,
---       with 0 clients, whose going is not announced yet
+-- Lists the users in a room, on the living nodes.
+-- KEYS: nodes, the users who are present in the room
+-- ARGV: room; the start of leases' keys; the start of members' keys; how many at most (0: all of them);
+--       1 to list those with 0 clients, too, whose leaving is not announced yet
 -- Returns: a list of user and clients in turn.
 
 local members, users, is_listed, most = {}, {}, {}, tonumber(ARGV[4])
@@ -15,7 +15,7 @@ local function is_enough()
   return most > 0 and #users >= most
 end
 
--- Lists those in a hash who are not listed yet.
+-- Lists the users of a hash who are not listed yet.
 local function list(key)
   local cursor, found = '0', {}
   repeat

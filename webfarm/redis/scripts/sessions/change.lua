@@ -1,9 +1,9 @@
 -- Changes a session, if it is still the caller's.
 -- KEYS: clock, session
--- ARGV: 4 for the clock; node, generation, lifetime (ms) of an end, what the keys of users' sessions begin with; then in
---       threes: 'set', field, value | 'join', field, floor ('': the clock) | 'del', field, '' | 'end', '', ''
---       (nothing of it stays but that it has ended, so long)
--- Returns: epoch, newest id, and '' or why not: 'taken', 'ended', 'missing'
+-- ARGV: 4 for the clock; node; generation; lifetime (ms) of an end; the start of the keys of users' sessions;
+--       then in threes: 'set', field, value | 'join', field, floor ('': the clock) | 'del', field, '' | 'end', '', '';
+--       after 'end' nothing of the session stays for that lifetime but the fact that it has ended
+-- Returns: epoch; newest id; '' or the reason of a refusal: 'taken', 'ended', 'missing'.
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local state = redis.call('HMGET', KEYS[2], 'node', 'generation', 'namespace', 'user')

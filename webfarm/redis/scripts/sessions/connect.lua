@@ -1,10 +1,11 @@
 -- Writes a new session, and reads its inboxes from their pointers.
 -- KEYS: clock, session, the sessions of its user; then for each inbox: stream, room, pointer
--- ARGV: 4 for the clock; lifetime (ms); most entries of an inbox; the session's sid; how many connections its user may
---       have (0: any number); what sessions' and nodes' leases' keys begin with; then for each inbox the session's
---       field of its floor; then fields and values of the session
--- Returns: epoch, newest id, a list of index, id, prev, body for each entry, and '' or why not: 'full'. If the epoch is
--- another than the caller's, nothing was written.
+-- ARGV: 4 for the clock; lifetime (ms); most entries of an inbox; the session's sid;
+--       how many connections its user may have (0: any number); the start of sessions' keys; the start of leases' keys;
+--       then for each inbox the session's field of its floor;
+--       then fields and values of the session
+-- Returns: epoch; newest id; a list of index, id, prev, body for each entry; '' or the reason of a refusal: 'full'.
+-- If the epoch is another one than the caller's, nothing was written.
 
 local epoch, newest = open_clock(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 if epoch ~= ARGV[3] then

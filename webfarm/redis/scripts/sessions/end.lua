@@ -1,8 +1,8 @@
--- Ends sessions, whoever's they are: nobody can resume or write them any more.
+-- Ends sessions of any node: nobody can resume or write them any more.
 -- KEYS: sessions
--- ARGV: the namespace; the field of a room's floor, an empty one: whatever rooms they have; what the keys of users'
---       sessions begin with
--- Returns: for each session that was ended: 1 if its connection was open, else 0
+-- ARGV: the namespace; the field of a room's floor: only sessions in that room end, '': all;
+--       the start of the keys of users' sessions
+-- Returns: for each session that was ended: 1 if its connection was open, else 0.
 
 local answer = {}
 for _, key in ipairs(KEYS) do

@@ -1,7 +1,7 @@
--- Writes a session again that expired, unless somebody has done so, and it is another's by now.
+-- Writes an expired session again, unless another node has done so, and has it by now.
 -- KEYS: session, the sessions of its user
--- ARGV: lifetime (ms), node, generation, then fields and values
--- Returns: '' or why not: 'taken', 'ended'
+-- ARGV: lifetime (ms); node; generation; then fields and values
+-- Returns: '' or the reason of a refusal: 'taken', 'ended'.
 
 local state = redis.call('HMGET', KEYS[1], 'node', 'generation')
 if state[2] == '0' then

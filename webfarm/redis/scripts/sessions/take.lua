@@ -1,12 +1,14 @@
--- Takes a session for another connection. What another node has written of its client in the registry is taken out.
--- KEYS: clock, session, who is leaving
--- ARGV: 4 for the clock; pid, owner, node, lifetime (ms); the session's sid, the namespace, 1 if a connection of the node
---       has it and is open; how many connections its user may have (0: any number); grace (microseconds); then what the keys of
---       these begin with: sessions, nodes' leases, nodes' channels, users' sessions, nodes' clients, nodes' rooms, nodes'
---       members, who is present
--- Returns: '', the session's fields and values, and the node before if it hears no more what is its client's: what it has
--- written of rooms in other shards is to be released, too; or why not: 'unknown', 'foreign', 'expired', 'epoch', 'full' (its user
--- has as many connections as it may), 'twin' (then the node that has the session is asked whether its connection lives)
+-- Takes a session for another connection, and removes its client from the entries of the node before.
+-- KEYS: clock, session, the users who are leaving
+-- ARGV: 4 for the clock; pid; owner; node; lifetime (ms); the session's sid; the namespace;
+--       1 if an open connection of this node has the session; how many connections its user may have (0: any number);
+--       grace (microseconds);
+--       then the start of the keys of: sessions, nodes' leases, nodes' channels, users' sessions, nodes' clients,
+--       nodes' rooms, nodes' members, present users
+-- Returns: '', the session's fields and values, and the node before if it does not listen any more;
+--       then the caller releases that node's entries in other shards, too;
+--       or the reason of a refusal: 'unknown', 'foreign', 'expired', 'epoch', 'full', 'twin'.
+-- 'full': its user has as many connections as allowed. 'twin': its node is asked whether its connection lives.
 
 local pid, owner, node, lifetime, sid, namespace, is_open_here, most, grace = unpack(ARGV, 5, 13)
 local sessions, leases, marks, users, clients_of, rooms_of, members_of, present = unpack(ARGV, 14)
@@ -38,7 +40,7 @@ if user ~= '' and is_full(user_sessions, sid, tonumber(most), sessions, leases) 
 end
 local heard = 1
 if session.is_open == '1' then
-  -- two tabs that resume one session; the second gets one of its own
+  -- two tabs may resume one session: the second gets a session of its own
   local is_open = is_open_here == '1'
   if session.node ~= node then
     is_open = redis.call('EXISTS', leases .. session.node) == 1
@@ -50,7 +52,7 @@ if session.is_open == '1' then
   heard = redis.call(publish, marks .. session.node, 'taken ' .. sid .. ' ' .. session.generation)
 end
 
--- The node before, if it lives, writes its counts again once it knows; if it is dead, what is left is buried.
+-- The node before writes its counts again once it knows, if it lives; the entries of a dead node are buried.
 local dead = ''
 if session.node ~= node and redis.call('HDEL', clients_of .. session.node, sid) == 1 then
   for field in pairs(session) do

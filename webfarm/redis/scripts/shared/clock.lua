@@ -1,6 +1,6 @@
 -- The clock of a shard, in front of every script that needs it.
--- A clock is a hash: format, epoch, id (the newest message's). Its arguments are: the format of this version, an epoch
--- in case that a new one begins, and what the caller has seen: its epoch and newest id.
+-- A clock is a hash: format, epoch, id (the newest message's). Its four arguments are the format of this version, the name
+-- of a new epoch if one begins, and the caller's epoch and newest id.
 
 local function text(id)
   return string.format('%.0f', id)
@@ -11,8 +11,8 @@ local function now() -- microseconds
   return time[1] * 1000000 + time[2]
 end
 
--- Returns the epoch and the newest id. A new epoch begins if there is no clock, or if the caller has seen more of this
--- epoch than the clock has: Redis came back without its last messages.
+-- Returns the epoch and the newest id. A new epoch begins if there is no clock. It also begins if the caller has seen
+-- more of this epoch than the clock has: Redis came back without its last messages.
 local function open_clock(key, format, fresh, seen_epoch, seen_id)
   local state = redis.call('HMGET', key, 'format', 'epoch', 'id')
   if state[1] and state[1] ~= format then

@@ -1,5 +1,6 @@
--- Reading a room. A room is a stream of entries (prev, bytes, body; the id is the stream's own) and a hash: id (the
--- newest entry's), bytes (of all bodies ever), gone (of those that were trimmed), due (when both are to expire later).
+-- Reading a room. A room is a stream and a hash. An entry of the stream has prev, bytes and body; its id is the stream's
+-- own. The hash has id (the newest entry's), bytes (of all bodies ever) and gone (the bytes of trimmed bodies). Its due
+-- is the time at which both keys next need a later expiry.
 
 -- Returns the entries after the id start, at most count of them, and whether none after it is missing.
 local function read(stream, room, start, count)
@@ -25,7 +26,7 @@ local function append(answer, index, entries)
   return bytes
 end
 
--- Appends what an inbox has behind its pointer to answer; returns the pointer.
+-- Appends an inbox's entries behind its pointer to answer; returns the pointer.
 local function read_inbox(answer, index, stream, room, pointer, count)
   local id = redis.call('GET', pointer) or '0'
   local entries = read(stream, room, id, count)

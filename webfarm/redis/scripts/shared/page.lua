@@ -1,4 +1,4 @@
--- Reading what a node has written, in front of every script that needs it.
+-- Reading a node's entries, in front of every script that needs it.
 
 -- Returns the next cursor (0: there is no more), and some fields and values; none of a node whose lease has ended.
 local function page(lease, key, cursor, count)

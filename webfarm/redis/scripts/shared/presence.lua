@@ -1,7 +1,7 @@
--- Presence, in front of every script that needs it. For each room a hash says how many clients each user has there, on
--- all nodes; its key is the channel on which it is published who comes and goes ('1 user', '0 user'). Who has gone stays
--- there with 0, and stands in a zset under the time at which that is published (microseconds), unless he is back by then.
--- So whoever is in the hash is there as far as those know who listen.
+-- Presence, in front of every script that needs it. A hash for each room counts the clients of each user there, on all
+-- nodes. Its key is also the channel that announces who comes and goes ('1 user', '0 user').
+-- A user who left stays in the hash with 0, and in a sorted set under the time of the announcement (microseconds). A user
+-- who is back by then is not announced. So for listeners all users in the hash are present.
 
 -- Adds count (below 0: takes away) to the clients of user in room; grace is in microseconds.
 local function add_clients(present, leaving, room, user, count, grace)
@@ -22,7 +22,7 @@ local function add_clients(present, leaving, room, user, count, grace)
   end
 end
 
--- Takes one off a count of clients, if there is one; returns what is left.
+-- Takes one off a count of clients, if there is one; returns the rest.
 local function take_off(key, field)
   local count = (tonumber(redis.call('HGET', key, field)) or 0) - 1
   if count > 0 then
@@ -33,8 +33,8 @@ local function take_off(key, field)
   return count
 end
 
--- Takes a client of user out of what its node has written of room, if it has. members is what the keys of the node's
--- members begin with, without the colon; rooms is the node's; present what the keys of who is present begin with.
+-- Removes a client of user from its node's entries of room, if it is there. members is the start of the keys of the
+-- node's members, without the colon. rooms is the node's hash. present is the start of the keys of present users.
 local function release(members, rooms, present, leaving, room, user, grace)
   members = members .. ':' .. room
   if user ~= '' and take_off(members, user) >= 0 then

@@ -1,6 +1,6 @@
--- The sessions of a user: a sorted set of sids, which lives as long as any of them. The score is 0 for one whose
--- connection is believed to be open, else when it expires (ms). What has ended is taken out, what has expired with the
--- next write. The former are looked at, and put right, when there are too many; what can be resumed is always in there.
+-- The sessions of a user: a sorted set of sids, which lives as long as any of them. The score is 0 for a session whose
+-- connection is believed to be open, else its end (ms). An ended session is removed at once, an expired one with the next
+-- write. The open ones are looked at, and corrected, when there are too many. All sessions that can be resumed are there.
 
 local function keep_until(user_sessions, sid, score, lifetime)
   redis.call('ZREMRANGEBYSCORE', user_sessions, 1, text(now() / 1000))
@@ -19,8 +19,8 @@ local function keep_away_for_user(user_sessions, sid, lifetime)
   keep_until(user_sessions, sid, text(now() / 1000 + tonumber(lifetime)), lifetime)
 end
 
--- Returns whether a user has most sessions (0: there is no limit), or more, beside that of sid which have an open
--- connection on a node that lives. sessions and leases are what the keys of sessions and of nodes' leases begin with.
+-- Returns whether a user has as many sessions as most (0: there is no limit), or more, beside that of sid. Only sessions
+-- with an open connection on a living node count. sessions and leases are the starts of their keys.
 local function is_full(user_sessions, sid, most, sessions, leases)
   if most == 0 or redis.call('ZCOUNT', user_sessions, 0, 0) < most then
     return false
