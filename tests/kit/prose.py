@@ -19,7 +19,8 @@ DEFAULT_PATHS = (
     *("README.md", "*.md", "docs", "examples", "webfarm", "chat"),
     *("wsgi.py", "gunicorn.conf.py", "benchmarks", "faults"),
 )
-_SKIPPED = {"node_modules", ".venv", "__pycache__", "build", "api.md"}  # that page is made from docstrings
+# Two pages are made by scripts: of docstrings, and of measurements.
+_SKIPPED = {"node_modules", ".venv", "__pycache__", "build", "api.md", "RESULTS.md"}
 
 # A pattern, and what to write instead. Each has one plain replacement; a word that is good English elsewhere isn't here.
 _BANNED = [
@@ -75,59 +76,93 @@ def read_prose(lines: Iterable[tuple[int, str]], *, is_page: bool = False) -> It
         lines: the number and the text of each line of a page, a docstring or a comment.
         is_page: Markdown, where tables and headings count as well.
     """
-    held: list[str] = []
-    start, fence, section = 0, "", ""
-    code_indent = -1  # below an introduction with "::": the indentation that ends the block
-    in_list, is_after_blank = False, True
+    reader = _PageReader() if is_page else _Reader()
     for number, line in lines:
+        yield from reader.read(number, line)
+    yield from reader.end_text()
+
+
+class _Reader:
+    """Reads the lines of a docstring or of a comment."""
+
+    def __init__(self) -> None:
+        self._start = 0
+        self._held: list[str] = []  # the lines of the text so far
+        self._section = ""  # "Args", "Raises", ...: what the lines below it list
+        self._is_fenced = self._is_by_hand = self._is_list = False
+        self._code_indent = -1  # a deeper line is code
+        self._is_after_blank = True
+
+    def read(self, number: int, line: str) -> Iterator[Text]:
+        """Take the next line; yield each text that ends with it."""
         stripped, indent = line.strip(), len(line) - len(line.lstrip())
-        if fence:
-            fence = "" if stripped == fence else fence
-            continue
-        if stripped.startswith("```"):
-            fence = "```"
-            continue
-        if not stripped or stripped == "\b":
-            if held and held[-1].rstrip().endswith("::"):
-                code_indent = len(held[-1]) - len(held[-1].lstrip())
-            if held:
-                yield Text(start, "\n".join(held))
-            held = []
-            if stripped == "\b":  # click's mark: the paragraph below it is laid out by hand
-                code_indent = -2
-            elif code_indent == -2:
-                code_indent = -1
-            is_after_blank = True
-            continue
-        if code_indent == -2 or (code_indent >= 0 and indent > code_indent):
-            continue
-        code_indent = -1
-        if indent == 0 and is_after_blank:
-            in_list, section = False, ""
-        if indent >= 4 and is_after_blank and not in_list and not section:
-            code_indent = 3
-            continue
-        is_after_blank = False
-        if is_page and stripped.startswith("|"):
+        if stripped.startswith("```") or self._is_fenced:
+            self._is_fenced ^= stripped.startswith("```")
+        elif not stripped or stripped == "\b":
+            yield from self._end_paragraph(is_by_hand=stripped == "\b")
+        elif not self._is_code(indent):
+            self._is_after_blank = False
+            yield from self._read_prose(number, line)
+
+    def end_text(self) -> Iterator[Text]:
+        """Yield the text that was being read."""
+        if self._held:
+            yield Text(self._start, "\n".join(self._held))
+        self._held = []
+
+    def _end_paragraph(self, *, is_by_hand: bool) -> Iterator[Text]:
+        """A blank line, or click's mark: the paragraph below the mark is laid out by hand."""
+        if self._held and self._held[-1].rstrip().endswith("::"):
+            self._code_indent = len(self._held[-1]) - len(self._held[-1].lstrip())
+        yield from self.end_text()
+        self._is_by_hand = is_by_hand
+        self._is_after_blank = True
+
+    def _is_code(self, indent: int) -> bool:
+        if self._is_by_hand or (self._code_indent >= 0 and indent > self._code_indent):
+            return True
+        self._code_indent = -1
+        if indent == 0 and self._is_after_blank:
+            self._is_list, self._section = False, ""
+        if indent >= 4 and self._is_after_blank and not self._is_list and not self._section:
+            self._code_indent = 3
+        return self._code_indent >= 0
+
+    def _read_prose(self, number: int, line: str) -> Iterator[Text]:
+        if heading := _SECTION.match(line.strip()):
+            self._section = heading[1]
+        item = _ITEM.match(line)
+        self._is_list = self._is_list or bool(item)
+        if self._section in ("Args", "Arguments", "Attributes", "Raises"):
+            item = item or _ARGUMENT.match(line)
+        yield from self._add(number, line[item.end() :] if item else line, is_first=bool(item or heading))
+        if heading:
+            yield from self.end_text()
+
+    def _add(self, number: int, line: str, *, is_first: bool) -> Iterator[Text]:
+        if is_first:
+            yield from self.end_text()
+        if not self._held:
+            self._start = number
+        self._held.append(line)
+
+
+class _PageReader(_Reader):
+    """Reads the lines of a page in Markdown."""
+
+    def _read_prose(self, number: int, line: str) -> Iterator[Text]:
+        stripped, item = line.strip(), _ITEM.match(line)
+        if stripped.startswith("|"):
             if not re.fullmatch(r"[|:\- ]+", stripped):
                 yield from (Text(number, cell.strip()) for cell in re.split(r"(?<!\\)\|", _blank_pipes(stripped)))
-            continue
-        found = _SECTION.match(stripped)
-        if found and not is_page:
-            section = found[1]
-        item = _ITEM.match(line) or (section in ("Args", "Arguments", "Attributes", "Raises") and _ARGUMENT.match(line))
-        in_list = in_list or bool(_ITEM.match(line))
-        if held and (item or found or (is_page and stripped.startswith("#"))):
-            yield Text(start, "\n".join(held))
-            held = []
-        if not held:
-            start = number
-        held.append(line[item.end() :] if item else line.lstrip("> ") if is_page else line)
-        if found or (is_page and stripped.startswith("#")):
-            yield Text(start, "\n".join(held))
-            held = []
-    if held:
-        yield Text(start, "\n".join(held))
+            return
+        self._is_list = self._is_list or bool(item)
+        is_heading = stripped.startswith("#")
+        yield from self._add(
+            number, line[item.end() :] if item else line.lstrip("> "), is_first=bool(item) or is_heading
+        )
+        if is_heading:
+            yield from self.end_text()
 
 
 def _blank_pipes(row: str) -> str:
