@@ -1,4 +1,4 @@
-"""What starts and stops with its gunicorn worker."""
+"""Services: parts that start and stop with their gunicorn worker."""
 
 import weakref
 from collections.abc import Collection
@@ -10,11 +10,11 @@ class Service:
 
     _created: ClassVar[list["weakref.ref[Service]"]] = []
 
-    #: Connections that it has taken out of HTTP's hands.
+    #: The connections that it has taken over from HTTP.
     open: Collection[Any] = ()
 
     def register(self) -> None:
-        """Have the worker of this process start and stop this service. Called when it is made."""
+        """Have the worker of this process start and stop this service. Called when the service is made."""
         Service._created.append(weakref.ref(self))
 
     @classmethod
@@ -28,11 +28,11 @@ class Service:
         return sum(len(service.open) for service in cls.get_all())
 
     def start(self, node: str) -> None:
-        """Begin to work; ``node`` names this worker in the cluster. It may not block for long."""
+        """Begin to work; ``node`` names this worker in the farm. It may not block for long."""
 
     def get_unready_reason(self) -> str | None:
-        """Return why this can't do its work just now, in a word, or ``None`` while it can."""
+        """Return in a word why this service can't work just now, ``None`` while it can."""
         return None
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Send the clients away, if this has any of its own: spread over some time, or ``at_once``. It may block."""
+        """Close the connections of this service, spread over some time or ``at_once``. It may block."""

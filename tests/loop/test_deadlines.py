@@ -4,7 +4,7 @@ import time
 
 import gevent
 
-from webfarm.loop.deadlines import TICK_S, SharedTimer
+from webfarm.loop.deadlines import EARLY_S, SharedTimer
 
 
 def wait_until(condition):
@@ -33,7 +33,7 @@ def test_nothing_is_due_much_before_its_time():
         deadlines.add(None)
         gevent.sleep(0.007)
     wait_until(lambda: len(due) == 10)
-    assert all(end - start >= 0.05 - TICK_S - 0.001 for start, end in zip(added, due, strict=True))
+    assert all(end - start >= 0.05 - EARLY_S - 0.001 for start, end in zip(added, due, strict=True))
 
 
 def test_an_action_may_add_its_item_again():

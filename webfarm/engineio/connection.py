@@ -84,7 +84,7 @@ class Connection(JobQueue):
         self.pinged_at: float | None = None  # until the pong comes
         self.ponged_at = 0.0
         self.probed_at: float | None = None
-        self._held: JoinBuffer | None = None  # what is not to be sent yet
+        self._held: JoinBuffer | None = None  # messages that are not sent yet
         self._session: dict[str, Any] | None = None
 
     @property
@@ -94,7 +94,7 @@ class Connection(JobQueue):
 
     @property
     def session(self) -> dict[str, Any]:
-        """What ``save_session`` keeps of it."""
+        """The values of ``save_session``."""
         if self._session is None:
             self._session = {}
         return self._session
@@ -116,10 +116,10 @@ class Connection(JobQueue):
     # To the client
 
     def send(self, message: EnginePacket, *, is_paced: bool = False, namespace: str | None = None) -> None:
-        """Send ``message``, of ``namespace`` if of one, without waiting; dropped once the connection is closed.
+        """Send ``message``, of ``namespace`` if it has one, without waiting; dropped once the connection is closed.
 
         ``is_paced``: it may wait some milliseconds for others (``webfarm.http.outbox``). A client that leaves
-        ``max_outbox_bytes`` unread is closed: ``slow client``.
+        ``max_outbox_bytes`` unread is closed as a ``slow client``.
         """
         if self._held is None or namespace != self._held.namespace:
             self.send_at_once(message, is_paced=is_paced)
@@ -129,7 +129,7 @@ class Connection(JobQueue):
             self.close(CloseReason.SLOW_CLIENT)
 
     def send_at_once(self, message: EnginePacket, *, is_paced: bool = False) -> None:
-        """Send ``message`` before what is held."""
+        """Send ``message`` before all held messages."""
         if self.closed:
             return
         if self.server.logs_packets:
@@ -143,11 +143,11 @@ class Connection(JobQueue):
                 self.close(CloseReason.SLOW_CLIENT)
 
     def hold(self, namespace: str) -> None:
-        """Keep what is sent of ``namespace`` from now on, until ``release``."""
+        """Hold the messages of ``namespace`` from now on, until ``release``."""
         self._held = JoinBuffer(namespace)
 
     def release(self, replay: Replay | None) -> None:
-        """Send ``replay`` and what was held, however much that is; drop it if the client was refused (``None``)."""
+        """Send ``replay`` and the held messages, however many; drop them if the client was refused (``None``)."""
         held, self._held = self._held, None
         if held is None or replay is None or self.closed:
             return
@@ -160,7 +160,7 @@ class Connection(JobQueue):
             self.send_at_once(message)
 
     def switch_to(self, websocket: WebSocket) -> None:
-        """Go on over ``websocket``, beginning with what nobody has polled."""
+        """Go on over ``websocket``, beginning with the messages that were not polled."""
         polling, self.polling = self.polling, None
         self.websocket = websocket
         websocket.receiver = self
@@ -175,7 +175,7 @@ class Connection(JobQueue):
     # From the client, in the hub
 
     def on_message(self, data: str | bytes) -> None:
-        """Take one packet. One that is none closes the connection."""
+        """Take one packet. A malformed packet closes the connection."""
         if self.closed:
             return
         if self.server.logs_packets:
@@ -196,13 +196,13 @@ class Connection(JobQueue):
         self.close(reason)
 
     def refuse(self, why: str) -> None:
-        """Close the connection, as its client broke the protocol."""
+        """Close the connection: its client broke the protocol."""
         if not self.closed:
             log.info("closed: it broke the protocol", extra={"connection": self.sid, "reason": why})
             self.close(CloseReason.TRANSPORT_ERROR)
 
     def close(self, reason: CloseReason) -> None:
-        """End the session: what is queued is still sent, and the jobs that wait are still done."""
+        """End the connection. Queued messages are still sent, and waiting jobs are still done."""
         if self.closed:
             return
         self.closed = reason

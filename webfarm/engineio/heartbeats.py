@@ -6,7 +6,7 @@ from typing import Protocol
 import gevent
 
 from webfarm.engineio.connection import Connection
-from webfarm.loop.deadlines import TICK_S, SharedTimer
+from webfarm.loop.deadlines import EARLY_S, SharedTimer
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.protocol.engine_packet import PING, EnginePacket
 
@@ -53,7 +53,7 @@ class Heartbeats:
 
     def check(self, connection: Connection) -> None:
         """Close a connection if its last heartbeat was not answered in time."""
-        waits_s = self._timeout_s - 2 * TICK_S
+        waits_s = self._timeout_s - 2 * EARLY_S
         pinged_at = connection.pinged_at
         if connection.closed or pinged_at is None or monotonic() - pinged_at < waits_s:
             return

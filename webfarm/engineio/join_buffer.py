@@ -1,4 +1,4 @@
-"""What is sent to a client while it joins a namespace: it waits for the answer to CONNECT."""
+"""Messages to a client that joins a namespace: they wait for the answer to CONNECT."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ from webfarm.protocol.engine_packet import EnginePacket
 
 
 class Replay(Protocol):
-    """What a client is sent as soon as it has joined, before everything else."""
+    """The messages that a client gets as soon as it has joined, before all others."""
 
     def merge(self, held: list[EnginePacket]) -> list[EnginePacket]:
-        """Return what is replayed together with what was ``held`` meanwhile, in the order of sending."""
+        """Return the replayed messages and those that were ``held`` meanwhile, in the order of sending."""
 
 
 class JoinBuffer:

@@ -124,7 +124,7 @@ class Requests:
             self._server.remove(connection)
 
     def _lose(self, connection: Connection, polling: Polling | None) -> None:
-        """The connection of a poll has ended, so the session does, unless it has a websocket by now."""
+        """The connection of a poll has ended: the session ends, too, unless it has a websocket by now."""
         if connection.polling is polling:
             connection.close(CloseReason.TRANSPORT_CLOSE)
 
@@ -141,7 +141,7 @@ class Requests:
         if transport not in self._server.transports:
             return _refuse(_UNKNOWN_TRANSPORT)
         if "j" in query or (transport == "websocket") != (UPGRADE in environ):
-            return _refuse(_BAD_REQUEST)  # no JSONP; a websocket is what asks for one
+            return _refuse(_BAD_REQUEST)  # no JSONP; a websocket must ask for an upgrade
         sid = query.get("sid", [None])[0]
         if sid is None:
             if query.get("EIO") != ["4"]:
@@ -207,7 +207,7 @@ class Requests:
         )
 
     def _upgrade(self, connection: Connection, environ: dict[str, Any]) -> None:
-        """Probe the websocket that asks for the session; close one that asks for a session that has one."""
+        """Probe the websocket that asks for the session; close it if the session has a websocket already."""
         if connection.upgrading is None and connection.polling is not None and self._server.allow_upgrades:
             Upgrade(connection, environ)
         else:
@@ -223,7 +223,7 @@ class Requests:
         except PollingError as error:
             connection.refuse(str(error))
             return _refuse(_BAD_REQUEST)
-        if IS_CONNECTED in environ and not environ[IS_CONNECTED]():  # nobody would read them
+        if IS_CONNECTED in environ and not environ[IS_CONNECTED]():  # the client would not get them
             polling.put_back(messages)
             self._lose(connection, polling)
             return _refuse(_BAD_REQUEST)
@@ -251,7 +251,7 @@ class Requests:
                     connection.wait_until_read()
                 if connection.closed:
                     break
-        except OSError as error:  # it ended, or stalled, within the body
+        except OSError as error:  # the connection ended or stalled within the body
             connection.refuse(f"a post that did not arrive: {error}")
         except ValueError as error:
             connection.refuse(f"a post that is no payload: {error}")
@@ -274,8 +274,8 @@ class Requests:
 def get_sid_prefix(environ: dict[str, Any]) -> str:
     """Return ``"<server>."`` with the name that HAProxy gave this worker, or ``""`` without one.
 
-    HAProxy tells it in ``X-Webfarm-Server`` (``http-send-name-header``) and routes each later request by
-    what stands before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counts as none.
+    HAProxy tells it in ``X-Webfarm-Server`` (``http-send-name-header``), and routes each later request by the part
+    before the dot of its sid. A name that is not ``[A-Za-z0-9_-]{1,32}`` counts as none.
     """
     name = environ.get("HTTP_X_WEBFARM_SERVER", "")
     return f"{name}." if _SERVER_NAME.fullmatch(name) else ""

@@ -33,9 +33,9 @@ log = Throttled(logging.getLogger(__name__))
 
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
-_NOTICE_S = 2.0  # for load balancers to hear that new clients are to go elsewhere
+_NOTICE_S = 2.0  # for load balancers to learn that this worker takes no new clients
 _NAMES = {str(number): name for number, name in enumerate(packet.packet_names)}
-_CONNECT = "0"  # what Socket.IO's packet begins with
+_CONNECT = "0"  # Socket.IO's packet begins with it
 _STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
@@ -80,7 +80,7 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
 
     Args:
         max_outbox_bytes: unsent bytes at which the next message to a client closes its connection instead.
-        drain_s: over how long a stop sends the clients away.
+        drain_s: the seconds over which a stop closes the connections.
         kwargs: as for ``engineio.Server``.
     """
 
@@ -88,14 +88,14 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
         super().__init__(**{"async_mode": "gevent", "monitor_clients": False} | kwargs)
         self.max_outbox_bytes = max_outbox_bytes
         self.websockets = WebSockets(max_message_bytes=self.max_http_buffer_size, max_outbox_bytes=max_outbox_bytes)
-        timer = self.websockets.clock
+        timer = self.websockets.timer
         self.heartbeats = Heartbeats(self, timer, self.ping_interval, self.ping_timeout)
         self.upgrade_timeouts = timer.create_deadlines(_UPGRADE_TIMEOUT_S, Upgrade.cancel)
         self._unpolled = timer.create_deadlines(_LINGER_S, self.remove)
         self.calls = PendingCalls()
         self._requests = Requests(self)
         self.set_receiver(_Handlers(self.handlers))
-        #: What messages begin with that no log may have.
+        #: Beginnings of messages that no log may have.
         self.secrets: tuple[str, ...] = ()
         self.is_draining = False
         self._drain_s = drain_s
@@ -153,7 +153,7 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
     # To clients
 
     def send(self, sid: str, data: Any) -> None:
-        """Send a message to ``sid``: a text, bytes, or what JSON has a word for. Dropped if there is no such client."""
+        """Send a text, bytes, or a value that becomes JSON to ``sid``. Dropped if there is no such client."""
         connection = self.sockets.get(sid)
         if connection is None:
             return
@@ -176,13 +176,13 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
                 connection.close(CloseReason.SERVER_DISCONNECT)
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Open no new session, and close all, spread over ``drain_s``; wait until they are closed, seconds at most."""
+        """Open no new session; close all over ``drain_s`` seconds, and wait a little until they are closed."""
         if at_once:
-            self._drain_s = 0.0  # also of a stop that has begun
+            self._drain_s = 0.0  # also for a stop that has begun
         if self.is_draining:
             return
         self.is_draining = True
-        # Those that are closed, and wait for a last poll, need no sending away.
+        # Closed connections that wait for a last poll are left alone.
         started, connections = monotonic(), [one for one in self.sockets.values() if not one.closed]
         log.info("drain begins", extra={"clients": len(connections), "over_s": self._drain_s})
         notice_s = min(_NOTICE_S, self._drain_s / 2)
@@ -195,13 +195,13 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
                 gevent.sleep(min(early_s, 0.1))
             if count % 100 == 99:
                 wait_a_turn()
-            # After what it has sent so far, with its acknowledgements.
+            # After the messages that the client has sent so far, with their acknowledgements.
             connection.enqueue(0, connection.close, CloseReason.SERVER_DISCONNECT)
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             while self.sockets:
                 gevent.sleep(0.02)
         log.info("drain ends", extra={"left": len(self.sockets), "after_s": round(monotonic() - started, 1)})
-        self.disconnect()  # who waits for a handler that does not end
+        self.disconnect()  # those that wait for a handler that does not end
 
     def count_clients(self) -> tuple[dict[str, int], int]:
         """Return how many clients are connected, by transport, and the bytes that wait for them."""
@@ -214,7 +214,7 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
         return clients, unsent
 
     def log_packet(self, sid: str, verb: str, data: str | bytes) -> None:
-        """Log one packet, for ``WEBFARM_LOG_LEVEL=debug``; no secret: of a Socket.IO CONNECT its token or pid."""
+        """Log one packet, for ``WEBFARM_LOG_LEVEL=debug``, without secrets such as the token and pid of a CONNECT."""
         name = _NAMES.get(data[:1], "UNKNOWN") if isinstance(data, str) else "MESSAGE"
         text = data[1:] if isinstance(data, str) else "<binary>"
         if name == "MESSAGE" and text.startswith(_CONNECT):
@@ -224,9 +224,9 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
         self.logger.info("%s: %s packet %s data %s", sid, verb, name, text)
 
     def on_closed(self, connection: Connection, reason: CloseReason) -> None:
-        """``connection`` has ended: its disconnect handler runs soon, after its other jobs.
+        """A connection has ended: its disconnect handler runs soon, after its other jobs.
 
-        When thousands end at once, others get their turn in between.
+        When thousands end at once, other clients get their turn in between.
         """
         counters.connections_closed[reason] += 1
         if reason == CloseReason.SLOW_CLIENT:
@@ -248,6 +248,6 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
                 self._unpolled.add(connection)
 
     def _get_socket(self, sid: str) -> Connection:
-        """Return the connection, also one that is closing, for the sake of its disconnect handler."""
+        """Return a connection, also one that is closing: its disconnect handler may ask for it."""
         connection: Connection = self.sockets[sid]
         return connection

@@ -1,7 +1,7 @@
-"""What is kept of a client's WSGI environment: its texts, as one string.
+"""A client's WSGI environment, kept small: its texts, as one string.
 
-An environment costs several KiB of keys, objects and buffers. Its texts (headers, query, addresses) are what a handler
-may ask for later; they take as many bytes as they have characters.
+An environment costs several KiB of keys, objects and buffers. A handler may ask for its texts later: headers, query,
+addresses. As one string they take as many bytes as they have characters.
 """
 
 import io
@@ -18,13 +18,13 @@ _SEPARATOR = "\0"  # a text that holds one is kept as it is
 
 _SERVERS_OWN = frozenset(
     (UPGRADE, "gunicorn.sock", "wsgi.file_wrapper", "wsgi.input_terminated", "wsgi.websocket", "werkzeug.request")
-)  # what holds the request or its connection alive
+)  # these hold the request or its connection alive
 
 Packed = tuple[str, dict[str, Any] | None]
 
 
 class Environs(MutableMapping[str, dict[str, Any]]):
-    """The environments of clients by Engine.IO sid: small until somebody asks for one, which may then be changed."""
+    """The environments of clients by Engine.IO sid: each is small until you ask for it; you may then change it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, Any] | Packed] = {}
@@ -66,12 +66,12 @@ class Environs(MutableMapping[str, dict[str, Any]]):
 
 
 def strip(environ: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``environ``, with an empty body, without what holds its request and connection alive."""
+    """Return a copy of ``environ`` with an empty body, which does not hold its request or connection alive."""
     return {key: value for key, value in environ.items() if key not in _SERVERS_OWN} | _make_given()
 
 
 def pack(environ: dict[str, Any]) -> Packed:
-    """Return ``environ`` made small: its texts in one string, and what else an application has put there."""
+    """Return ``environ`` made small: its texts in one string, and other values that an application has put there."""
     texts, others = [], {}
     for key, value in environ.items():
         if type(value) is str and _SEPARATOR not in value:
@@ -93,7 +93,7 @@ def unpack(packed: Packed) -> dict[str, Any]:
 
 
 def _make_given() -> dict[str, Any]:
-    """Return what PEP 3333 wants of an environment beside texts."""
+    """Return what PEP 3333 demands of an environment beside texts."""
     return {
         "wsgi.version": (1, 0),
         "wsgi.input": io.BytesIO(),

@@ -1,8 +1,8 @@
 """The outbox of a connection: bounded, never waited for, and sent in as few calls as possible.
 
 Queued bytes are sent at the end of the loop's turn. The cost of a delivery is the kernel's ``send``, which costs the
-same for one message as for ten. So a message to many clients may be *paced*: if the connection was flushed a few
-milliseconds ago, the message waits until that pace is over, or for a message that is not paced. All of them then
+same for one message as for ten. So a message to many clients may be *paced*. If the connection was flushed a few
+milliseconds ago, the message waits until the pace is over, or for a message that is not paced. All of them then
 leave together. Nothing waits in a connection that was quiet.
 """
 
@@ -55,7 +55,7 @@ class Outbox:
 
     Args:
         connection: the socket.
-        pacer: what decides when it is flushed.
+        pacer: decides when it is flushed.
         max_bytes: unsent bytes at which the next message ends the connection instead.
     """
 
@@ -76,7 +76,7 @@ class Outbox:
         """Nothing can be sent any more: the client is slow, or its connection is lost. Called before the end."""
 
     def on_sent(self) -> None:
-        """All that was queued is with the kernel."""
+        """The kernel has taken all queued bytes."""
 
     @property
     def unsent(self) -> int:
@@ -84,7 +84,7 @@ class Outbox:
         return self._unsent if self._queued is not None else 0
 
     def queue(self, data: bytes, *, is_paced: bool = False) -> None:
-        """Send ``data`` in its turn, without waiting and whatever is unsent already."""
+        """Send ``data`` in its turn, without waiting and however much is unsent already."""
         if self._queued is not None:
             self._queued.append(data)
             self._unsent += len(data)
@@ -104,13 +104,13 @@ class Outbox:
         if self._unsent < self._limit + self._allowed:
             return True
         self._stop_writer()
-        self.flush()  # what waits for its pace, or for the loop to turn, is not the client's fault
+        self.flush()  # bytes that wait for their pace, or for the loop, are not the client's fault
         if self._socket is not None and self._unsent >= self._limit + self._allowed:
             self.lose(CloseReason.SLOW_CLIENT)
         return self._socket is not None
 
     def flush(self) -> None:
-        """Send what is queued, as far as the kernel takes it. The pacer calls it."""
+        """Send queued bytes, as far as the kernel takes them. The pacer calls it."""
         self.is_paced = False
         self.flushed_at = monotonic()
         queued, connection = self._queued, self._socket
@@ -125,7 +125,7 @@ class Outbox:
                 sent = connection.sendmsg(queued[:_IOV_MAX])
         except BlockingIOError:
             sent = 0
-        except OSError:  # the other side is gone
+        except OSError:  # the other side has closed
             self.lose(CloseReason.TRANSPORT_CLOSE)
             return
         counters.sent_bytes += sent

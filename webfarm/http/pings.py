@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Protocol
 
-from webfarm.loop.deadlines import TICK_S, SharedTimer
+from webfarm.loop.deadlines import EARLY_S, SharedTimer
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.protocol.frames import PING_FRAME
 
@@ -52,7 +52,7 @@ class Pings:
     def _check(self, websocket: Pinged) -> None:
         """End the connection if nothing has come since its last ping, and should have."""
         pinged_at = websocket.pinged_at
-        if websocket.receiver is None or pinged_at is None or monotonic() - pinged_at < self._timeout_s - 2 * TICK_S:
+        if websocket.receiver is None or pinged_at is None or monotonic() - pinged_at < self._timeout_s - 2 * EARLY_S:
             return
         if websocket.is_reading:
             websocket.lose(CloseReason.PING_TIMEOUT)

@@ -2,18 +2,17 @@
 
 Overridden of gevent-websocket's ``WebSocketHandler`` (a ``gevent.pywsgi.WSGIHandler``), and why:
 
-- ``MessageClass``, ``_headers``: heads are parsed by llhttp (``httptools``), which refuses what lets two parsers
-  disagree (RFC 9112, 6.3: two lengths, a length with chunks) and costs a tenth. A head's size has a limit.
-- ``rfile``: bytes that are buffered when a websocket begins can be had without another read.
-- ``get_environ``: a body that nobody wants is not read to its end; an application can ask whether its client is still
-  there.
-- ``handle``: who goes away within a request leaves no traceback.
-- ``run_application``: a websocket begins when the application accepts it, not before it was asked; its socket is then
-  taken out of this machinery.
-- ``finalize_headers``: an answer says when the connection ends with it, or the next request may meet its end.
+- ``MessageClass``, ``_headers``: llhttp (``httptools``) parses heads, at a tenth of the cost. It refuses heads on which
+  two parsers may disagree (RFC 9112, 6.3: two lengths, a length with chunks). A head's size has a limit.
+- ``rfile``: the application gets the bytes that are buffered when a websocket begins, without another read.
+- ``get_environ``: an unwanted body is not read to its end; an application can ask whether its client is connected.
+- ``handle``: a client that disconnects within a request leaves no traceback.
+- ``run_application``: a websocket begins when the application accepts it, not earlier; its socket then leaves this
+  machinery.
+- ``finalize_headers``: an answer says when the connection ends with it; else the next request may be lost.
 - ``read_requestline``: an idle connection can be closed when the worker stops.
-- ``do_read``: when there are more connections than can be, idle ones go; some descriptors stay free.
-- ``log_request``, ``log_error``, ``_handle_client_error``: nothing is formatted that nobody logs.
+- ``do_read``: when there are too many connections, idle ones are closed; some descriptors stay free.
+- ``log_request``, ``log_error``, ``_handle_client_error``: no line is formatted that is not logged.
 """
 
 import _socket
@@ -44,7 +43,7 @@ _ACCEPTS_PER_TURN = 16
 
 
 class Reader:
-    """What a connection brings, buffered: as much of a file as pywsgi uses."""
+    """The bytes of a connection, buffered: as much of a file as pywsgi uses."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -58,14 +57,14 @@ class Reader:
         return self.take(size)
 
     def readline(self, limit: int) -> bytes:
-        """Return what comes up to the next line feed, ``limit`` bytes at most."""
+        """Return the bytes up to the next line feed, ``limit`` at most."""
         end = 0
         while not (end := self._buffer.find(b"\n") + 1) and len(self._buffer) < limit and self._fill():
             pass
         return self.take(min(end or limit, limit))
 
     def read_head(self) -> bytes:
-        """Return what comes up to the next empty line. Raises ``ValueError`` if that is too much, or is cut off."""
+        """Return the bytes up to the next empty line. Raises ``ValueError`` if they are too many, or cut off."""
         while not self._buffer.startswith(b"\r\n"):
             end = self._buffer.find(b"\r\n\r\n")
             if end >= 0:
@@ -77,7 +76,7 @@ class Reader:
         return self.take(2)
 
     def take(self, size: int = sys.maxsize) -> bytes:
-        """Return what has come already, ``size`` bytes at most."""
+        """Return the bytes that have come already, ``size`` at most."""
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
@@ -92,7 +91,7 @@ class Reader:
 
 
 class Headers:
-    """The headers of a request, in the shape that pywsgi wants. Raises ``ValueError`` if they are none."""
+    """The headers of a request, in the shape that pywsgi expects. Raises ``ValueError`` if they are none."""
 
     status = ""
 
@@ -126,7 +125,7 @@ class Headers:
 
 
 class _Input(pywsgi.Input):
-    """A request's body. What of it is unread after the answer is read and dropped only if it is little."""
+    """A request's body. Its unread part is read and dropped after the answer only if it is small."""
 
     handler: "Handler"
 
@@ -150,7 +149,7 @@ class Handler(WebSocketHandler, PyWSGIHandler):
 
     def handle(self) -> None:
         self.socket.settimeout(_IO_S)
-        with contextlib.suppress(OSError):  # the other side went away in the middle of it
+        with contextlib.suppress(OSError):  # the other side disconnected within a request
             super().handle()
 
     def read_requestline(self) -> str:
@@ -194,10 +193,10 @@ class Handler(WebSocketHandler, PyWSGIHandler):
         pywsgi.WSGIHandler.run_application(self)
 
     def _upgrade(self) -> tuple[_socket.socket, bytes, bytes]:
-        """Take the socket of a proper opening handshake; return it, the answer to send, and what came early.
+        """Take the socket of a proper opening handshake; return it, the answer to send, and bytes that came early.
 
         Raises:
-            HandshakeError: it is none.
+            HandshakeError: the request is no proper opening handshake.
         """
         head = answer_handshake(self.environ)
         return self._detach(), head, self.rfile.take()
@@ -240,12 +239,12 @@ class HTTPServer(PyWSGIServer):
         self.idle: dict[Handler, None] = {}  # the longest first
         self.is_stopping = False
         capacity.http, capacity.idle = self.pool.greenlets, self.idle
-        from webfarm.monitoring.counters import counters  # which gevent must not find loaded when it patches
+        from webfarm.monitoring.counters import counters  # not loaded before gevent patches
 
         self._refused = counters.connections_refused
 
     def do_read(self) -> Any:
-        """Accept a connection; beyond what can be, the one that has been idle longest goes, or else the new one."""
+        """Accept a connection. If there are too many, close the one that is idle longest, or else the new one."""
         accepted = super().do_read()
         if accepted is None or not capacity.is_exceeded():
             return accepted
@@ -257,7 +256,7 @@ class HTTPServer(PyWSGIServer):
         return None
 
     def close_idle(self) -> None:
-        """Let requests finish; close the connections that wait for another one."""
+        """Let requests finish; close the connections that wait for another request."""
         self.is_stopping = True
         for handler in list(self.idle):
             self._close(handler)

@@ -31,7 +31,7 @@ _MANY_FRAMES = 8
 _READ = 1  # libev's event
 _CLOSING_S = 5.0  # to wait for the answer to a close frame
 _LINGER_S = 2.0  # to read on after the last frame, or the kernel's reset may overtake it
-_MAX_DROPPED_BYTES = 4_194_304  # of what still comes on a closing connection
+_MAX_DROPPED_BYTES = 4_194_304  # that still come on a closing connection
 _STOP_S = 1.0  # for closing websockets to complete
 
 
@@ -40,17 +40,17 @@ Accepted = tuple[_socket.socket, bytes, bytes]
 
 
 class Receiver(Protocol):
-    """Whom a ``WebSocket`` tells what happens. It is called in the hub: it must not block."""
+    """The part that takes the messages of a ``WebSocket``. It is called in the hub and must not block."""
 
     def on_message(self, data: str | bytes) -> None:
         """A whole message came: a text, or bytes."""
 
     def on_close(self, reason: CloseReason) -> None:
-        """The connection ended, or is ending, by the other side or by a fault; nothing more can be sent."""
+        """The other side or a fault has ended the connection; nothing more can be sent."""
 
 
 class WebSockets(Service):
-    """The websockets of one app: their limits, and what they share.
+    """The websockets of one app: their limits, and the parts that they share.
 
     Args:
         max_message_bytes: a longer message is not read; its connection is closed with 1009.
@@ -69,12 +69,12 @@ class WebSockets(Service):
     ) -> None:
         self.max_message_bytes = max_message_bytes
         self.max_outbox_bytes = max_outbox_bytes
-        self.clock = SharedTimer()
+        self.timer = SharedTimer()
         self.pacer = Pacer()
-        self.closing = self.clock.create_deadlines(_CLOSING_S, WebSocket.abort)
-        self.lingering = self.clock.create_deadlines(_LINGER_S, WebSocket.abort)
+        self.closing = self.timer.create_deadlines(_CLOSING_S, WebSocket.abort)
+        self.lingering = self.timer.create_deadlines(_LINGER_S, WebSocket.abort)
         self.ended: TimeSlices[WebSocket] = TimeSlices(_end)
-        self.pings = Pings(self.clock, ping_interval_s, ping_timeout_s)
+        self.pings = Pings(self.timer, ping_interval_s, ping_timeout_s)
         self.open: set[WebSocket] = set()
         self.protocols = Protocols(max_message_bytes)
         self.register()
@@ -93,7 +93,7 @@ class WebSockets(Service):
         return WebSocket(self, receiver, upgrade())
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Close all that are still open: going away. Wait for them a little."""
+        """Close all open websockets as "going away", and wait for them a little."""
         for websocket in list(self.open):
             websocket.close(CloseCode.GOING_AWAY)
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ class WebSocket(Outbox):
         self._protocol: WebSocketProtocol | None = None
         self._dropped = 0  # bytes that came after that
         self.pinged_at: float | None = None  # until something comes
-        self._expects_tiny = False  # frames, as there were many in what was read last
+        self._expects_tiny = False  # frames, as the last read had many
         self._watcher: Any = gevent.get_hub().loop.io(connection.fileno(), _READ)
         websockets.open.add(self)
         websockets.pings.schedule(self)
@@ -125,10 +125,10 @@ class WebSocket(Outbox):
             self._watcher.start(self._on_readable)
 
     def send(self, frame: bytes, *, is_paced: bool = False) -> None:
-        """Send a frame of ``encode_frame``: without waiting, in order; dropped once the connection is closing.
+        """Send a frame of ``encode_frame``, in order and without waiting; dropped once the connection is closing.
 
-        ``is_paced``: it may wait some milliseconds for others. If ``max_outbox_bytes`` are unsent and the kernel takes
-        no more, the connection ends as a ``slow client``.
+        ``is_paced``: the frame may wait some milliseconds for others. If ``max_outbox_bytes`` are unsent and the kernel
+        takes no more, the connection ends as a ``slow client``.
         """
         if self.receiver is not None and (self._queued is None or self.has_room()):
             self.queue(frame, is_paced=is_paced)
@@ -138,7 +138,7 @@ class WebSocket(Outbox):
         if self.receiver is None:
             return
         self.receiver = None
-        self.resume()  # the answer to the close frame is to be read
+        self.resume()  # to read the answer to the close frame
         protocol = self._protocol = self._protocol or self._websockets.protocols.lend()
         if protocol.state is OPEN:  # else the other side's close frame is being answered already
             protocol.send_close(code, reason)
@@ -177,7 +177,7 @@ class WebSocket(Outbox):
             _shut_down(self._socket)
 
     def _begin(self, rest: bytes) -> None:
-        """Take what came with the handshake before anything else is read."""
+        """Take the bytes that came with the handshake before anything else is read."""
         self.resume()
         self._receive(rest)  # which may pause it
 
@@ -212,7 +212,7 @@ class WebSocket(Outbox):
         frames = protocol.read(data)
         self._expects_tiny = len(frames) > _MANY_FRAMES
         if protocol.state is OPEN:
-            self._send_protocols_own(protocol)  # pongs, before any answer to what comes with the pings
+            self._send_protocols_own(protocol)  # pongs, before any answer to messages behind the pings
         for frame in frames:
             if self.receiver is None:
                 break

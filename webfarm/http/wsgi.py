@@ -1,4 +1,4 @@
-"""The WSGI application around a server: two paths are its own, the others are somebody else's."""
+"""The WSGI application around a server: it answers two paths, another application the others."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol

@@ -1,8 +1,8 @@
 """Deadlines of many connections on one timer.
 
 Each kind of deadline has one delay for all connections, so its entries are due in the order in which they were
-made: a queue, not a heap, and nothing to search for when a connection ends. Whoever adds an entry checks, when it
-is due, whether it still matters.
+added. This is a queue, not a heap, and nothing is searched for when a connection ends. The action of an entry
+checks, when it is due, whether it still matters.
 """
 
 import math
@@ -15,8 +15,8 @@ import gevent
 
 T = TypeVar("T")
 
-#: What is due within it is done now: an action comes that much early at most.
-TICK_S = 0.005
+#: How much too early an action may come, in seconds: entries that are due so soon are done at once.
+EARLY_S = 0.005
 
 
 class SharedTimer:
@@ -37,7 +37,7 @@ class SharedTimer:
         return kind
 
     def wake_at(self, due: float) -> None:
-        """Look for what is due at ``due`` (of ``time.monotonic``) at the latest."""
+        """Look for due entries at ``due`` (of ``time.monotonic``) at the latest."""
         if due >= self._wakes_at:
             return
         self._stop()
@@ -53,7 +53,7 @@ class SharedTimer:
     def _wake(self) -> None:
         self._stop()
         self._wakes_at = math.inf
-        now = monotonic() + TICK_S
+        now = monotonic() + EARLY_S
         try:
             for kind in self._kinds:
                 kind.run(now)
@@ -64,8 +64,8 @@ class SharedTimer:
 class Deadlines(Generic[T]):
     """One kind of deadline: made by ``SharedTimer.create_deadlines``."""
 
-    def __init__(self, clock: SharedTimer, delay_s: float, action: Callable[[T], None]) -> None:
-        self._clock = clock
+    def __init__(self, timer: SharedTimer, delay_s: float, action: Callable[[T], None]) -> None:
+        self._timer = timer
         self._delay_s = delay_s
         self._action = action
         self._items: deque[tuple[float, T]] = deque()
@@ -80,7 +80,7 @@ class Deadlines(Generic[T]):
         due = monotonic() + self._delay_s
         self._items.append((due, item))
         if len(self._items) == 1:
-            self._clock.wake_at(due)
+            self._timer.wake_at(due)
 
     def run(self, now: float) -> None:
         """Call the action with each item that is due."""

@@ -1,8 +1,8 @@
-"""Greenlets that are used again: a new one costs more than many a handler that runs in it.
+"""Greenlets that are used again: a new greenlet costs more than many a handler that runs in it.
 
-Python maps and unmaps memory for each greenlet's frames. So one whose job is done takes another, if nobody else knows
-it by then: a timeout that still runs holds a reference to the greenlet that it is for, a ``gevent.local.local`` a weak
-one. So nothing of a job reaches the next.
+Python maps and unmaps memory for each greenlet's frames. So a greenlet takes another job after its own, if nobody else
+knows it by then. A timeout that still runs holds a reference to its greenlet; a ``gevent.local.local`` holds a weak
+reference. So nothing of a job reaches the next.
 """
 
 import sys
@@ -14,9 +14,18 @@ import gevent
 import greenlet
 
 _MAX_IDLE = 100
-_OWN_REFERENCES = 2  # to an idle one, while ``spawn`` looks at it
 
 _idle: list[greenlet.greenlet] = []
+
+
+def _count_own_references() -> int:
+    """Return how many references ``spawn`` itself has to an idle greenlet: the number differs between Pythons."""
+    idle = [greenlet.greenlet()]
+    one = idle.pop()
+    return sys.getrefcount(one)
+
+
+_OWN_REFERENCES = _count_own_references()
 
 
 def spawn(job: Callable[[], object]) -> None:
@@ -40,5 +49,5 @@ def _run(job: Callable[[], object]) -> None:
         _idle.append(greenlet.getcurrent())
         try:
             job = hub.switch()
-        except BaseException:  # noqa: BLE001 - it is given up, or a timeout of the last job comes
+        except BaseException:  # noqa: BLE001 - it is killed, or a timeout of the last job comes
             return

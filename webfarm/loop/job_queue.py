@@ -1,4 +1,4 @@
-"""What is to be done for one client: one job after the other, in a greenlet that lives only while there is work."""
+"""The jobs of one client: one after the other, in a greenlet that lives only while there is work."""
 
 import logging
 from collections import deque
@@ -19,7 +19,7 @@ _MAX_JOBS = 1_000  # that wait; then nothing more is read of that client
 
 
 class JobQueue:
-    """A queue of jobs, and the greenlet that does them."""
+    """A queue of jobs, and the greenlet that runs them."""
 
     __slots__ = ("_job_bytes", "_jobs", "_resumed", "is_paused")
 
@@ -34,15 +34,15 @@ class JobQueue:
         raise NotImplementedError
 
     def on_paused(self) -> None:
-        """So much waits that nothing more is to be read."""
+        """So many jobs wait that nothing more may be read of the client."""
 
     def on_resumed(self) -> None:
-        """All is done; more may be read."""
+        """All jobs are done; reading may go on."""
 
     def enqueue(self, size: int, job: Callable[..., object], *args: Any) -> None:
-        """Do ``job(*args)`` after all that was enqueued before, in a greenlet.
+        """Do ``job(*args)`` after all earlier jobs, in a greenlet.
 
-        ``size`` is what it keeps in memory, in bytes: while much waits, nothing more is read of this client.
+        ``size`` is the memory that it keeps, in bytes: while too much waits, nothing more is read of this client.
         """
         if self._jobs is None:
             self._jobs = deque()
@@ -54,7 +54,7 @@ class JobQueue:
             self.on_paused()
 
     def finish(self, job: Callable[..., object], *args: Any) -> None:
-        """Do the last job, after all that was enqueued; if there is none, it begins at once. Called in the hub."""
+        """Do the last job, after all others; if none waits, it begins at once. Called in the hub."""
         if self._jobs is None:
             self._jobs = deque([(job, args)])
             gevent.Greenlet(self._work).switch()  # as the loop would in its next turn; back when it waits
@@ -62,7 +62,7 @@ class JobQueue:
             self._jobs.append((job, args))
 
     def wait_until_read(self) -> None:
-        """Wait while so much waits to be handled that nothing more is read."""
+        """Wait while nothing more is read because too many jobs wait."""
         if self.is_paused:
             self._resumed = self._resumed or Event()
             self._resumed.wait()
@@ -75,7 +75,7 @@ class JobQueue:
             job, args = jobs.popleft()
             try:
                 job(*args)
-            except BaseException:  # a timeout of gevent's as well: the jobs behind it are to be done
+            except BaseException:  # also gevent's timeouts: the jobs behind it are still to be done
                 log.exception("%r: %r failed", self, job)
             if jobs and monotonic() > slice_ends:
                 slice_ends = wait_a_turn()

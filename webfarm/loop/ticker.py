@@ -1,7 +1,7 @@
-"""The beat: what is done for each shard of the log again and again.
+"""Periodic work: callbacks that are called together, again and again.
 
-It is done for all shards in one turn of the loop, so that it leaves together: a Redis that is woken once for several
-scripts spends much less than one that is woken for each.
+The work for all shards is done in one turn of the loop, so that their commands leave together. A Redis that wakes once
+for several scripts spends much less than a Redis that wakes for each.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Ticker:
-    """A timer, and what it calls."""
+    """A timer, and the callbacks that it calls."""
 
     def __init__(self) -> None:
         self._callbacks: list[tuple[int, Callable[[], object]]] = []
@@ -30,13 +30,13 @@ class Ticker:
     def start(self) -> None:
         """Begin."""
         self._timer = gevent.get_hub().loop.timer(TICK_S, TICK_S)
-        self._timer.start(self._strike)
+        self._timer.start(self._tick)
 
-    def _strike(self) -> None:
+    def _tick(self) -> None:
         self._number += 1
         for every, callback in self._callbacks:
             if self._number % every == 0:
                 try:
                     callback()
                 except Exception:
-                    log.exception("not done in this beat: %s", callback)
+                    log.exception("not done in this tick: %s", callback)

@@ -1,7 +1,7 @@
-"""Long work in slices: the loop looks after everybody else in between.
+"""Long work in slices: the loop serves all other clients in between.
 
-A turn of the loop ends when it looks for what has come. gevent runs callbacks before that, and those which they add,
-``gevent.sleep(0)`` among them; so work that is to go on in the next turn waits for a timer.
+A turn of the loop ends when it looks for new input. Before that, gevent runs callbacks, and the callbacks that these
+add; ``gevent.sleep(0)`` is one. So work that is to go on in the next turn waits for a timer.
 """
 
 from collections import deque
@@ -38,11 +38,11 @@ def wait_a_turn() -> float:
 class TimeSlices(Generic[T]):
     """Calls ``action(item)`` once for each item that is added, in order, at the end of the loop's turn.
 
-    What takes longer than four milliseconds goes on in the next turn, or when others have had as long in this one.
+    Work of more than four milliseconds goes on in the next turn, or when others have had as long in this one.
     ``action`` runs in the hub and must not block.
     """
 
-    _paused_at: ClassVar[float] = 0.0  # when any of them did last
+    _paused_at: ClassVar[float] = 0.0  # when any of them last ended a slice
 
     def __init__(self, action: Callable[[T], None]) -> None:
         self._action = action
@@ -50,7 +50,7 @@ class TimeSlices(Generic[T]):
         self._scheduled: Any = None  # a callback or a timer
 
     def add(self, item: T) -> None:
-        """Have ``item`` seen to."""
+        """Have the action called with ``item``."""
         self._items.append(item)
         if self._scheduled is None:
             self._scheduled = gevent.get_hub().loop.run_callback(self._run)

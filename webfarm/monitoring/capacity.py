@@ -1,7 +1,7 @@
-"""How many clients this process can carry: what runs out first are file descriptors.
+"""How many clients this process can carry: file descriptors run out first.
 
-Some stay free for what has to work when all others are taken: Redis, requests for health and metrics, the posts of
-clients that poll. Beyond that, what has not asked for anything goes before something is refused.
+Some descriptors stay free for parts that must work when all others are taken: Redis, requests for health and metrics,
+the posts of polling clients. Idle connections are closed before a new one is refused.
 """
 
 import resource

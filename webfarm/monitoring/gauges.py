@@ -1,6 +1,6 @@
-"""How this process is: its clients, how late its event loop is, how it stands with Redis.
+"""The state of this process: its clients, the lag of its event loop, and whether Redis answers.
 
-Looked up when somebody asks; what is watched all the time is the loop's lag, and whether Redis is there.
+Most of it is looked up on request. The loop's lag and Redis are watched all the time.
 """
 
 import logging
@@ -56,30 +56,30 @@ class WatchedServer(Protocol):
 
 
 class Gauges(Collector):
-    """What the ``Server`` of this process has to show."""
+    """The gauges of the ``Server`` of this process."""
 
     def __init__(self) -> None:
         self.lag = Lag(self._on_tick)
         self._server: WatchedServer | None = None
         self._ticks = 0
         self._storing_since = [counters.storing.copy_buckets()] * 2
-        self._loss: str | None = ""  # why Redis is not there; empty until it was for the first time
+        self._loss: str | None = ""  # why Redis is unreachable; empty until it answers for the first time
         self._lost_at = 0.0
 
     def watch(self, server: WatchedServer) -> None:
-        """Show what ``server`` does from now on."""
+        """Show the figures of ``server`` from now on."""
         self._server = server
         self.lag.start()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the key figures of this worker; what is a count has grown since the process began.
+        """Return the key figures of this worker; counts have grown since the process began.
 
         Returns:
-            ``clients`` by transport, ``outbox_bytes``, ``events_received``, ``events_emitted``, ``deliveries``,
-            ``received_bytes``, ``sent_bytes``, ``stored``, ``sessions_resumed``, ``sessions_not_resumed``,
-            ``slow_clients``, ``store_p99_s`` (of the last five to ten seconds; ``None`` if nothing was stored),
-            ``loop_lag_s`` (the largest of the last two to four seconds), ``unready`` (why it takes no new clients, or
-            ``None``).
+            ``clients`` is a dict by transport. The counts are ``events_received``, ``events_emitted``, ``deliveries``,
+            ``received_bytes``, ``sent_bytes``, ``stored``, ``sessions_resumed``, ``sessions_not_resumed`` and
+            ``slow_clients``. ``outbox_bytes`` wait for clients. ``store_p99_s`` is of the last five to ten seconds,
+            ``None`` if nothing was stored. ``loop_lag_s`` is the largest lag of the last two to four seconds.
+            ``unready`` says why the worker takes no new clients, ``None`` while it does.
         """
         clients, outbox_bytes = self._count_clients()
         return {
@@ -135,7 +135,7 @@ class Gauges(Collector):
         if self._ticks % _TICKS_OF_STORING == 0:
             self._storing_since = [self._storing_since[1], counters.storing.copy_buckets()]
         if self._server is None or self.lag.get_recent() > TICK_S:
-            return  # who was not listened to has not gone
+            return  # Redis may have answered: this worker did not listen
         loss = self._server.manager.get_unready_reason()
         if loss is not None and self._loss is None:
             self._lost_at = monotonic()

@@ -1,4 +1,4 @@
-"""How late the event loop is: a timer that is due a few times a second tells by how much it fired after its time."""
+"""The lag of the event loop: a timer that is due a few times a second measures how late it fires."""
 
 import logging
 from collections.abc import Callable
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _TICKS_OF_WINDOW = 8
-_LATE_S = 1.0  # is worth a line
+_LATE_S = 1.0  # such a lag is logged
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Lag:
-    """The lag of this process' event loop.
+    """The lag of the event loop of this process.
 
     Args:
         on_tick: called each time, in the hub.
@@ -33,14 +33,14 @@ class Lag:
         self._timer: Any = None
 
     def start(self) -> None:
-        """Watch it from now on."""
+        """Measure it from now on."""
         if self._timer is None:
             self._due = monotonic() + _TICK_S
             self._timer = gevent.get_hub().loop.timer(_TICK_S, _TICK_S, ref=False)
             self._timer.start(self._tick)
 
     def get_recent(self) -> float:
-        """Return the largest of the last two to four seconds."""
+        """Return the largest lag of the last two to four seconds."""
         late_s = monotonic() - self._due if self._timer is not None else 0.0
         return max(*self._largest, late_s)
 

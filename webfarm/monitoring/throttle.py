@@ -1,4 +1,4 @@
-"""A log that no client can fill: of lines with one text, one a second, with the number of the others."""
+"""A log that no client can fill: one line a second for each text, with the number of the omitted lines."""
 
 import logging
 from typing import Any
@@ -11,8 +11,8 @@ _WINDOW_S = 1.0
 class Throttled(logging.LoggerAdapter[logging.Logger]):
     """A logger for lines that clients cause: ``log = Throttled(logging.getLogger(__name__))``.
 
-    The first line with a text (before its arguments are put in) is logged at once. Those that follow within a
-    second are counted; then the last of them is logged, with their number.
+    The first line with a text, arguments aside, is logged at once. The lines that follow within a second are counted;
+    then the last of them is logged, with their number.
     """
 
     def __init__(self, logger: logging.Logger) -> None:

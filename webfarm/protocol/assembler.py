@@ -1,4 +1,4 @@
-"""From the messages of an Engine.IO connection to Socket.IO packets."""
+"""Socket.IO packets, put together from the messages of Engine.IO connections."""
 
 from webfarm.protocol.packet import Packet
 
@@ -7,7 +7,7 @@ class Assembler:
     """Puts packets and the attachments that follow them together.
 
     Args:
-        packet_class: what reads a packet.
+        packet_class: reads a packet.
         max_bytes: of all attachments of a packet together.
     """
 
@@ -20,7 +20,7 @@ class Assembler:
         """Return the packet that ``data`` is or completes; ``None`` while attachments are missing.
 
         Raises:
-            ValueError, TypeError, LookupError, RecursionError: it is no packet, or not what the last one announced.
+            ValueError, TypeError, LookupError, RecursionError: it is no packet, or not the announced attachment.
         """
         pending = self._pending.get(eio_sid)
         if pending is None:
@@ -36,6 +36,6 @@ class Assembler:
         del self._pending[eio_sid]
         return pending
 
-    def drop(self, eio_sid: str) -> None:
-        """Forget what has come of a packet, as its connection has ended."""
+    def discard(self, eio_sid: str) -> None:
+        """Forget an incomplete packet, as its connection has ended."""
         self._pending.pop(eio_sid, None)

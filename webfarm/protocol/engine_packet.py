@@ -1,4 +1,4 @@
-"""A message to clients, encoded at most once for each transport, whatever the number of those that get it."""
+"""A message to clients, encoded at most once for each transport, however many clients get it."""
 
 import base64
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from websockets.utils import accept_key
 
-#: The WSGI environment's key for what turns the request into a websocket (``webfarm.http.server``).
+#: The WSGI environment's key of a function that turns the request into a websocket (``webfarm.http.server``).
 UPGRADE = "webfarm.upgrade"
 
 _SWITCHING = (
@@ -17,7 +17,7 @@ _SWITCHING = (
 
 
 class HandshakeError(Exception):
-    """The request can't become a websocket; ``status`` and ``headers`` are to be answered, the text as the body."""
+    """The request can't become a websocket: answer ``status`` and ``headers``, with the text as the body."""
 
     def __init__(self, status: str, headers: list[tuple[str, str]], text: str) -> None:
         super().__init__(text)

@@ -2,11 +2,11 @@
 
 https://github.com/socketio/socket.io-protocol (revision 5)
 
-Overridden of ``socketio.packet.Packet`` (5.18), as stock lets much through that is no packet: ``__init__``, ``decode``
-and ``add_attachment``. A binary packet has 1 to 10 attachments (Node's bound), each named by exactly one placeholder;
-else one attachment of a megabyte, named 30,000 times, becomes gigabytes. A packet has a bounded number of values: a
-megabyte of ``[],[],…`` would hold up everybody for a third of a second. ``data_is_binary`` and ``deconstruct_binary``
-call nothing for each value.
+Overridden of ``socketio.packet.Packet`` (5.18), as stock accepts much that is no packet: ``__init__``, ``decode`` and
+``add_attachment``. A binary packet has 1 to 10 attachments (Node's bound), each named by exactly one placeholder.
+Without that, one attachment of a megabyte, named 30,000 times, becomes gigabytes. A packet has a bounded number of
+values: a megabyte of ``[],[],…`` would hold up all clients for a third of a second. ``data_is_binary`` and
+``deconstruct_binary`` call nothing for each value.
 """
 
 import re
@@ -31,10 +31,10 @@ _MAX_NAMESPACE = 256
 
 _RESERVED_EVENTS = frozenset(
     ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
-)  # which a client's library fires itself
+)  # a client's library fires them itself
 _ATTACHMENTS = re.compile("([1-9][0-9]?)-", re.ASCII)
 _STRING = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)  # linear, also where it never ends
-_PLAIN = frozenset((str, int, float, bool, NoneType))  # what nothing is in
+_PLAIN = frozenset((str, int, float, bool, NoneType))  # they contain no other value
 _HEAD = re.compile("(?:(/[^,]*)(?:,|$))?([0-9]{1,16})?", re.ASCII | re.DOTALL)
 
 
@@ -66,7 +66,7 @@ class Packet(packet.Packet):
                 raise ValueError(f"a binary packet has 1 to {MAX_ATTACHMENTS} attachments")
             start, count = announced.end(), int(announced[1])
         head = _HEAD.match(encoded_packet, start)
-        assert head is not None  # it matches nothing as well
+        assert head is not None  # it also matches an empty text
         self.namespace = head[1].partition("?")[0] if head[1] else None
         if len(self.namespace or "") > _MAX_NAMESPACE:
             raise ValueError("the namespace's name is too long")
@@ -127,12 +127,12 @@ _TYPES = tuple(str(kind) for kind in (CONNECT, DISCONNECT, EVENT, ACK, BINARY_EV
 
 
 def list_arguments(data: Any) -> list[Any]:
-    """Return what an emit or an acknowledgement is given as arguments: a tuple is several, ``None`` none."""
+    """Return the arguments of an emit or an acknowledgement: a tuple is several, ``None`` none."""
     return list(data) if isinstance(data, tuple) else [] if data is None else [data]
 
 
 def check_event(event: Any, data: Any) -> None:
-    """Raise ``ValueError`` if no client could take this event, or its room's history would not have it.
+    """Raise ``ValueError`` if a client, or the history of a room, could not take this event.
 
     Args:
         event: its name.
@@ -150,7 +150,7 @@ def check_event(event: Any, data: Any) -> None:
 def is_too_deep(value: Any) -> bool:
     """Return whether ``value`` has arrays and objects nested in more than ``MAX_DEPTH`` levels.
 
-    Beyond that, a message that was read could not be written, or not by every worker.
+    Some worker could not write a deeper message again after it was read.
     """
     if _is_shallow(value):
         return False
@@ -174,7 +174,7 @@ def _is_shallow(value: Any) -> bool:
 
 
 def _get_levels(value: Any) -> Iterator[list[Any]]:
-    """Yield ``value``, then what is in it, then what is in that: all but texts, numbers and constants."""
+    """Yield ``value``, then its items, then their items, and so on: all but texts, numbers and constants."""
     level = [value]
     while level:
         yield level
@@ -188,7 +188,7 @@ def _get_levels(value: Any) -> Iterator[list[Any]]:
 
 
 def _get_places(value: Any) -> Iterator[tuple[Any, Any, int]]:
-    """Yield where in ``value`` placeholders are: container, key, number (-1 if it is none)."""
+    """Yield where in ``value`` placeholders are: container, key, number (-1 if it has no proper one)."""
     containers = [value]
     while containers:
         container = containers.pop()

@@ -1,8 +1,8 @@
-"""JSON as RFC 8259 has it, in the shape that python-socketio wants of a JSON module.
+"""JSON as RFC 8259 has it, in the shape that python-socketio expects of a JSON module.
 
-The standard library reads and writes ``NaN`` and ``Infinity``, which no browser can parse: one client
-could break all others. They are refused here, in and out. What was read is written back unchanged,
-lone surrogates included. orjson does both, ten times as fast; the standard library what orjson refuses or changes.
+The standard library reads and writes ``NaN`` and ``Infinity``, which no browser can parse: one client could break all
+others. This module refuses them, in and out. It writes back unchanged what it has read, lone surrogates included.
+orjson does both ten times as fast; the standard library does what orjson refuses or changes.
 """
 
 import json

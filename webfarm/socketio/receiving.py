@@ -106,4 +106,4 @@ class Receiving:
         """A connection has ended: its clients leave, and nothing of it stays."""
         self._leaving.on_closed(eio_sid, reason)
         self._server.environ.pop(eio_sid, None)
-        self._assembler.drop(eio_sid)
+        self._assembler.discard(eio_sid)

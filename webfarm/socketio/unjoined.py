@@ -14,7 +14,7 @@ class Unjoined:
 
     def __init__(self, server: ServerCore, timeout_s: float) -> None:
         self._server = server
-        self._deadlines = server.eio.websockets.clock.create_deadlines(timeout_s, self._close)
+        self._deadlines = server.eio.websockets.timer.create_deadlines(timeout_s, self._close)
 
     def add(self, eio_sid: str) -> None:
         """From now on, a connection has ``timeout_s`` to join a namespace."""

@@ -1,13 +1,13 @@
 """What systemd is told: that the service is ready once a worker is, and that it lives while master and workers do.
 
-gunicorn says READY=1 when its master is up, before a worker serves, and knows no watchdog. Here the master says both,
-from its own loop: while it stands still nothing is said, and the watchdog ends it. It speaks for its workers, each of
-which leaves a sign of life from its event loop every second; one that leaves none is replaced by the master, and if
-that does not help, the watchdog replaces all.
+gunicorn says READY=1 when its master is up, before a worker serves, and knows no watchdog. Here the master says both
+from its own loop: if it stalls, it says nothing, and the watchdog ends it. The master speaks for its workers. Each
+worker leaves a sign of life from its event loop every second. The master replaces a worker that leaves none; if that
+does not help, the watchdog replaces all.
 
-Overridden of gunicorn's ``Arbiter``, on the one object that there is, as gunicorn lets no other class be chosen:
-``manage_workers`` and ``reap_workers`` report when they have done their work. One or the other is called at least once
-a second whatever the master does, also while it waits for the old workers' end after HUP.
+Overridden of gunicorn's ``Arbiter``: ``manage_workers`` and ``reap_workers`` report when they have done their work. The
+override is on the one object, as gunicorn lets you choose no other class. One of the two is called at least once a
+second, also while the master waits for the old workers after HUP.
 """
 
 import functools
@@ -20,7 +20,7 @@ from gunicorn.systemd import sd_notify
 
 _REPORT_S = 1.0
 _MARGIN_S = 5.0  # in which the master can replace a worker that is over its timeout
-_MORE_S = 10.0  # to end in, said again and again while clients are sent away
+_MORE_S = 10.0  # to end in, said again while connections are closed
 
 
 class Watchdog:
@@ -36,7 +36,7 @@ class Watchdog:
 
     @classmethod
     def attach(cls, arbiter: Any) -> None:
-        """Have ``arbiter`` report from now on, and gunicorn itself no more, if systemd has started it to do so."""
+        """Have ``arbiter`` report from now on, instead of gunicorn itself, if systemd has asked for reports."""
         address = os.environ.pop("NOTIFY_SOCKET", None)
         if address is not None:
             watchdog = cls(arbiter, address)
@@ -66,7 +66,7 @@ class Watchdog:
         if not frozen:
             self._say("WATCHDOG=1")
         elif self._is_well:
-            self._arbiter.log.critical("Worker (pid:%s) gives no sign of life; systemd is told no more", frozen[0])
+            self._arbiter.log.critical("Worker (pid:%s) gives no sign of life; systemd hears nothing more", frozen[0])
         self._is_well = not frozen
 
     def _say(self, state: str) -> None:

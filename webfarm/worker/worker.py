@@ -1,16 +1,15 @@
 """The gunicorn worker: one worker, one port.
 
-gunicorn's master opens all listeners; each worker serves the one that its *slot* owns, so that a port
-always leads to the same process, as Engine.IO's sessions need. Overridden of gevent-websocket's worker
-(gunicorn's ``GeventWorker``), and why:
+gunicorn's master opens all listeners. Each worker serves the listener of its *slot*, so a port always leads to the same
+process, as Engine.IO's sessions need. Overridden of gevent-websocket's worker (gunicorn's ``GeventWorker``), and why:
 
-- ``load_wsgi``: the Socket.IO servers start before the first client comes; with ``--reload``, an app that can't be
-  loaded is an error page until it is mended, not the end.
+- ``load_wsgi``: the services start before the first client comes. With ``--reload``, an app that can't be loaded is an
+  error page until it is fixed, not the end.
 - ``server_class``, ``wsgi_handler``: our own HTTP (``webfarm.http.server``), which says itself when it is full.
-- ``run``: a worker says when it can do its work (``webfarm.worker.watchdog``); one that has loaded what was edited
-  meanwhile ends.
-- ``handle_exit``, ``handle_quit``: the clients are sent away before the process ends. Websockets are not in the pool
-  that gunicorn waits for.
+- ``run``: a worker says when it can do its work (``webfarm.worker.watchdog``). A worker ends if a source file was
+  edited while the worker loaded it.
+- ``handle_exit``, ``handle_quit``: the clients' connections are closed before the process ends. Websockets are not in
+  the pool that gunicorn waits for.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ from webfarm.monitoring.capacity import capacity
 from webfarm.worker.watchdog import Watchdog
 
 _EXIT_FAULT, _EXIT_USAGE = 1, 2
-_GRACE_S = 1.0  # a connection accepted just now has sent its request by then
+_GRACE_S = 1.0  # a newly accepted connection has sent its request by then
 _START_S = 10.0
 _BOOT_S = 60.0  # beyond gunicorn's timeout, for the application to be loaded
 _CONFIRM_S = 5.0
@@ -52,8 +51,8 @@ class Worker(GeventWebSocketWorker):
     slot: int
     alive: bool
     sockets: list[Any]
-    #: For each slot the number of the worker that has taken it last, that serves it, and that has been confirmed to:
-    #: shared by all.
+    #: For each slot: the number of the worker that took it last, of the worker that serves it, and of the last
+    #: confirmed worker. All processes share them.
     _numbers = memoryview(mmap.mmap(-1, 3 * 4 * _MAX_SLOTS)).cast("I", (_MAX_SLOTS, 3))
     wsgi_handler = Handler
     _http: HTTPServer | None = None
@@ -63,9 +62,9 @@ class Worker(GeventWebSocketWorker):
     def spread_binds(arbiter: Any) -> None:
         """Make ``arbiter.cfg.bind`` one address per worker.
 
-        One ``HOST:PORT`` becomes as many consecutive ports as there are workers; as many addresses as
-        workers stay as they are. Anything else ends gunicorn with a sentence (exit code 2). A worker more
-        or less (TTIN, TTOU) is refused with a warning: it would share a port, or leave one that hangs.
+        One ``HOST:PORT`` becomes as many consecutive ports as there are workers; as many addresses as workers stay as
+        they are. Anything else ends gunicorn with a sentence (exit code 2). TTIN and TTOU are refused with a warning:
+        a worker more would share a port, a worker less would leave a port that hangs.
         """
         binds, workers = arbiter.cfg.bind, arbiter.num_workers
         if arbiter.cfg.is_ssl:
@@ -89,7 +88,7 @@ class Worker(GeventWebSocketWorker):
 
     @staticmethod
     def check_ports(cfg: Any) -> None:
-        """End gunicorn with a sentence (exit code 1) if a port is taken, before any is opened."""
+        """End gunicorn with a sentence (exit code 1) if a port is taken, before any port is opened."""
         if _inherits_listeners():
             return
         for address in cfg.address:
@@ -102,8 +101,8 @@ class Worker(GeventWebSocketWorker):
     def take_slot(self, workers: Iterable["Worker"]) -> None:
         """Take the slot with the fewest live ``workers``, the lowest first. Called in the master.
 
-        A dead worker's successor gets the dead one's port; after HUP old and new share one until the
-        old has left.
+        A dead worker's successor gets its port. After HUP the old and the new worker share a port until the old one
+        has ended.
         """
         others = list(workers)
         taken = [worker.slot for worker in others]
@@ -130,7 +129,7 @@ class Worker(GeventWebSocketWorker):
         self.sockets = [own]
 
     def load_wsgi(self) -> None:
-        """Load the app, then start its Socket.IO servers, before the first client comes."""
+        """Load the app, then start its services, before the first client comes."""
         try:
             super().load_wsgi()
         except Exception as error:
@@ -145,12 +144,12 @@ class Worker(GeventWebSocketWorker):
         for service in Service.get_all():
             service.start(self.node)
         gc.collect()
-        gc.freeze()  # collections then pass over what lives as long as the process: tens of milliseconds each
+        gc.freeze()  # else each collection looks at all that lives as long as the process: tens of milliseconds
 
     def _get_edited_source(self) -> str | None:
         """Return a source file that was edited between the fork and the first look of gunicorn's reloader.
 
-        What the master had loaded of an app's own was loaded anew right after the fork (``webfarm.gunicorn.load_anew``).
+        Right after the fork the worker has loaded the app's own modules again (``webfarm.gunicorn.load_anew``).
         """
         for path in self.reloader.get_files():
             with contextlib.suppress(OSError):
@@ -165,7 +164,7 @@ class Worker(GeventWebSocketWorker):
         return f"{socket.gethostname()}:{address[1] if isinstance(address, tuple) else address}"
 
     def run(self) -> None:
-        """Serve until told to end, or end at once, for what was edited while it was loaded to be loaded anew."""
+        """Serve until a signal comes; end at once if a source file was edited while this worker loaded it."""
         if self.reloader and (edited := self._get_edited_source()):
             self.log.info("Worker reloading: %s modified while it was loaded", edited)
             self.alive = False
@@ -183,18 +182,18 @@ class Worker(GeventWebSocketWorker):
         self._numbers[self.slot, _CONFIRMED] = self._number
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: send the clients away, one after the other, then end."""
+        """SIGTERM: close the clients' connections, one after the other, then end."""
         if self._leaving is None:
             self._leaving = gevent.spawn(self._leave)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """SIGQUIT, SIGINT: send the clients away at once, then end."""
+        """SIGQUIT, SIGINT: close the clients' connections at once, then end."""
         gevent.spawn(self._leave, at_once=True)
 
     def _leave(self, *, at_once: bool = False) -> None:
-        """Send the clients away, then stop accepting: until then new ones are told to go elsewhere.
+        """Close the clients' connections, then stop accepting; until then new clients are refused.
 
-        After HUP the port is a new worker's: then accepting stops as soon as that one serves.
+        After HUP the port belongs to a new worker: then this one stops accepting as soon as the new one serves.
         """
         from webfarm.service import Service
 
