@@ -3,6 +3,7 @@
 griffe reads the sources, without importing them. The doors are ``webfarm``, ``webfarm.flask`` and ``webfarm.testing``. ``--check`` writes nothing, and exits with 1 if the page is not what the docstrings say.
 """
 
+import functools
 import itertools
 import re
 import sys
@@ -13,6 +14,7 @@ import griffe
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "api.md"
+_HIDDEN_BASES = ("Service",)  # what a worker starts and stops by itself
 _DOORS = ("webfarm", "webfarm.flask", "webfarm.testing")
 _HEAD = """\
 # The public API
@@ -24,7 +26,7 @@ documents are not repeated here: see [its reference](https://python-socketio.rea
 
 def render() -> str:
     """Return the page."""
-    package = griffe.load("webfarm", search_paths=[str(ROOT)], docstring_parser="google", resolve_aliases=True)
+    package = _load()
     lines = [_HEAD]
     for door in _DOORS:
         module = package if door == "webfarm" else package[door.removeprefix("webfarm.")]
@@ -57,11 +59,43 @@ def _render_member(member: griffe.Object | griffe.Alias) -> Iterator[str]:
     if bases:
         yield f"Base: `{bases}`.\n"
     yield from _render_docstring(target.docstring)
-    for name, method in target.all_members.items():
-        found = _resolve(method)
-        if found is not None and found.docstring and not name.startswith("_"):
+    if "code" in target.members and (code := re.fullmatch(r"[\"'](\w+)[\"']", str(target.members["code"].value))):
+        yield f"Code: `{code[1]}`.\n"
+    for name, member in target.all_members.items():
+        found = _resolve(member)
+        if found is not None and not name.startswith("_") and _is_shown(found, target):
+            found = _get_delegate(found) or found
+            if not found.docstring:
+                continue
             yield f"#### `{target.name}.{name}{_get_arguments(found)}`\n"
             yield from _render_docstring(found.docstring)
+
+
+def _is_shown(member: griffe.Object, target: griffe.Class) -> bool:
+    """Return whether a member stands with a class: its own, or one of a base that has no place on the page."""
+    owner = member.parent.name if member.parent else ""
+    return owner == target.name or owner not in (*_HIDDEN_BASES, *_get_exports())
+
+
+@functools.cache
+def _get_exports() -> tuple[str, ...]:
+    return tuple(map(str, _load().exports or ()))
+
+
+@functools.cache
+def _load() -> griffe.Module:
+    loaded = griffe.load("webfarm", search_paths=[str(ROOT)], docstring_parser="google", resolve_aliases=True)
+    assert isinstance(loaded, griffe.Module)
+    return loaded
+
+
+def _get_delegate(member: griffe.Object) -> griffe.Object | None:
+    """Return the method of a part that ``delegate("part", Part.method)`` stands for."""
+    named = re.fullmatch(r"delegate\([^,]+, (\w+)\.(\w+)\)", str(getattr(member, "value", "")))
+    if named is None:
+        return None
+    part = _resolve(member.module.members[named[1]])
+    return None if part is None else _resolve(part.all_members[named[2]])
 
 
 def _get_comment(constant: griffe.Object) -> str:
@@ -83,7 +117,7 @@ def _get_arguments(function: object) -> str:
     """Return a function's arguments as they are defined: names and defaults; nothing for anything else."""
     if not isinstance(function, griffe.Function):
         return ""
-    if any(str(parameter.default).startswith("_") for parameter in function.parameters):
+    if any(re.match(r"_\w+\(", str(parameter.default)) for parameter in function.parameters):
         return "(...)"  # a dataclass, whose defaults are made by a function of its own
     written, is_keyword_only = [], False
     for parameter in function.parameters:
@@ -94,7 +128,9 @@ def _get_arguments(function: object) -> str:
             written.append("*")
         is_keyword_only = kind in (griffe.ParameterKind.keyword_only, griffe.ParameterKind.var_positional)
         stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(kind, "")
-        default = f"={parameter.default}" if parameter.default is not None and not stars else ""
+        constant = function.module.members.get(str(parameter.default))
+        value = constant.value if isinstance(constant, griffe.Attribute) else parameter.default
+        default = f"={value}" if value is not None and not stars else ""
         written.append(f"{stars}{parameter.name}{default}")
     return f"({', '.join(written)})"
 
@@ -133,7 +169,7 @@ def _convert(text: str) -> str:
         return (
             f"{found['before']}{introduction}\n\n```{language}\n"
             + "\n".join(line[indent:] for line in lines)
-            + "\n```\n"
+            + "\n```\n\n"
         )
 
     text = re.sub(r"(?P<before>[^\n]*?)::\n\n(?P<code>(?:[ ]+[^\n]*\n?|\n)+)", fence, text + "\n")
