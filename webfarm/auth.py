@@ -1,8 +1,8 @@
-"""Who a client is: from its handshake to a user, or a refusal.
+"""From a client's handshake to its user, or to a refusal.
 
-Open mode (no ``WEBFARM_SECRET``): the query's ``userId`` is believed; without it the user is a guest. Token mode:
-the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and ``userId`` must not differ. Its ``exp``
-ends the connection; ``rooms`` is a list of private rooms that the user may join.
+In open mode (no ``WEBFARM_SECRET``) the server believes the query's ``userId``; a client without one is a guest. In
+token mode the user is the ``sub`` of a JWT (HS256) in the handshake's ``auth.token``, and ``userId`` must not differ.
+The token's ``exp`` ends the session; its ``rooms`` lists private rooms that the user may join.
 """
 
 import time
@@ -22,7 +22,7 @@ _MAX_TOKEN = 8_192  # characters
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a client is: a user, or ``None`` for a guest; until when (seconds since 1970); private rooms of its token."""
+    """A client's user (``None`` for a guest), its session's end (seconds since 1970), and its token's private rooms."""
 
     user: str | None
     expires_at: float | None = None
@@ -30,7 +30,7 @@ class Identity:
 
 
 def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> Identity:
-    """Return who a client is.
+    """Return a client's identity.
 
     Args:
         environ: the WSGI environment of the connection; its query may have ``userId``.
@@ -38,7 +38,7 @@ def authenticate(environ: Mapping[str, Any], auth: Any, secret: str | None) -> I
         secret: the key of tokens, or ``None`` for open mode.
 
     Raises:
-        BadRequest: ``userId`` is no user's id, or stands twice.
+        BadRequest: ``userId`` is no name (``NAME_RULE``), or is given twice.
         Unauthorized: the token is missing, bad or expired, or ``userId`` is another's.
     """
     claimed = _get_user_id(environ)

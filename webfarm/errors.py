@@ -1,4 +1,4 @@
-"""The errors of the chat, and the codes under which a client sees them.
+"""The errors that webfarm raises, and the codes under which a client sees them.
 
 ::
 
@@ -31,7 +31,7 @@ class SettingsError(Error):
 
 
 class Unavailable(Error):
-    """Redis is away: the event was not handled and must not be acknowledged."""
+    """Redis does not answer: the event was not handled and must not be acknowledged."""
 
 
 class Flooding(Error):

@@ -14,15 +14,15 @@ _BURST, _BURST_BYTES = 2, 4  # times what is allowed in a second
 
 
 class Buckets:
-    """A bucket for each user, full at first, of which every event takes itself and its bytes.
+    """A bucket for each user, full at first, out of which each event takes one event and its bytes.
 
-    An event may take more bytes than there are, which are then owed: what is larger than the bucket gets through, too.
+    An event may take more bytes than the bucket has; the user then owes them. So an event of any size can pass.
 
     Args:
-        rate: events that come back in a second; 0: they have no limit.
-        rate_bytes: bytes that come back in a second; 0: they have no limit.
-        clock: tells the time, in seconds.
-        burst: events that a full one has, if not twice those of a second.
+        rate: events that come back in a second; 0: events have no limit.
+        rate_bytes: bytes that come back in a second; 0: bytes have no limit.
+        clock: returns the time, in seconds.
+        burst: events in a full bucket; by default those of two seconds.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Buckets:
         return True
 
     def has_event(self, user: str) -> bool:
-        """Return whether there is an event in the user's bucket; none is taken."""
+        """Return whether the user's bucket has an event; take none."""
         bucket = self._buckets.get(user)
         return bucket is None or self._refill(bucket, self._clock())[0] >= 1
 
     def _refill(self, bucket: list[float], now: float) -> tuple[float, float]:
-        """Return what is in the bucket by now: events, bytes."""
+        """Return the events and bytes that are in the bucket now."""
         filled_at, events, bytes = bucket
         events += (now - filled_at) * self._rate
         bytes += (now - filled_at) * self._rate_bytes
@@ -68,9 +68,9 @@ class Buckets:
         )
 
     def _drop_full(self, now: float) -> None:
-        """Look at the two oldest buckets: one that is full again is as good as none.
+        """Drop the two oldest buckets if they are full again: a new one would be full, too.
 
-        Two for each new one, so that there are never many more than are not full.
+        For each new bucket two are looked at, so that few full ones are kept.
         """
         for _ in range(min(2, len(self._buckets))):
             user, bucket = self._buckets.popitem(last=False)
@@ -80,12 +80,12 @@ class Buckets:
 
 
 class RateLimits:
-    """What users may send; all connections of one user share it.
+    """The limits of what users may send; all connections of one user share them.
 
     Args:
         rate: events a second; 0: any number.
         rate_bytes: bytes a second; 0: any number.
-        clock: tells the time, in seconds.
+        clock: returns the time, in seconds.
     """
 
     def __init__(self, rate: float, rate_bytes: float, clock: Callable[[], float] = monotonic) -> None:
@@ -96,8 +96,8 @@ class RateLimits:
         """Let an event of ``size`` bytes through, or refuse it.
 
         Raises:
-            RateLimited: the user sends more than is allowed.
-            Flooding: and goes on: as much as is allowed, burst included, has been refused on top of that.
+            RateLimited: the user sends more than the limit.
+            Flooding: the user goes on: the events refused have used up a bucket of their own.
         """
         if self._allowed.take(user, size):
             return

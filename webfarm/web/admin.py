@@ -2,8 +2,8 @@
 
 https://github.com/socketio/socket.io-admin-ui (``lib/typed-events.ts`` has the events)
 
-python-socketio's own (``Server.instrument``) lists the clients of one process, and in the mode that lists any it
-publishes an event for each message that somebody gets.
+python-socketio's own part (``Server.instrument``) lists the clients of one process only. In the mode that lists clients
+it also publishes an event for each message that a client receives.
 """
 
 import logging
@@ -24,17 +24,17 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "/admin"
 
-#: What the packet begins with that gives an admin a session.
+#: The beginning of the packet that gives an admin a session.
 SECRET = f'2{NAMESPACE},["session"'
 
-_SHARE = 3  # a page is told a third at a time of what may be unsent
+_SHARE = 3  # a page is told at a time a third of the bytes that may be unsent
 
-# What the page offers. ALL_EVENTS is what shows clients and rooms at all; packets are not shown one by one.
+# What the page offers. With ALL_EVENTS it shows clients and rooms; it does not show single packets.
 _FEATURES = ("JOIN", "LEAVE", "DISCONNECT", "MJOIN", "MLEAVE", "MDISCONNECT", "AGGREGATED_EVENTS", "ALL_EVENTS")
 
 
 class AdminNamespace(Namespace):
-    """Shows all nodes, clients and rooms, and changes them on whichever node they are.
+    """Shows all nodes, clients and rooms, and changes them on any node.
 
     Args:
         auth: knows the admin.
@@ -59,7 +59,7 @@ class AdminNamespace(Namespace):
         self._feed = Feed(self._send, is_here, manager.directory, figures, max_bytes // _SHARE)
 
     def identify(self, environ: dict[str, Any], auth: Any) -> str:
-        """Return ``admin`` if the client is; refuse it if not."""
+        """Return ``admin`` if the client has the password or a session; refuse it otherwise."""
         given = auth if isinstance(auth, dict) else {}
         if self._auth.is_session(given.get("sessionId")):
             return USER
@@ -116,7 +116,7 @@ class AdminNamespace(Namespace):
 
 
 def _log(sid: str, action: str, namespace: str, room: str | None, target: str | None) -> None:
-    """Log what an admin does with all clients of ``target``, which is a client, a room, or ``None`` for everybody."""
+    """Log an admin's action on all clients of ``target``: a client, a room, or ``None`` for everybody."""
     fields = {"sid": sid, "namespace": namespace, "room": room, "of": target}
     log.info("admin: %s", action, extra={name: value for name, value in fields.items() if value is not None})
 
@@ -129,10 +129,10 @@ def _check_namespace(namespace: Any) -> str:
 
 def _check_target(target: Any) -> str | None:
     if target is not None and not _is_text(target):
-        raise BadRequest("A room or a client is named by a text.")
+        raise BadRequest("The name of a room or a client is a text.")
     return target or None
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether ``value`` is a text that can be written: half a surrogate pair can't."""
+    """Return whether ``value`` is a text that can be encoded: half a surrogate pair can't."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -1,7 +1,7 @@
-"""Who may look at the farm and change it: the user ``admin``, with the password of ``WEBFARM_ADMIN_PASSWORD``.
+"""The user ``admin``, who may look at the farm and change it: the password is ``WEBFARM_ADMIN_PASSWORD``.
 
-Who has shown the password gets a *session*, a token that stands for it for some hours on every worker: it is signed
-with a key that only the password gives, so that another password ends it.
+An admin who shows the password gets a *session*, a token that replaces the password for some hours on every worker. The
+token's key is derived from the password, so that a new password ends all sessions.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ _SESSION_S = 12 * 3600
 _ALGORITHM = "HS256"
 _GUESSES, _GUESS_EVERY_S = 10, 6.0  # wrong passwords from one address: at once, and from then on
 _REFUSAL = "invalid credentials"  # the Admin UI's own words
-_PREFIX_BITS = 64  # of an IPv6 address: its owner has all that begin with them
+_PREFIX_BITS = 64  # of an IPv6 address: one owner has all addresses that begin with them
 
 
 class AdminAuth:
-    """Knows the admin, and lets nobody guess for long.
+    """Checks the admin's password, and stops guessing.
 
     Args:
         password: the admin's.
-        prefix: of the farm; a session of another farm is none.
-        clock: tells the time for limits, in seconds.
+        prefix: the farm's; a session of another farm is not valid.
+        clock: returns the time for limits, in seconds.
     """
 
     def __init__(self, password: str, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,16 +45,16 @@ class AdminAuth:
         self._guesses = Buckets(1 / _GUESS_EVERY_S, 0, clock, burst=_GUESSES)
 
     def check(self, user: Any, password: Any, address: str) -> None:
-        """Return if that is the admin's password.
+        """Return if the password is the admin's.
 
         Args:
-            user: as it was given, of whatever type.
-            password: as it was given.
-            address: where it comes from.
+            user: the given name, of any type.
+            password: the given password, of any type.
+            address: the address of the client that gave them.
 
         Raises:
-            Unauthorized: it is not.
-            RateLimited: too many wrong ones have come from there; it was not looked at.
+            Unauthorized: the password is wrong.
+            RateLimited: too many wrong passwords have come from the address; this one was not checked.
         """
         if not isinstance(user, str) or not isinstance(password, str):
             raise Unauthorized(_REFUSAL)  # which is no guess
@@ -67,11 +67,11 @@ class AdminAuth:
             raise Unauthorized(_REFUSAL)
 
     def create_session(self) -> str:
-        """Return a token that stands for the password."""
+        """Return a token that replaces the password."""
         return jwt.encode({"sub": USER, "exp": int(time.time()) + _SESSION_S}, self._key, algorithm=_ALGORITHM)
 
     def is_session(self, token: Any) -> bool:
-        """Return whether ``token`` stands for the password, still."""
+        """Return whether ``token`` replaces the password, and has not expired."""
         try:
             jwt.decode(token, self._key, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]})
         except (jwt.InvalidTokenError, ValueError, TypeError):
@@ -80,7 +80,7 @@ class AdminAuth:
 
 
 def _hash(user: str, password: str) -> bytes:
-    """Return what can be compared in a time that says nothing of what is right in it."""
+    """Return a digest: the time of comparing two digests tells nothing about the password."""
     return hashlib.sha256(f"{user}\0{password}".encode(errors="surrogatepass")).digest()
 
 

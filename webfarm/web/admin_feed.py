@@ -1,7 +1,7 @@
-"""What the Admin UI shows, kept up to date: the nodes' figures, and all clients of the farm with their rooms.
+"""The feed of the Admin UI: the nodes' figures, and all clients of the farm with their rooms.
 
-It is read from Redis and the nodes every two seconds while an admin is connected to this worker. Each page is told what
-has changed since it was told last, never more than it can take at a time.
+While an admin is connected to this worker, the feed reads them from Redis and the nodes every two seconds. It tells
+each page the changes since the last time, never more than the page can take at a time.
 """
 
 import logging
@@ -23,14 +23,14 @@ from webfarm.web.figures import Figures
 
 log = logging.getLogger(__name__)
 
-#: The most clients that a page is told of.
+#: The feed tells a page of at most so many clients.
 MAX_CLIENTS = 10_000
 
 _EVERY_S = 2.0
-_GATHER_S = 0.25  # for what an admin does to be done, and for more of it
-_IN_A_ROW = 100  # then others get their turn
+_GATHER_S = 0.25  # for an admin's action to end, and for more actions
+_IN_A_ROW = 100  # clients; then other greenlets get their turn
 
-# What the page has histograms of, and the figures that it is the growth of.
+# The page's histograms, and the counts whose growth each shows.
 _TOTALS = {
     "rawConnection": "connections_opened",
     "rawDisconnection": "connections_closed",
@@ -51,10 +51,10 @@ class Client(NamedTuple):
 
 
 class Page:
-    """What one admin's page knows.
+    """The clients that one admin's page knows.
 
     Args:
-        max_bytes: about how much it is told at a time.
+        max_bytes: about so many bytes are sent to it at a time.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -62,10 +62,10 @@ class Page:
         self._known: dict[str, Client] | None = None
 
     def update(self, clients: dict[str, dict[str, Any]], now: str) -> Iterator[Sent]:
-        """Yield what the page must be told: at first a list, then what has changed; some of it, if it is very much.
+        """Yield the events for the page: at first a list, then changes; of very many changes, some.
 
         Args:
-            clients: all, by sid, as ``Directory.iterate_clients`` has them, and with the ``server`` that each is on.
+            clients: all, by sid, as ``Directory.iterate_clients`` has them, each with its ``server``.
             now: the time, as ISO 8601 has it.
         """
         if self._known is None:
@@ -92,7 +92,7 @@ class Page:
     def _find_changes(
         self, known: dict[str, Client], clients: dict[str, dict[str, Any]], now: str
     ) -> Iterator[list[Sent]]:
-        """Yield what has changed of one client after the other; then the page knows that."""
+        """Yield the changes of one client after the other; once they are taken, the page knows them."""
         for sid in known.keys() - clients.keys():
             gone = known.pop(sid)
             left: list[Sent] = [("room_left", (gone.namespace, room, sid, now)) for room in gone.rooms]
@@ -109,14 +109,14 @@ class Page:
 
 
 class Feed:
-    """Tells the pages of this worker's admins what they show.
+    """Sends the pages of this worker's admins what they show.
 
     Args:
         send: sends an event to some of them, without waiting.
-        is_here: whether a page is connected, or about to be.
-        directory: who is connected.
+        is_here: says whether a page is connected, or about to be.
+        directory: lists the farm's clients.
         figures: of the nodes.
-        max_bytes: about how much a page is told at a time.
+        max_bytes: about so many bytes are sent to a page at a time.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Feed:
         self._is_running = False
 
     def add(self, sid: str) -> None:
-        """Tell an admin's page from now on, until it has gone; at once, at first."""
+        """Feed an admin's page from now on, beginning at once, until it disconnects."""
         self._pages[sid] = Page(self._max_bytes)
         self.refresh()
         if not self._is_running:
@@ -141,7 +141,7 @@ class Feed:
             gevent.spawn(self._run)
 
     def refresh(self) -> None:
-        """Look again now, as something was changed."""
+        """Read again now, because an admin has changed something."""
         self._is_due.set()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The figures of all nodes: asked of them when somebody looks, so that nothing is done for it while nobody does."""
+"""The figures of all nodes. A worker asks for them when an admin looks; otherwise they cost nothing."""
 
 import os
 import time
@@ -12,15 +12,15 @@ from webfarm.redis.client import redis_errors_as_unavailable
 from webfarm.socketio.server import Server
 
 _EVENT = "figures"
-_TIMEOUT_S = 1.0  # who stands still is not waited for
-_GOOD_S = 0.8  # in which all who look are told the same
+_TIMEOUT_S = 1.0  # a stalled node is not waited for
+_GOOD_S = 0.8  # in which all admins are shown the same figures
 
 
 class Figures:
-    """What the nodes of a farm do just now.
+    """The figures of a farm's nodes.
 
     Args:
-        server: this node's; it answers the others, too.
+        server: this node's; it also answers the other nodes.
     """
 
     def __init__(self, server: Server) -> None:
@@ -37,7 +37,7 @@ class Figures:
         ``namespaces`` (the number of clients of each), ``connections_opened`` and ``connections_closed``.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis does not answer.
         """
         with self._is_asking:
             if time.monotonic() >= self._good_until:

@@ -1,4 +1,4 @@
-"""What a proxy in front says of a request: who sent it, and how the browser sees this site."""
+"""The headers of a proxy in front: a request's sender, and the site's scheme as the browser sees it."""
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,22 +8,22 @@ from urllib.parse import urlsplit
 
 from webfarm.addresses import is_loopback, is_this_machine, parse_ip
 
-#: In an environment: all addresses that a request is said to have come by, comma-separated; nobody vouches for them.
+#: In an environment: all addresses that a request names as its way, comma-separated. A client may have made them up.
 ADDRESSES = "webfarm.addresses"
 
 _FOR, _PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
-# HAProxy hands on what a client says in these, and the browser's own Host.
+# HAProxy passes on these headers as a client sends them, and the browser's own Host.
 _OTHERS = ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX", "HTTP_FORWARDED")
-_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}  # some say so of a websocket
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}  # as some proxies write for a websocket
 _CACHED = 1024  # addresses
 
 
 class TrustedProxies:
-    """A WSGI application around another, which finds the browser's view in its environment.
+    """A WSGI application around another, which gets the browser's view in its environment.
 
-    ``REMOTE_ADDR`` and ``wsgi.url_scheme`` are what ``X-Forwarded-For`` and ``-Proto`` say if the request comes from a
-    trusted address, and what they were if not. These headers and their kin are taken out, so that nothing behind
-    believes them; the host is the one of ``Host``, which a proxy is to hand on as it came.
+    From a trusted address, ``X-Forwarded-For`` and ``-Proto`` replace ``REMOTE_ADDR`` and ``wsgi.url_scheme``. All
+    ``Forwarded`` headers are taken out, so that no application believes them. The host is that of ``Host``, which the
+    proxy must pass on unchanged.
 
     Args:
         app: the application.
@@ -47,7 +47,7 @@ class TrustedProxies:
         return self._app(environ, start_response)
 
     def _find_client(self, address: str, forwarded: str) -> str:
-        """Return the last address that no trusted proxy has; who is before it may have made up the rest."""
+        """Return the last address that is no trusted proxy's; a client may have made up those before it."""
         for one in reversed(forwarded.split(",")):
             if not self._is_trusted(address) or not parse_ip(one.strip()):
                 break
