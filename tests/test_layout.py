@@ -1,149 +1,232 @@
-"""The structure: who may import whom, small files, nothing that belongs to one machine."""
+"""The structure: who may import whom, small parts, nothing that belongs to one machine.
+
+``WINGS`` is the house, ground first. Imports that are only for types, and lazy ones, count.
+"""
 
 import ast
 import json
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
-MODULES = sorted((ROOT / "chat").rglob("*.py"))
-
-# What a module may import of this package, beside what stands in its own folder `realtime/`.
-LEAVES = {"webfarm.settings", "webfarm.errors", "webfarm.redis.url"}
-ALLOWED = {
-    "chat": set(),
-    "webfarm.__main__": {"webfarm.cli"},
-    "webfarm.settings": {"webfarm.errors", "webfarm.redis.url"},
-    "webfarm.redis.url": set(),
-    "webfarm.errors": set(),
-    "webfarm.logs": set(),
-    "webfarm.gunicorn": LEAVES | {"webfarm.logs"},
-    "webfarm.auth": LEAVES,
-    "webfarm.haproxy": LEAVES,
-    "webfarm.rate_limits": LEAVES,
-    "webfarm.web.proxies": LEAVES,
-    "chat.event_arguments": LEAVES | {"webfarm.auth"},
-    "chat.private_rooms": {"webfarm"},
-    "webfarm.socketio.namespace": LEAVES,
-    "chat.events": LEAVES
-    | {
-        "chat.event_arguments",
-        "webfarm.auth",
-        "webfarm.rate_limits",
-        "webfarm.socketio.namespace",
-        "chat.private_rooms",
-        "webfarm",
-    },
-    "chat.demo": LEAVES | {"chat.events", "webfarm.web.proxies", "webfarm"},
-    "chat.pages": set(),
-    "chat.messages": LEAVES | {"webfarm.auth", "chat.events", "webfarm", "webfarm.protocol.strict_json"},
-    "webfarm.web.api": LEAVES | {"chat.messages", "webfarm"},
-    "webfarm.web.figures": LEAVES
-    | {"webfarm", "webfarm.monitoring.counters", "webfarm.redis.client", "webfarm.monitoring.gauges"},
-    "webfarm.web.admin_auth": LEAVES | {"webfarm.rate_limits", "webfarm.web.proxies", "webfarm"},
-    "webfarm.web.admin_feed": LEAVES
-    | {"webfarm.web.admin_auth", "webfarm.web.figures", "webfarm", "webfarm.protocol.strict_json"},
-    "webfarm.web.admin": LEAVES
-    | {
-        "webfarm.web.admin_auth",
-        "webfarm.web.admin_feed",
-        "webfarm.auth",
-        "webfarm.web.figures",
-        "webfarm.socketio.namespace",
-        "webfarm",
-    },
-    "webfarm.web.admin_views": LEAVES | {"webfarm.web.admin_auth", "webfarm.web.figures"},
-    "chat.app": LEAVES
-    | {"webfarm.web.admin", "webfarm.web.admin_auth", "webfarm.web.admin_views", "webfarm.web.figures"}
-    | {
-        "webfarm.web.api",
-        "webfarm.auth",
-        "chat.demo",
-        "chat.events",
-        "webfarm.rate_limits",
-        "webfarm.web.proxies",
-        "chat.pages",
-        "webfarm",
-    },
-    "webfarm.run.programs": LEAVES | {"webfarm.redis.preflight"},
-    "webfarm.run.processes": set(),
-    "webfarm.run.redis_cluster": LEAVES | {"webfarm.redis.client"},
-    "webfarm.run.farm": LEAVES
-    | {"webfarm.run.redis_cluster", "webfarm.haproxy", "webfarm.run.processes", "webfarm.run.programs"},
-    "webfarm.commands.remote": LEAVES | {"chat.messages", "webfarm"},
-    "webfarm.commands.listing": LEAVES | {"webfarm.nodes.directory", "webfarm.redis.blocking", "webfarm.redis.client"},
-    "webfarm.commands.migrate": LEAVES | {"webfarm.redis.keys", "webfarm.redis.blocking", "webfarm.redis.client"},
-    "webfarm.doctor": {"webfarm.doctor.finding", "webfarm.doctor.report"},
-    "webfarm.doctor.finding": set(),
-    "webfarm.doctor.machine": LEAVES | {"webfarm.doctor.finding", "webfarm.run.programs"},
-    "webfarm.doctor.store": LEAVES | {"webfarm.doctor.finding", "webfarm.redis.client", "webfarm.redis.preflight"},
-    "webfarm.doctor.farm": LEAVES | {"webfarm.doctor.finding", "webfarm.haproxy"},
-    "webfarm.doctor.report": LEAVES
-    | {
-        "webfarm.doctor.finding",
-        "webfarm.doctor.machine",
-        "webfarm.doctor.store",
-        "webfarm.doctor.farm",
-        "webfarm.haproxy",
-    },
-    "webfarm.testing": {"webfarm.testing.clients", "webfarm.testing.processes", "webfarm.testing.servers"},
-    "webfarm.testing.processes": set(),
-    "webfarm.testing.clients": {"webfarm.testing.processes"},
-    "webfarm.testing.servers": {"webfarm.haproxy", "webfarm.run.programs", "webfarm.testing.processes"},
-    "webfarm.cli": LEAVES
-    | {
-        "webfarm.auth",
-        "webfarm.doctor",
-        "webfarm.haproxy",
-        "webfarm.run.farm",
-        "webfarm.commands.listing",
-        "webfarm.commands.migrate",
-        "webfarm.commands.remote",
-    },
+PACKAGES = ("webfarm", "chat")
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
 
+LEAVES = {"errors", "defaults", "service", "names", "addresses"}
+_BELOW_MANAGER = {"protocol", "monitoring", "loop", "http", "redis", "engineio", "log", "sessions", "nodes"}
+#: Each wing of ``webfarm``, and what it may import beside the leaves. A wing stands below those after it.
+WINGS: dict[str, set[str]] = {
+    "protocol": set(),
+    "monitoring": set(),
+    "loop": {"monitoring"},
+    "http": {"protocol", "monitoring", "loop"},
+    "redis": {"loop", "monitoring"},
+    "engineio": {"protocol", "monitoring", "loop", "http"},
+    "log": {"protocol", "monitoring", "loop", "redis"},
+    "sessions": {"protocol", "monitoring", "loop", "redis", "log"},
+    "nodes": {"protocol", "monitoring", "loop", "redis", "log", "sessions"},
+    "manager": _BELOW_MANAGER,
+    "socketio": (_BELOW_MANAGER | {"manager"}) - {"redis", "log"},
+    "worker": {"http", "monitoring"},
+    "auth": {"monitoring"},
+    "rate_limits": {"monitoring"},
+    "settings": {"monitoring", "redis.url"},  # which rule what is a URL of Redis
+    "web": {"monitoring", "redis", "nodes", "manager", "socketio", "auth", "settings", "rate_limits"},
+}
+_ALL_WINGS = {*WINGS}
+WINGS["wiring"] = _ALL_WINGS - {"worker"}
+_DOORS = {"flask", "emitter", "client"}
+WINGS |= {door: _ALL_WINGS | {"wiring"} for door in _DOORS}
+_OF_FARM = {"logs", "haproxy", "gunicorn", "run", "commands", "doctor", "testing", "cli", "__main__"}
+_FOR_FARM = _DOORS | _OF_FARM | {"wiring", "auth", "settings", "nodes", "redis", "socketio.external_events"}
+WINGS |= {part: _FOR_FARM for part in _OF_FARM}
 
-def get_name(path):
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+#: What does I/O, or waits for it.
+IO = {"asyncio", "gevent", "geventwebsocket", "httptools", "redis", "select", "selectors", "socket", "_socket", "ssl"}
+MAX_FILE_LINES, MAX_CLASS_LINES, MAX_METHODS = 400, 250, 35
 
 
-def get_imports(path):
-    """Return the modules of this package that the file imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def get_imports(name: str, source: str, modules: Iterable[str]) -> set[str]:
+    """Return all that a module imports: modules of ours by their full names, of others as they are written."""
+    known, found = set(modules), set()
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = {name for name in names if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()}
-            found |= modules or {str(node.module)}
-    return {name for name in found if name.split(".")[0] == "chat"}
+            found |= {one if one in known else node.module for one in names}
+    return found - {name}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=get_name)
-def test_imports_go_downward_only(path):
-    name = get_name(path)
-    if name.startswith("webfarm"):
-        assert all(module.startswith("webfarm") or module in LEAVES for module in get_imports(path))
-    else:
-        assert get_imports(path) <= ALLOWED[name]
+def get_wing(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize("path", MODULES, ids=get_name)
-def test_files_hold_one_thing_and_say_which(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= 300
-    assert ast.get_docstring(ast.parse(text))
+def find_forbidden(name: str, imports: Iterable[str]) -> list[str]:
+    """Return a sentence for each import that goes upward, or to a wing that is not for this one."""
+    package, wing = name.split(".")[0], get_wing(name)
+    found = []
+    for module in sorted(one for one in imports if one.split(".")[0] in PACKAGES):
+        its_package, its_wing = module.split(".")[0], get_wing(module)
+        if package == "chat":
+            allowed = its_package == "chat" or its_wing in ("", "flask", "testing")
+        elif its_package == "chat" or not its_wing:
+            allowed = name == "webfarm"  # nothing of webfarm takes a name from its door
+        elif name == "webfarm":
+            allowed = True
+        else:
+            may = WINGS.get(wing, set())
+            of_wing = ".".join(module.split(".")[1:3])
+            allowed = its_wing == wing or its_wing in LEAVES or its_wing in may or of_wing in may
+        if not allowed:
+            found.append(f"{name} imports {module}")
+    return found
 
 
-def test_the_lock_files_record_no_download_addresses():
+def find_circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of a circle of imports, the first one at both ends; none if there is no circle."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for one in sorted(graph.get(module, ())):
+            if circle := visit(one, [*path, module]):
+                return circle
+        done.add(module)
+        return []
+
+    return next(filter(None, (visit(module, []) for module in sorted(graph))), [])
+
+
+def make_graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Return which modules each imports; the door stands at the top, and ``chat.__init__`` is empty."""
+    graph = {name: get_imports(name, source, sources) & {*sources} for name, source in sources.items()}
+    return {name: imports - {"webfarm", "chat"} for name, imports in graph.items()}
+
+
+class Class:
+    """A class of ours, and the names of its bases."""
+
+    def __init__(self, node: ast.ClassDef) -> None:
+        self.name = node.name
+        self.lines = (node.end_lineno or 0) - node.lineno + 1
+        self.methods = sum(isinstance(one, ast.FunctionDef) for one in node.body)
+        self.bases = [ast.unparse(base).partition("[")[0] for base in node.bases]
+
+
+def find_fat_classes(sources: dict[str, str]) -> list[str]:
+    """Return a sentence for each class that is too large, its own bases counted with it."""
+    classes: dict[str, list[Class]] = {}
+    for source in sources.values():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(Class(node))
+
+    def list_all(one: Class) -> Iterator[Class]:
+        yield one
+        for base in one.bases:  # with a dot it is another package's
+            yield from (
+                ancestor for found in classes.get(base, ())[:1] if found is not one for ancestor in list_all(found)
+            )
+
+    found = []
+    for one in (one for some in classes.values() for one in some):
+        family = {id(member): member for member in list_all(one)}.values()
+        lines, methods = sum(member.lines for member in family), sum(member.methods for member in family)
+        if lines > MAX_CLASS_LINES or methods > MAX_METHODS:
+            found.append(f"{one.name} has {lines} lines and {methods} methods, with its bases")
+    return sorted(found)
+
+
+SOURCES = {name: path.read_text() for name, path in FILES.items()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_downward_only(name: str) -> None:
+    assert find_forbidden(name, get_imports(name, SOURCES[name], FILES)) == []
+
+
+def test_each_file_stands_in_a_wing() -> None:
+    assert {get_wing(name) for name in FILES if name.startswith("webfarm.")} <= {*WINGS} | LEAVES
+
+
+def test_no_circle_of_imports() -> None:
+    assert " -> ".join(find_circle(make_graph(SOURCES))) == ""
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if get_wing(name) == "protocol"])
+def test_the_protocol_does_no_io(name: str) -> None:
+    assert not {module.split(".")[0] for module in get_imports(name, SOURCES[name], FILES)} & IO
+
+
+def test_no_class_is_large() -> None:
+    assert find_fat_classes(SOURCES) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_hold_one_thing_and_say_which(name: str) -> None:
+    assert len(SOURCES[name].splitlines()) <= MAX_FILE_LINES
+    assert ast.get_docstring(ast.parse(SOURCES[name]))
+
+
+def test_a_planted_upward_import_is_named() -> None:
+    """Also one that is for types alone, one in a function, and one of the app's."""
+    planted = (
+        "from webfarm.manager import redis_manager\n"
+        "if TYPE_CHECKING:\n    from webfarm.socketio.server import Server\n"
+        "def later():\n    import chat.events\n    from webfarm import Farm\n"
+        "from webfarm.redis.keys import Keys\n"
+    )
+    assert find_forbidden("webfarm.log.writer", get_imports("webfarm.log.writer", planted, FILES)) == [
+        "webfarm.log.writer imports chat.events",
+        "webfarm.log.writer imports webfarm",
+        "webfarm.log.writer imports webfarm.manager.redis_manager",
+        "webfarm.log.writer imports webfarm.socketio.server",
+    ]
+    assert find_forbidden("chat.events", ["webfarm", "webfarm.redis.keys"]) == [
+        "chat.events imports webfarm.redis.keys"
+    ]
+
+
+def test_a_planted_circle_is_named() -> None:
+    planted = "import typing\nif typing.TYPE_CHECKING:\n    from webfarm.log.writer import Writer\n"
+    sources = SOURCES | {"webfarm.log.entry": planted}
+    circle = find_circle(make_graph(sources))
+    assert circle[0] == circle[-1]
+    assert {"webfarm.log.entry", "webfarm.log.writer"} <= {*circle}
+
+
+def test_a_planted_large_class_is_named() -> None:
+    """What a class inherits from one of ours counts as its own."""
+    methods = "\n".join(f"    def method_{number}(self): ..." for number in range(20))
+    planted = f"class Half:\n{methods}\nclass Whole(Half, socketio.Server):\n{methods}\n"
+    assert find_fat_classes({"webfarm.planted": planted}) == ["Whole has 42 lines and 40 methods, with its bases"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
+def test_tests_share_by_the_kit(path: Path) -> None:
+    """No module of tests imports another one: what they share lies in ``tests/kit``."""
+    modules = re.findall(r"^\s*(?:from|import) (tests\.\S+)", path.read_text(), re.MULTILINE)
+    assert [module for module in modules if not module.startswith(("tests.kit", "tests.conftest"))] == []
+
+
+def test_the_lock_files_record_no_download_addresses() -> None:
     assert "resolved" not in (ROOT / "package-lock.json").read_text()
     assert not re.search(r"https?:|@ ", (ROOT / "constraints.txt").read_text())
 
 
-def test_what_the_browser_gets_is_pinned():
+def test_what_the_browser_gets_is_pinned() -> None:
     package = json.loads((ROOT / "package.json").read_text())
     versions = [*package["dependencies"].values(), *package["devDependencies"].values()]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions)
