@@ -32,7 +32,7 @@ from webfarm.socketio.core import ServerCore
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 5.0
+_CHANGE_S = 5.0  # for all nodes to change the rooms of their clients
 _ANSWER_S = 1.0  # for a node to answer after its clients' timeout
 _AT_ONCE = 100
 
@@ -97,9 +97,7 @@ class AllNodes:
         """Take all connected clients out of a room, as ``leave_all`` does."""
         self.leave_all(room, room, namespace)
 
-    def fetch_clients(
-        self, room: str | None = None, namespace: str | None = None, *, timeout: float = _TIMEOUT_S
-    ) -> Clients:
+    def fetch_clients(self, room: str | None = None, namespace: str | None = None, *, timeout: float = 5.0) -> Clients:
         """Return the connected clients of a room, of all nodes that answer within ``timeout`` seconds.
 
         Raises ``Unavailable`` if Redis is unreachable.
@@ -115,7 +113,7 @@ class AllNodes:
         *,
         room: str | None = None,
         namespace: str | None = None,
-        timeout: float = _TIMEOUT_S,
+        timeout: float = 5.0,
     ) -> Acknowledgements:
         """Emit an event, which is not stored, to all clients in a room; return their acknowledgements.
 
@@ -157,7 +155,7 @@ class AllNodes:
         """
         return self._peers.tell("event", {"event": event, "packed": pack(args)}, others_only=True)
 
-    def server_call(self, event: str, *args: Any, timeout: float = _TIMEOUT_S) -> Answers:
+    def server_call(self, event: str, *args: Any, timeout: float = 5.0) -> Answers:
         """Have the event's handlers called on all other nodes; return their results, by node.
 
         A node without a handler is missing. Raises ``Unavailable`` if Redis is unreachable.
@@ -170,7 +168,7 @@ class AllNodes:
         if not isinstance(room, str):
             raise TypeError(f"a room's name is a text, not {room!r}")
         arguments = {"namespace": namespace or "/", "members_of": members_of, "room": room}
-        found = self._peers.ask(change, arguments, _TIMEOUT_S)
+        found = self._peers.ask(change, arguments, _CHANGE_S)
         if not found.is_complete:
             reasons = "; ".join(f"{node}: {why}" for node, why in found.missing.items())
             raise Unavailable(f"not all nodes have changed their clients' rooms: {reasons}")
