@@ -52,18 +52,18 @@ class Demo:
         if not isinstance(data, dict) or more:
             raise BadRequest("An object is needed; it may have the id of a message.")
         self._asked_at = time.monotonic()
-        self._manager.on_delivery = self._on_delivery
+        self._manager.delivery.on_delivery = self._on_delivery
         return {"ok": True, "now": _read_clock(), **self._notes.get(str(data.get("id")), {})}
 
     def on_stored(self, stored: Stored, room: str, handled_at_ns: int) -> None:
         """Note when a message was handled and acknowledged."""
-        if self._manager.on_delivery is not None:
+        if self._manager.delivery.on_delivery is not None:
             times = {"handled": handled_at_ns // 1000, "acknowledged": _read_clock()}
             self._note(stored.id, **times, **self._describe_shard(room))
 
     def _on_delivery(self, id: int) -> None:
         if time.monotonic() - self._asked_at > _NOTED_S:
-            self._manager.on_delivery = None
+            self._manager.delivery.on_delivery = None
             self._notes.clear()
         else:
             self._note(id, delivered=_read_clock())

@@ -138,7 +138,7 @@ class ChatNamespace(Namespace):
         room = get_room(data)
         before, limit = get_page(data, _MAX_HISTORY)
         self._check_member(sid, "history", room)
-        events = self._manager.read_history(room, before=before, most=limit, most_bytes=_MAX_HISTORY_BYTES)
+        events = self._manager.history.read(room, before=before, most=limit, most_bytes=_MAX_HISTORY_BYTES)
         keys = ("id", "event", "data", "meta")
         return {"ok": True, "messages": [dict(zip(keys, (str(id), *event), strict=False)) for id, event in events]}
 
@@ -217,7 +217,7 @@ class ChatNamespace(Namespace):
 
     def _find_repeat(self, sid: str, data: Any, room: str) -> Stored | None:
         once = self._get_once(sid, data)
-        return self._manager.find(room, once) if once else None
+        return self._manager.history.find(room, once) if once else None
 
     def _get_once(self, sid: str, data: Any) -> str:
         """Return the key under which a message is stored once, of its user and its own id; empty without an id."""

@@ -28,7 +28,7 @@ class PrivateRooms:
 
     def open(self, room: str, user: str) -> bool:
         """Invite ``user`` to an empty room without messages, unless another user has opened it within the time."""
-        if self._manager.get_users(room, most=1) or self._manager.has_history(room):
+        if self._manager.get_users(room, most=1) or self._manager.history.has(room):
             return False
         is_first = self._grants.claim(f"opened:{room}", user)
         if is_first:

@@ -35,7 +35,7 @@ def watch(sid: str) -> list[list[Any]]:
     A stroke that is painted meanwhile may come twice, and before the answer: the client goes by the strokes' ids.
     """
     sio.enter_room(sid, BOARD)
-    strokes = manager.read_history(BOARD, most=10_000, most_bytes=900_000)
+    strokes = manager.history.read(BOARD, most=10_000, most_bytes=900_000)
     return [[square, colour, str(id)] for id, (_, square, colour, *_) in strokes]
 
 

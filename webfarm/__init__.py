@@ -23,7 +23,7 @@ acknowledged, so that its client sends it again.
 An emit is stored when it returns, and all members of a room receive a room's messages in one order. A client that comes
 back within the recovery window has its id, its rooms and its session again, and receives the messages that it missed.
 
-- ``farm.manager`` is a ``RedisManager``. Its ``store`` returns a message's id, and ``read_history`` reads a room
+- ``farm.manager`` is a ``RedisManager``. Its ``store`` returns a message's id, and ``history.read`` reads a room
   backwards. ``get_users`` and ``watch`` show a room's users; ``directory`` lists clients, rooms and nodes.
 - ``farm.run_once`` runs a function on one worker of the farm.
 - ``Emitter`` stores events from another process; ``Client`` is a Python client that recovers.

@@ -54,7 +54,7 @@ def vote(sid, choice):
 
 @sio.event
 def count(sid):
-    return len(farm.manager.read_history("poll", most=100, most_bytes=10_000))
+    return len(farm.manager.history.read("poll", most=100, most_bytes=10_000))
 
 
 @sio.event

@@ -100,7 +100,8 @@ def test_nothing_is_left_of_a_client_that_was_in_rooms():
     for sid in sids:
         manager.disconnect(sid, "/")
     assert manager.rooms == {}
-    assert manager._rooms_of == manager._namespaces_of == manager.pending_connect == manager.pending_disconnect == {}
+    rooms = manager.clients
+    assert rooms._rooms_of == rooms._namespaces_of == rooms.pending_connect == rooms.pending_disconnect == {}
 
 
 @pytest.mark.parametrize("method", ["emit", "close_room", "get_participants"])

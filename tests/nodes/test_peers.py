@@ -43,7 +43,7 @@ class Slow(Server):
         super().__init__()
         self.may_go_on, self.gone = Event(), []
         for sid in ("slow", *map(str, range(150))):
-            self.manager.add_client(sid, f"eio {sid}", "/")
+            self.manager.clients.add_client(sid, f"eio {sid}", "/")
             self.manager.connect(sid, "/")
 
     def disconnect(self, sid, namespace=None, ignore_queue=False):

@@ -1,5 +1,7 @@
 """The time that sessions have, by the sessions of one node."""
 
+from types import SimpleNamespace
+
 import gevent
 import pytest
 from gevent.event import Event
@@ -9,13 +11,13 @@ from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys
 from webfarm.redis.pipeline import Pipeline
 from webfarm.sessions.renewal import Renewal
-from webfarm.sessions.store import Sessions
+from webfarm.sessions.store import SessionStore
 
 
 @pytest.fixture
 def sessions(redis_server):
     commands = Pipeline(connect(redis_server.url))
-    return Sessions(commands, ShardLog(commands, Keys("renewal"), Retention(), lambda: None), 120.0)
+    return SessionStore(commands, ShardLog(commands, Keys("renewal"), Retention(), lambda: None), 120.0)
 
 
 def test_of_many_sessions_that_expire_none_waits_for_another(sessions):
@@ -30,9 +32,9 @@ def test_of_many_sessions_that_expire_none_waits_for_another(sessions):
         if session.sid == "0":
             raise RuntimeError("it can't be ended just now")
         ended.append(session.sid)
-        sessions.remove(session)
+        sessions.evict(session)
 
-    job = gevent.spawn(Renewal(sessions, lambda session: None, end)._expire)
+    job = gevent.spawn(Renewal(sessions, SimpleNamespace(on_expired=end))._expire)
     try:
         with gevent.Timeout(10):
             while len(ended) < 149:

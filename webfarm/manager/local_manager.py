@@ -5,47 +5,53 @@ from typing import Any
 import socketio
 
 from webfarm.engineio.connection import Connection
+from webfarm.manager.delivery import Delivery
 from webfarm.manager.no_recovery import NoRecovery
-from webfarm.manager.rooms import Rooms
+from webfarm.manager.room_manager import RoomManager
 from webfarm.nodes.peers import LocalPeers
 
 
-class LocalManager(Rooms, socketio.Manager):
+class LocalManager(RoomManager, socketio.Manager):
     """The clients of one process, without Redis."""
 
     is_ready = True
 
     def __init__(self) -> None:
         super().__init__()
+        self.delivery = Delivery(self.clients)
         self.peers = LocalPeers()
         self.recovery = NoRecovery(self)
 
     def start(self, node: str) -> None:
-        """Nothing has to be started."""
+        """Start nothing: the manager works already."""
 
     def get_unready_reason(self) -> str | None:
+        """Return that clients are served."""
         return None
 
     def get_lag(self) -> dict[str, float]:
+        """Return that there is no shard."""
         return {}
 
     def wait_until_ready(self, timeout_s: float) -> bool:
+        """Return at once that events can be handled."""
         return True
 
     def wait_until_joinable(self, namespace: str, timeout_s: float) -> bool:
+        """Return at once that a client can join."""
         return True
 
     def wait_until_delivered(self) -> None:
-        """What was emitted is on its way already."""
+        """Return at once: an emit has delivered before it returns."""
 
     def on_ping(self, connection: Connection) -> None:
         """A heartbeat is about to be sent."""
 
     def on_pong(self, connection: Connection) -> None:
-        """It was answered."""
+        """A heartbeat was answered."""
 
     def on_upgraded(self, connection: Connection) -> None:
-        """It has become a websocket."""
+        """A connection has become a websocket."""
 
     def emit(
         self,
@@ -59,6 +65,6 @@ class LocalManager(Rooms, socketio.Manager):
         **kwargs: Any,
     ) -> None:
         if callback is None:
-            self.deliver(event, data, namespace, to or room, skip_sid)
+            self.delivery.deliver(event, data, namespace, to or room, skip_sid)
         else:
             super().emit(event, data, namespace, room=to or room, skip_sid=skip_sid, callback=callback)

@@ -1,16 +1,18 @@
 """One shard: a part of the log, and what is kept beside it, as this node has to do with it.
 
-Each is complete in itself: a room's messages, members and watchers are in the shard of the room, a client's session and
-entry in that of its sid, and a node holds a lease in each. So a part of Redis that is away takes no other with it.
+Each shard is complete in itself. A room's messages, members and watchers are in the shard of the room; a client's
+session and entry are in the shard of its sid; a node holds a lease in each shard. So an unreachable part of Redis takes
+no other part with it.
 """
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 import redis
 
+from webfarm.defaults import RECOVERY_WINDOW_S
 from webfarm.log.entry import Entry
 from webfarm.log.follower import Follower
 from webfarm.log.inboxes import Inboxes
@@ -21,15 +23,13 @@ from webfarm.log.store_scheduler import StoreScheduler
 from webfarm.log.writer import Writer
 from webfarm.loop.ticker import Ticker
 from webfarm.nodes.lease import RENEW_S, Lease
-from webfarm.nodes.presence import Presence
+from webfarm.nodes.presence import Presence, PresenceOwner
 from webfarm.nodes.registry import Registry
 from webfarm.redis.connections import Connections
 from webfarm.redis.keys import Keys
 from webfarm.sessions.renewal import Renewal
-from webfarm.sessions.store import Sessions
-
-if TYPE_CHECKING:
-    from webfarm.manager.redis_manager import RedisManager
+from webfarm.sessions.session import Session
+from webfarm.sessions.store import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -37,58 +37,135 @@ _LOOK_S = 1.0
 
 
 class Options(NamedTuple):
-    """What holds of all shards."""
+    """The settings that all shards share."""
 
     channel: str  # of stock emitters
-    recovery_window_s: float = 120.0
+    recovery_window_s: float = RECOVERY_WINDOW_S
     history: Retention = Retention()
     wait_replicas: int = 0
 
 
+class Common(NamedTuple):
+    """The parts of a manager that all its shards use."""
+
+    connections: Connections
+    ticker: Ticker
+    scheduler: StoreScheduler
+    delivered: Vector  # the positions of all shards
+
+
+class EntryReceiver(Protocol):
+    """The part of a manager that delivers messages."""
+
+    def deliver_entry(self, shard: "Shard", namespace: str, room: str | None, entry: Entry) -> bool:
+        """Deliver a message of the log; return whether its room has members here."""
+
+    def deliver_volatile(self, namespace: str, room: str | None, body: bytes) -> None:
+        """Deliver a message that is not in the log."""
+
+
+class SessionOwner(Protocol):
+    """The part of a manager that has the clients' sessions."""
+
+    def evict(self, session: Session) -> None:
+        """The session belongs to another connection, or was ended by others: forget its client."""
+
+    def on_expired(self, session: Session) -> None:
+        """The session's time is over."""
+
+    def on_taken(self, sid: str, generation: int) -> None:
+        """Another connection has taken a session."""
+
+    def on_probe(self, sid: str, generation: int) -> None:
+        """Another connection wants a session that was resumed just now."""
+
+    def on_return(self, sessions: SessionStore) -> None:
+        """Redis answers again. Raises ``redis.RedisError``."""
+
+    def on_lost(self, namespace: str, room: str | None) -> None:
+        """Messages of a room are lost to this node."""
+
+    def on_new_epoch(self, shard: "Shard") -> None:
+        """The log of a shard began again: stored messages may be gone."""
+
+
+class Listener(Protocol):
+    """The part of a manager that hears other nodes."""
+
+    def on_request(self, data: bytes) -> None:
+        """A node, this one too, or another process asks all nodes."""
+
+    def on_answer(self, data: bytes) -> None:
+        """A node has answered this one."""
+
+
+class StockListener(Protocol):
+    """The part of a manager that hears python-socketio's own emitters."""
+
+    def on_message(self, data: bytes) -> None:
+        """A message came over the channel of stock emitters."""
+
+
+class NodeDescriber(PresenceOwner, Protocol):
+    """The part of a manager that knows who is where."""
+
+    def describe_node(self) -> dict[str, Any]:
+        """Return what others may know of this node."""
+
+
+class ShardOwner(Protocol):
+    """The manager, as its shards see it."""
+
+    @property
+    def delivery(self) -> EntryReceiver: ...
+    @property
+    def recovery(self) -> SessionOwner: ...
+    @property
+    def membership(self) -> NodeDescriber: ...
+    @property
+    def peers(self) -> Listener: ...
+    @property
+    def stock_channel(self) -> StockListener: ...
+
+
 class Shard:
-    """A shard, and the receiver of what is heard of it.
+    """A shard, and the receiver of what this node hears of it.
 
     Args:
-        keys: its names in Redis.
-        connections: to Redis.
-        beat: for all shards.
-        rounds: for all shards.
-        delivered: the positions of all shards.
-        options: as all shards have them.
-        manager: whose clients are told.
+        keys: the names of its keys and channels.
+        common: what all shards use.
+        options: the settings that all shards share.
+        owner: the manager, which hears of messages and sessions.
+        home: the first shard; ``None`` for the first shard itself.
     """
 
     def __init__(
-        self,
-        keys: Keys,
-        connections: Connections,
-        beat: Ticker,
-        rounds: StoreScheduler,
-        delivered: Vector,
-        options: Options,
-        manager: "RedisManager",
+        self, keys: Keys, common: Common, options: Options, owner: ShardOwner, home: "Shard | None" = None
     ) -> None:
         self.keys = keys
         self.number = keys.shard
-        self._is_home = self.number == 0
+        connections = common.connections
         self.commands = connections.get_commands(keys)
-        self._manager = manager
+        self._owner = owner
+        self._delivery = owner.delivery
+        self._home = home
         self.log = ShardLog(self.commands, keys, options.history, self._on_new_epoch)
-        self.sessions = Sessions(self.commands, self.log, options.recovery_window_s)
+        self.sessions = SessionStore(self.commands, self.log, options.recovery_window_s)
         subscription = connections.create_subscription(keys)
-        channel = options.channel if self._is_home else ""
-        position = Position(self.commands, self.log, delivered)
+        channel = options.channel if home is None else ""
+        position = Position(self.commands, self.log, common.delivered)
         self.follower = Follower(subscription, self.commands, position, channel, self)
         count_replicas = _count_replicas(connections, keys, options)
-        self.writer = Writer(connections.get_writing(keys), rounds, self.log, self.follower, count_replicas)
-        self.lease = Lease(self.commands, keys, manager.describe_node, self.on_return)
+        writing = connections.get_writing(keys)
+        self.writer = Writer(writing, common.scheduler, self.log, self.follower, count_replicas)
+        self.lease = Lease(self.commands, keys, self)
         self.registry = Registry(self.commands, keys, self.lease)
-        self.presence = Presence(self.commands, keys, self.lease, self.follower, manager.tell_watchers)
+        self.presence = Presence(self.commands, keys, self.lease, self.follower, owner.membership)
         self.inboxes = Inboxes(self.commands, keys, options.history.ttl_s)
-        self.renewal = Renewal(self.sessions, manager.recovery.drop, manager.recovery.on_expired)
-        beat.add(self.follower.on_beat)
-        beat.add(self.presence.on_beat)
-        beat.add(self.lease.renew_soon, RENEW_S)
+        self.renewal = Renewal(self.sessions, owner.recovery)
+        common.ticker.add(self.follower.on_beat)
+        common.ticker.add(self.presence.on_beat)
+        common.ticker.add(self.lease.renew_soon, RENEW_S)
 
     def start(self, node: str) -> None:
         """Work in the name of ``node`` from now on."""
@@ -97,8 +174,7 @@ class Shard:
             part.start(node)
         for one in (self.inboxes, self.renewal):
             one.start()
-        if not self._is_home:  # else the manager listens, for the sake of the channel
-            gevent.spawn(self._listen)
+        gevent.spawn(self._listen)
 
     @property
     def is_ready(self) -> bool:
@@ -107,18 +183,18 @@ class Shard:
 
     def _listen(self) -> None:
         """Listen, once it is known that the farm has as many shards: else nothing may be stored here."""
-        while not (self._has_begun() or self._manager.shards.home.follower.wait_until_ready(_LOOK_S)):
+        while not (self._home is None or self._has_begun() or self._home.follower.wait_until_ready(_LOOK_S)):
             pass
         while True:
             try:
-                for _ in self.follower.listen():
-                    pass
+                for data in self.follower.listen():
+                    self._owner.stock_channel.on_message(data)
             except (Exception, gevent.Timeout):
-                log.exception("shard %d is listened to anew", self.number)
+                log.exception("shard %d: listening failed, and begins again", self.number)
                 gevent.sleep(_LOOK_S)
 
     def _has_begun(self) -> bool:
-        """Whether the shard says by itself that it is one of as many; a new one does not, and the first one has to."""
+        """Return whether the shard itself says that it is one of as many shards; a new shard does not say so."""
         try:
             return bool(self.commands.execute("HGET", self.keys.clock, "format") == self.keys.format.encode())
         except redis.RedisError:
@@ -129,13 +205,13 @@ class Shard:
     def on_entry(self, entry: Entry) -> None:
         """Deliver a message of the log to those of its room that this process has."""
         namespace, room = self.keys.get_room(entry.room)
-        if self._manager.deliver_entry(self, namespace, room, entry):
+        if self._delivery.deliver_entry(self, namespace, room, entry):
             self.inboxes.on_delivered(entry.room, entry.id)
 
     def on_volatile(self, stream: str, body: bytes) -> None:
         """Deliver a message that is not in the log."""
         try:
-            self._manager.deliver_volatile(*self.keys.get_room(stream), body)
+            self._delivery.deliver_volatile(*self.keys.get_room(stream), body)
         except (ValueError, TypeError, LookupError) as error:
             log.warning("a volatile message of %s could not be read and was dropped: %r", stream, error)
 
@@ -145,34 +221,40 @@ class Shard:
 
     def on_taken(self, sid: str, generation: int) -> None:
         """A session of this node belongs to another connection by now."""
-        self._manager.recovery.on_taken(sid, generation)
+        self._owner.recovery.on_taken(sid, generation)
 
     def on_probe(self, sid: str, generation: int) -> None:
         """Another connection wants a session that was resumed just now."""
-        self._manager.recovery.on_probe(sid, generation)
+        self._owner.recovery.on_probe(sid, generation)
 
     def on_request(self, data: bytes) -> None:
         """A node, this one too, or another process asks all nodes."""
-        self._manager.peers.on_request(data)
+        self._owner.peers.on_request(data)
 
     def on_answer(self, data: bytes) -> None:
         """A node has answered this one."""
-        self._manager.peers.on_answer(data)
+        self._owner.peers.on_answer(data)
+
+    # From the lease
+
+    def describe_node(self) -> dict[str, Any]:
+        """Return what others may know of this node."""
+        return self._owner.membership.describe_node()
 
     def on_return(self) -> None:
-        """Redis is back, and nothing has been delivered yet."""
-        self._manager.recovery.confirm(self.sessions)
+        """Redis answers again, or the lease had ended; nothing has been delivered yet."""
+        self._owner.recovery.on_return(self.sessions)
         self.registry.refresh()
         self.lease.renew_soon()
 
     def on_lost(self, streams: list[str]) -> None:
         """Messages of these rooms are lost to this node."""
         for stream in streams:
-            self._manager.on_lost(*self.keys.get_room(stream))
+            self._owner.recovery.on_lost(*self.keys.get_room(stream))
 
     def _on_new_epoch(self) -> None:
-        """What was stored may be gone: no client that has a room here can show any more that it has everything."""
-        self._manager.on_new_epoch(self)
+        """The log began again: no client with a room here can still show that it has everything."""
+        self._owner.recovery.on_new_epoch(self)
 
 
 def _count_replicas(connections: Connections, keys: Keys, options: Options) -> Callable[[], int]:

@@ -6,9 +6,8 @@ its clients may have been taken over by others; what it has left behind is taken
 
 import logging
 import math
-from collections.abc import Callable
 from time import monotonic, time
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 import orjson
@@ -29,23 +28,29 @@ _BURY_AT_ONCE = 500
 _STOP_S = 1.0
 
 
+class LeaseOwner(Protocol):
+    """The node's part that a lease tells."""
+
+    def describe_node(self) -> dict[str, Any]:
+        """Return what others may know of this node."""
+
+    def on_return(self) -> None:
+        """The lease has ended, and there is no new one yet: take note of what others have done. May raise."""
+
+
 class Lease:
     """This node's lease, and its eye on those of others.
 
     Args:
         commands: the connection to where leases are kept.
         keys: how they are called there.
-        describe: returns what others may know of this node.
-        on_expired: called when the lease turns out to have ended, before there is a new one.
+        owner: the node's part that is told.
     """
 
-    def __init__(
-        self, commands: Commands, keys: Keys, describe: Callable[[], dict[str, Any]], on_expired: Callable[[], None]
-    ) -> None:
+    def __init__(self, commands: Commands, keys: Keys, owner: LeaseOwner) -> None:
         self._commands = commands
         self._keys = keys
-        self._describe = describe
-        self._on_expired = on_expired
+        self._owner = owner
         self.node = ""
         self._since = 0
         self._written = b""  # the description
@@ -99,7 +104,7 @@ class Lease:
 
     def _renew(self) -> None:
         key = self._keys.leases + self.node
-        description = orjson.dumps({**self._describe(), "since": self._since})
+        description = orjson.dumps({**self._owner.describe_node(), "since": self._since})
         if self._commands.execute("PEXPIRE", key, LEASE_S * 1000):  # which a full Redis takes, too
             if description != self._written and not self._is_given_up:
                 try:
@@ -110,7 +115,7 @@ class Lease:
             had_begun = bool(self._written)
             if had_begun:
                 self._answers_since = math.inf  # as ours has ended, others' may have for no better reason
-                self._on_expired()
+                self._owner.on_return()
             self._enlist(key, description)
 
     def _enlist(self, key: str, description: bytes) -> None:

@@ -4,6 +4,7 @@ import base64
 import logging
 from collections.abc import Callable, Iterator
 from itertools import count
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 import gevent
@@ -20,6 +21,7 @@ from webfarm.sessions.end_by_room import Ended, end_session, end_sessions
 
 log = logging.getLogger(__name__)
 
+_TRIES, _CONFIRM_S = 3, 1.0  # for a client's node to answer
 _LISTENING_S = 0.5  # for Redis to say who listens: the answers are there
 
 Handler = Callable[..., Any]  # given a request's arguments by their names
@@ -123,7 +125,34 @@ class Peers(LocalPeers):
         self.node = node
 
     def ask(self, name: str, arguments: dict[str, Any], timeout_s: float, *, others_only: bool = False) -> Answers:
-        number, request = next(self._numbers), Request()
+        request = Request()
+        self._ask(request, name, arguments, timeout_s, others_only=others_only)
+        missing = request.find_missing(self._find_listening() if request.count_strangers() > 0 else set())
+        if others_only:
+            request.answers.pop(self.node, None)
+            missing.pop(self.node, None)
+        return Answers(request.answers, missing)
+
+    def ask_owner(self, name: str, arguments: dict[str, Any]) -> None:
+        """Ask all nodes, and wait until one node has answered with a number above 0: the node of a client.
+
+        The request is repeated. Raises ``Unavailable`` if no node answers so.
+        """
+        request = Request(is_one_enough=True)
+        for _ in range(_TRIES):
+            asked_at = monotonic()
+            self._ask(request, name, arguments, _CONFIRM_S)
+            if any(request.answers.values()):
+                return
+            request = Request(is_one_enough=True)
+            gevent.sleep(max(0.0, asked_at + _CONFIRM_S - monotonic()))
+        raise Unavailable(f"no node has confirmed the request {name!r} with {arguments}")
+
+    def _ask(
+        self, request: Request, name: str, arguments: dict[str, Any], timeout_s: float, *, others_only: bool = False
+    ) -> None:
+        """Publish ``request``, and wait until it is answered, at most ``timeout_s``."""
+        number = next(self._numbers)
         self._open[number] = request
         text = encode_request(name, arguments, self.node, number, others_only=others_only)
         try:
@@ -131,11 +160,6 @@ class Peers(LocalPeers):
             request.is_answered.wait(timeout_s)
         finally:
             del self._open[number]
-        missing = request.find_missing(self._find_listening() if request.count_strangers() > 0 else set())
-        if others_only:
-            request.answers.pop(self.node, None)
-            missing.pop(self.node, None)
-        return Answers(request.answers, missing)
 
     def tell(self, name: str, arguments: dict[str, Any], *, others_only: bool = False) -> int:
         reached = self._publish(encode_request(name, arguments, self.node, others_only=others_only))

@@ -5,9 +5,8 @@ first one comes and some seconds after the last one has gone. Only nodes with a 
 """
 
 import logging
-from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 import redis
@@ -24,8 +23,12 @@ log = logging.getLogger(__name__)
 _GATHER_S = 0.1  # what comes and goes within it is not told
 _ANNOUNCE_AT_ONCE = 200
 
-#: Given namespace, room, user, whether it is there, and the sids of this node's clients that watch the room.
-OnPresence = Callable[[str, str, str, bool, list[str]], None]
+
+class PresenceOwner(Protocol):
+    """The node's part that presence tells."""
+
+    def tell_watchers(self, namespace: str, room: str, user: str, is_online: bool, watchers: list[str]) -> None:
+        """Tell the clients ``watchers``, by their sids, that a user came into a room or left it. Not in the hub."""
 
 
 class Presence:
@@ -36,15 +39,15 @@ class Presence:
         keys: how things are called there.
         lease: says whether what Redis has can be trusted yet.
         follower: hears what is published.
-        tell: called with what happened, not in the hub.
+        owner: the node's part that is told.
     """
 
-    def __init__(self, commands: Commands, keys: Keys, lease: Lease, follower: Follower, tell: OnPresence) -> None:
+    def __init__(self, commands: Commands, keys: Keys, lease: Lease, follower: Follower, owner: PresenceOwner) -> None:
         self._commands = commands
         self._keys = keys
         self._lease = lease
         self._follower = follower
-        self._tell = tell
+        self._owner = owner
         self._watchers: dict[str, dict[str, None]] = {}  # sids by channel
         self._changes: dict[tuple[str, str], bool] = {}  # of a channel's user
         self._timer: Any = None
@@ -90,7 +93,7 @@ class Presence:
             watchers = list(self._watchers.get(channel, ()))
             if watchers and room is not None:
                 try:
-                    self._tell(namespace, room, user, is_online, watchers)
+                    self._owner.tell_watchers(namespace, room, user, is_online, watchers)
                 except Exception:
                     log.exception("watchers of %s could not be told", room)
             if monotonic() > slice_ends:

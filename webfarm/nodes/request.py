@@ -12,9 +12,13 @@ class Request:
 
     A node that lives and has not heard it is just connecting to Redis. Who has heard it without a lease is a stranger:
     one that stood still for too long, or is about to end.
+
+    Args:
+        is_one_enough: the request is answered by the first node that answers with something true.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_one_enough: bool = False) -> None:
+        self._is_one_enough = is_one_enough
         self.answers: dict[str, Any] = {}
         self.failed: dict[str, str] = {}
         self.is_answered = Event()
@@ -54,7 +58,9 @@ class Request:
         )
 
     def _check(self) -> None:
-        if self._nodes is not None:
+        if self._is_one_enough and any(self.answers.values()):
+            self.is_answered.set()
+        elif self._nodes is not None:
             is_heard = all(node in self.answers or node in self.failed for node, heard in self._nodes.items() if heard)
             if is_heard and self.count_strangers() <= 0:
                 self.is_answered.set()

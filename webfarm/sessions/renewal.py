@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 import gevent
 import redis
 from gevent.pool import Pool
 
 from webfarm.sessions.session import Session
-from webfarm.sessions.store import Sessions
+from webfarm.sessions.store import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -19,21 +19,27 @@ _EXPIRE_S = 1.0
 _EXPIRE_AT_ONCE = 100
 
 
+class RenewalOwner(Protocol):
+    """The node's part that has the clients."""
+
+    def evict(self, session: Session) -> None:
+        """The session belongs to another connection by now: forget its client."""
+
+    def on_expired(self, session: Session) -> None:
+        """The session's time is over. Called in a greenlet of its own; it may wait."""
+
+
 class Renewal:
-    """Renews the sessions of a node, and ends those that expire.
+    """Renews the sessions of a node, and sees which sessions expire.
 
     Args:
         sessions: the node's, of a shard.
-        on_taken: called with a session that turns out to be another connection's.
-        on_expired: called with a session whose time is over, in a greenlet of its own; it may wait.
+        owner: the node's part that is told.
     """
 
-    def __init__(
-        self, sessions: Sessions, on_taken: Callable[[Session], None], on_expired: Callable[[Session], None]
-    ) -> None:
+    def __init__(self, sessions: SessionStore, owner: RenewalOwner) -> None:
         self._sessions = sessions
-        self._on_taken = on_taken
-        self._on_expired = on_expired
+        self._owner = owner
 
     def start(self) -> None:
         """Do so from now on."""
@@ -54,7 +60,7 @@ class Renewal:
         """Keep some sessions alive, and drop those that others have taken; return whether Redis took it."""
         try:
             for session in self._sessions.renew(sessions):
-                self._on_taken(session)
+                self._owner.evict(session)
         except redis.RedisError as error:
             log.debug("sessions not renewed: %s", error)
             return False
@@ -72,6 +78,6 @@ class Renewal:
 
     def _end(self, session: Session) -> None:
         try:
-            self._on_expired(session)
+            self._owner.on_expired(session)
         except (Exception, gevent.Timeout):
             log.exception("session %s was not ended in time", session.sid)

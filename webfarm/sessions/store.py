@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 500
 
 
-class Sessions:
+class SessionStore:
     """The sessions of one shard that this node's clients have, by sid.
 
     Args:
@@ -144,22 +144,22 @@ class Sessions:
         if session.is_written:
             self._write(session, ["set", "data", encoded])
 
-    def expire(self, session: Session, at: float) -> None:
-        """Write when the session ends, in seconds since 1970. Raises ``Unavailable``, ``Taken``."""
+    def set_expiry(self, session: Session, at: float) -> None:
+        """Write when the session expires, in seconds since 1970. Raises ``Unavailable``, ``Taken``."""
         before, session.expires_ms = session.expires_ms, int(min(at * 1000, 2**53))
         if session.is_written and session.expires_ms != before:
             self._write(session, ["set", "expires", session.expires_ms])
 
     def close(self, session: Session) -> None:
-        """The connection was lost: from now on the session may be resumed within the window. Written soon."""
-        self.remove(session)
+        """The connection was lost: a client may resume the session within the window. Redis is told soon."""
+        self._remove(session)
         if not session.is_taken:
             self._closing.append(session)
             self._write_soon()
 
-    def end(self, session: Session) -> None:
-        """End the session: nobody can resume it. Written soon."""
-        self.remove(session)
+    def expire(self, session: Session) -> None:
+        """End the session: no client can resume it. Redis is told soon."""
+        self._remove(session)
         if session.is_written and not session.is_taken:
             self._ending.append(session)
             self._write_soon()
@@ -189,15 +189,15 @@ class Sessions:
         finally:
             self._is_writing = False
 
-    def remove(self, session: Session) -> None:
-        """It is no session of this node any more."""
+    def _remove(self, session: Session) -> None:
+        """Have the session on this node no longer."""
         if self._sessions.get(session.sid) is session:
             del self._sessions[session.sid]
 
-    def forget(self, session: Session) -> None:
-        """Leave the session to whom it belongs by now."""
+    def evict(self, session: Session) -> None:
+        """Forget the session: it belongs to another connection by now."""
         session.is_taken = True
-        self.remove(session)
+        self._remove(session)
 
     def renew(self, sessions: Sequence[Session]) -> list[Session]:
         """Keep sessions alive, expired ones, too; return what was taken or ended. Raises ``redis.RedisError``."""

@@ -181,7 +181,7 @@ class AllNodes:
         return [sid for sid, _ in participants if self._manager.is_connected(sid, namespace)]
 
     def _disconnect_own(self, namespace: str, room: str | None) -> None:
-        self._manager.recovery.drop_resuming(namespace, room)
+        self._manager.recovery.evict_resuming(namespace, room)
         sids = self._get_own(namespace, room)
         if sids:
             log.info("kicked", extra={"room": room, "clients": len(sids)})
@@ -198,7 +198,10 @@ class AllNodes:
                     raise
             return self._manager.is_sid_room(namespace, sid)  # else it has left meanwhile
 
-        return sum(Pool(_AT_ONCE).imap_unordered(change_one, self._get_own(namespace, members_of)))
+        sids = self._get_own(namespace, members_of)
+        if members_of is not None and self._manager.is_sid_room(namespace, members_of):
+            sids = [members_of]  # one client, which may be connecting
+        return sum(Pool(_AT_ONCE).imap_unordered(change_one, sids))
 
     def _fetch_own(self, namespace: str, room: str | None) -> list[dict[str, Any]]:
         return [

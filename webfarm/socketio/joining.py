@@ -127,7 +127,7 @@ class Joining:
         if manager.sid_from_eio_sid(eio_sid, namespace) != sid:
             return None  # another connection has taken its session meanwhile
         if refusal is not None:
-            recovery.end(sid, eio_sid)
+            recovery.disconnect(sid, eio_sid)
             self._refuse(eio_sid, namespace, refusal)
             return None
         try:

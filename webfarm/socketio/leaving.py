@@ -46,7 +46,7 @@ class Leaving:
             self._server.send_packet(eio_sid, self._server.packet_class(packet.DISCONNECT, namespace=namespace))
             connection = self._server.eio.sockets[eio_sid]
             self._server.eio.calls.fail(connection, namespace)
-            manager.recovery.end(sid, eio_sid)
+            manager.recovery.disconnect(sid, eio_sid)
             connection.enqueue(0, self.finish, eio_sid, namespace, sid, CloseReason.SERVER_DISCONNECT)
 
     def evict(self, sid: str, namespace: str, eio_sid: str) -> None:
@@ -65,7 +65,7 @@ class Leaving:
         sid = self._manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is not None:
             self._server.eio.calls.fail(self._server.eio.sockets[eio_sid], namespace)
-            self._manager.recovery.end(sid, eio_sid)
+            self._manager.recovery.disconnect(sid, eio_sid)
             self.finish(eio_sid, namespace, sid, CloseReason.CLIENT_DISCONNECT)
 
     def on_closed(self, eio_sid: str, reason: str) -> None:

@@ -86,7 +86,7 @@ class Namespace(NamespaceHooks, socketio.Namespace):
         manager = self.server.manager
         if room.startswith(get_user_room("")) or manager.is_sid_room(self.namespace, room):
             return True
-        return isinstance(manager, RedisManager) and (manager.has_client(room) or manager.had_client(room))
+        return isinstance(manager, RedisManager) and (manager.has_client(room) or manager.history.had_client(room))
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         handler = None if event in _HOOK_EVENTS else getattr(self, f"on_{event}", None)
