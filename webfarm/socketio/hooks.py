@@ -1,8 +1,7 @@
 """What an app decides about its clients: by arguments of ``Server``, or by methods of a ``Namespace``."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from webfarm.socketio.identity import Identified
 
@@ -22,20 +21,17 @@ class Hooks(NamedTuple):
     has_user_rooms: bool
 
 
-class NamespaceHooks(ABC):
-    """The hooks of one namespace's clients, which come before those of the server."""
+@runtime_checkable
+class NamespaceHooks(Protocol):
+    """The hooks of one namespace's clients, which come before those of the server (``webfarm.Namespace``)."""
 
     #: Whether clients are put into their user's room; ``None``: as the server was told.
-    has_user_rooms: bool | None = None
+    has_user_rooms: bool | None
 
-    @abstractmethod
     def identify(self, environ: dict[str, Any], auth: Any) -> Identified: ...
 
-    @abstractmethod
     def get_user(self, sid: str) -> str | None: ...
 
-    @abstractmethod
     def select_rooms(self, sid: str, environ: dict[str, Any], rooms: list[str]) -> Iterable[str]: ...
 
-    @abstractmethod
     def on_presence(self, room: str, user: str, is_online: bool, watchers: list[str]) -> None: ...

@@ -10,7 +10,6 @@ from webfarm.errors import BadRequest
 from webfarm.manager.local_manager import LocalManager
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.socketio.external_events import get_user_room
-from webfarm.socketio.hooks import NamespaceHooks
 from webfarm.socketio.identity import Identified
 from webfarm.socketio.signatures import takes
 
@@ -39,7 +38,7 @@ class Farm(Protocol):
         """Have one worker of the farm run ``function``."""
 
 
-class Namespace(NamespaceHooks, socketio.Namespace):
+class Namespace(socketio.Namespace):
     """``on_<event>`` handles an event; an unknown event or a wrong number of arguments is refused (``bad_request``).
 
     The hooks below decide about the clients of this namespace; override them. Each does by default what the ``Server``
@@ -48,6 +47,8 @@ class Namespace(NamespaceHooks, socketio.Namespace):
 
     server: "Server"
     farm: Farm
+    #: Whether clients are put into their user's room; ``None``: as the server was told.
+    has_user_rooms: bool | None = None
 
     def identify(self, environ: dict[str, Any], auth: Any) -> Identified:
         """Return who a connecting client is: a user's name, ``None`` for a guest, or an ``Identity``.
