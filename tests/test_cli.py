@@ -1,39 +1,31 @@
-"""The ``chat`` command: help that helps, one sentence for a fault, exit codes."""
-
-import subprocess
-import sys
+"""The ``webfarm`` command: help that helps, one sentence for a fault, exit codes."""
 
 import jwt
 import pytest
 
-from tests.conftest import ROOT, SHARDS
-
-
-def chat(*args, stdin="", **env):
-    command = [sys.executable, "-m", "webfarm", *args]
-    environ = {"PATH": "/usr/bin:/bin", "WEBFARM_SHARDS": str(SHARDS)} | env
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
-
+from tests.kit.commands import run_webfarm
 
 COMMANDS = ("run", "haproxy-config", "token", "emit", "kick", "erase", "clients", "rooms", "nodes")
 
 
 def test_a_token_names_the_private_rooms_of_its_user():
     secret = "s" * 32
-    done = chat("token", "anna", "--room", "private:a", "--room", "private:b", WEBFARM_SECRET=secret)
+    done = run_webfarm("token", "anna", "--room", "private:a", "--room", "private:b", WEBFARM_SECRET=secret)
     claims = jwt.decode(done.stdout.strip(), secret, algorithms=["HS256"])
     assert (claims["sub"], claims["rooms"]) == ("anna", ["private:a", "private:b"])
 
 
 @pytest.mark.parametrize("command", [[], *([one] for one in COMMANDS)])
 def test_help(command):
-    done = chat(*command, "--help")
+    done = run_webfarm(*command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ")
 
 
 def test_haproxy_config_prints_the_configuration():
-    done = chat("haproxy-config", "--server", "10.0.0.1:3001-3002", "--server", "10.0.0.2:3001", "--bind", "*:80")
+    done = run_webfarm(
+        "haproxy-config", "--server", "10.0.0.1:3001-3002", "--server", "10.0.0.2:3001", "--bind", "*:80"
+    )
     assert done.returncode == 0
     assert "bind *:80\n" in done.stdout
     assert "server webserver03 10.0.0.2:3001 check tcp-ut 3s\n" in done.stdout
@@ -41,7 +33,7 @@ def test_haproxy_config_prints_the_configuration():
 
 
 def test_token_is_signed_for_the_user():
-    done = chat("token", "anna", "--ttl", "60", WEBFARM_SECRET="s" * 32)
+    done = run_webfarm("token", "anna", "--ttl", "60", WEBFARM_SECRET="s" * 32)
     claims = jwt.decode(done.stdout.strip(), "s" * 32, algorithms=["HS256"])
     assert claims["sub"] == "anna"
     assert claims["exp"] - claims["iat"] == 60
@@ -64,10 +56,10 @@ def test_token_is_signed_for_the_user():
     ],
 )  # fmt: skip
 def test_a_fault_is_one_sentence_on_stderr(command, env, code, sentence):
-    done = chat(*command, **env)
+    done = run_webfarm(*command, **env)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", sentence + "\n")
 
 
 def test_wrong_usage_exits_with_2():
-    assert chat("run", "--workers", "none").returncode == 2
-    assert chat("dance").returncode == 2
+    assert run_webfarm("run", "--workers", "none").returncode == 2
+    assert run_webfarm("dance").returncode == 2

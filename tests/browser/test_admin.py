@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import opening, starting_farm, wait_until
-from tests.farm.test_recovery import Client
+from tests.kit.clients import Client
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client, name
+from tests.kit.clients import Client, name
 
 SECRET = "s" * 32
 

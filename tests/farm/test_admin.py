@@ -14,8 +14,7 @@ import socketio
 from websockets.sync.client import connect
 
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.farm.test_auth import SECRET
-from tests.farm.test_recovery import Client
+from tests.kit.clients import SECRET, Client
 from webfarm.web.admin_feed import MAX_CLIENTS, Page
 
 PASSWORD = "the admin's passw\N{LATIN SMALL LETTER O WITH DIAERESIS}rd"

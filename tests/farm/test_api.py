@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from tests.conftest import opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client
+from tests.kit.clients import Client
 
 KEY = "the key of the API"
 TOO_DEEP = "[" * 300 + "]" * 300

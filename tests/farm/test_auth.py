@@ -11,12 +11,10 @@ import pytest
 import redis
 
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client, get_refusals
+from tests.kit.clients import SECRET, Client, get_refusals
 from webfarm.auth import Identity, authenticate, create_token
 from webfarm.errors import BadRequest, Unauthorized
 from webfarm.socketio.identity import create_guest
-
-SECRET = "s" * 64
 
 
 def environ(query=""):

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import BINARY, CONTINUATION, PING, TEXT, Closed, Wire, frame, is_alive, starting_workers, wait_until
-from tests.farm.test_socketio import Client, OverPolling, OverWebsocket
+from tests.kit.socketio_clients import Client, OverPolling, OverWebsocket
 
 MAX_BYTES = 1_000_000  # WEBFARM_MAX_MESSAGE_BYTES
 MB = 1 << 20

@@ -13,15 +13,9 @@ import requests
 import socketio
 
 from tests.conftest import get_children, get_status, is_alive, start_node, wait_until
+from tests.kit.clients import TRANSPORTS, get_server
 
 pytestmark = pytest.mark.cluster
-
-TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
-
-
-def get_server(connection):
-    """Return the name of the worker that a connection's Engine.IO sid gives."""
-    return connection["engine"].partition(".")[0]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

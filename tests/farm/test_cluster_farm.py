@@ -13,7 +13,7 @@ from faults.crowd import Crowd
 from faults.oracle import judge
 from faults.scenarios import CLUSTER_SCENARIOS
 from tests.conftest import wait_until
-from tests.test_cli import chat
+from tests.kit.commands import run_webfarm
 from webfarm.run.redis_cluster import get_url
 
 pytestmark = pytest.mark.cluster
@@ -108,8 +108,8 @@ def test_commands_say_in_one_sentence_that_a_primary_is_away(site, shard):
     with site.without_takeover():
         site.kill_node(node)
         for arguments in (["clients"], ["nodes"], ["rooms"], ["kick", "anna"], ["emit", "news", "{}", "--room", gone]):
-            done = chat(*arguments, **env)
+            done = run_webfarm(*arguments, **env)
             assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
             assert str(node.port) in done.stderr
-        assert chat("emit", "news", "{}", "--room", there, **env).returncode == 0
+        assert run_webfarm("emit", "news", "{}", "--room", there, **env).returncode == 0
         site.start_redis()

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from tests.conftest import get_keys, opening, read_offset, starting_workers, wait_until
-from tests.farm.test_recovery import Client, get_refusals
-from tests.test_cli import chat
+from tests.kit.clients import Client, get_refusals
+from tests.kit.commands import run_webfarm
 from webfarm.redis.scripts import get_source
 
 PREFIX = "outside"
@@ -37,7 +37,7 @@ def command(redis_server):
     """Runs a command that succeeds; returns what it prints."""
 
     def run(*args):
-        done = chat(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
+        done = run_webfarm(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
@@ -93,7 +93,7 @@ def test_the_json_may_come_over_standard_input(redis_server, two_workers, client
     a = client(two_workers.urls[0], name())
     text = "x" * 150_000
     env = {"REDIS_URL": redis_server.url, "WEBFARM_PREFIX": PREFIX}
-    done = chat("emit", "news", "-", "--room", a.sid, stdin=f'"{text}"', **env)
+    done = run_webfarm("emit", "news", "-", "--room", a.sid, stdin=f'"{text}"', **env)
     assert (done.returncode, done.stderr) == (0, "")
     assert a.get(1, "news")[0][0] == text
 
@@ -108,13 +108,13 @@ def test_an_absent_user_gets_it_on_the_next_connection(two_workers, client, comm
 
 def test_what_is_emitted_before_the_first_worker_starts_is_there(redis_server, workers, client):
     env = {"WEBFARM_PREFIX": "early", "REDIS_URL": redis_server.url}
-    id = json.loads(chat("emit", "news", "1", "--user", "anna", "--json", **env).stdout)["id"]
+    id = json.loads(run_webfarm("emit", "news", "1", "--user", "anna", "--json", **env).stdout)["id"]
     site = workers(1, WEBFARM_PREFIX="early")
     a = client(site.urls[0], "anna")
     [[_, meta, offset]] = a.get(1, "news")
     assert meta["id"] == id
     a.cut()
-    chat("emit", "news", "2", "--user", "anna", **env)
+    run_webfarm("emit", "news", "2", "--user", "anna", **env)
     again = client(site.urls[0], "anna", pid=a.pid, offset=offset)
     assert (again.sid, again.get(1, "news")[0][0]) == (a.sid, 2)
 
@@ -139,7 +139,7 @@ def test_what_is_emitted_before_the_first_worker_starts_is_there(redis_server, w
     ids=range(13),
 )
 def test_wrong_usage_is_one_sentence_and_exits_with_2(redis_server, arguments, sentence):
-    done = chat("emit", *arguments, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
+    done = run_webfarm("emit", *arguments, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"webfarm: {sentence}")
     assert done.stderr.count("\n") == 1
@@ -150,7 +150,7 @@ def test_wrong_usage_is_one_sentence_and_exits_with_2(redis_server, arguments, s
     [["emit", "message", "1", "--all"], ["kick", "anna"], ["erase", "--user", "anna"], ["erase", "--room", "a"]],
 )
 def test_redis_away_is_one_sentence_and_exits_with_1(command):
-    done = chat(*command, REDIS_URL="redis://127.0.0.1:1/0")
+    done = run_webfarm(*command, REDIS_URL="redis://127.0.0.1:1/0")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("webfarm: Redis does not answer: ")
     assert done.stderr.count("\n") == 1
@@ -160,7 +160,7 @@ def test_a_full_redis_is_one_sentence_with_its_own_words(own_redis):
     own_redis.start()
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory", "1")
-    done = chat("emit", "message", "1", "--all", REDIS_URL=own_redis.url)
+    done = run_webfarm("emit", "message", "1", "--all", REDIS_URL=own_redis.url)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("webfarm: Redis refused it: ") and "maxmemory" in done.stderr
 
@@ -198,7 +198,7 @@ def test_a_kick_reaches_the_clients_of_a_worker_that_stands_still(redis_server, 
         os.kill(pid, signal.SIGSTOP)
         try:
             away.cut()
-            assert chat("kick", "anna", **env).stdout == "2 clients disconnected, 0 away; 2 nodes told\n"
+            assert run_webfarm("kick", "anna", **env).stdout == "2 clients disconnected, 0 away; 2 nodes told\n"
             assert client(site.urls[1], "anna", pid=away.pid).sid != away.sid
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -325,7 +325,7 @@ def test_a_kick_looks_through_the_users_sessions_alone(two_workers, client, comm
 
 @pytest.mark.parametrize("arguments", [[], ["--user", "a", "--room", "b"]])
 def test_to_erase_takes_one_of_a_user_and_a_room(redis_server, arguments):
-    done = chat("erase", *arguments, REDIS_URL=redis_server.url)
+    done = run_webfarm("erase", *arguments, REDIS_URL=redis_server.url)
     assert (done.returncode, done.stderr) == (2, "webfarm: Exactly one of --user and --room is needed.\n")
 
 

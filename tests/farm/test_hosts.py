@@ -23,9 +23,9 @@ from tests.conftest import (
     starting_workers,
     wait_until,
 )
-from tests.farm.test_cluster import TRANSPORTS, get_server
+from tests.kit.clients import TRANSPORTS, get_server
+from tests.kit.commands import run_webfarm
 from tests.kit.hosts import Hosts
-from tests.test_cli import chat
 from webfarm.haproxy import parse_ranges, render
 from webfarm.run.programs import find_haproxy
 
@@ -150,7 +150,7 @@ def find_served(site, crowd, since):
 
 def list_users(site, *users):
     """Return who of these is in ``webfarm clients``, sorted, as often as there."""
-    listed = json.loads(chat("clients", "--json", REDIS_URL=site.redis_url, WEBFARM_PREFIX=PREFIX).stdout)
+    listed = json.loads(run_webfarm("clients", "--json", REDIS_URL=site.redis_url, WEBFARM_PREFIX=PREFIX).stdout)
     return sorted(client["userId"] for client in listed if client["userId"] in users)
 
 

@@ -2,31 +2,12 @@
 
 import contextlib
 import json
-import re
 
 import pytest
 import redis
 
 from tests.conftest import get_epochs, get_keys, read_offset, starting_workers, wait_until
-from tests.farm.test_recovery import Client as _Client
-
-
-class Client(_Client):
-    """Answers questions as well."""
-
-    def take(self, text):
-        if isinstance(text, bytes):
-            self.events[-1].append(text)
-        elif match := re.match(r"42(\d+)(.*)", text):
-            self.events.append(json.loads(match[2]))
-            self.socket.send(f"43{match[1]}" + json.dumps([self.events[-1][1] + "!"]))
-        elif text.startswith("451-"):
-            self.events.append(json.loads(text[4:]))
-        else:
-            super().take(text)
-
-    def names(self):
-        return [event[0] for event in self.events]
+from tests.kit.clients import AnsweringClient as Client
 
 
 @pytest.fixture(scope="module")

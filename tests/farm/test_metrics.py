@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import ROOT, SHARDS, get_free_ports, get_status, wait_until
 from webfarm.haproxy import parse_ranges, render
-from webfarm.monitoring.histogram import Histogram
 from webfarm.monitoring.gauges import gauges
+from webfarm.monitoring.histogram import Histogram
 from webfarm.run.programs import find_haproxy
 
 TEXT = (ROOT / "docs/metrics.md").read_text()

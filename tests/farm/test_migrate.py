@@ -7,8 +7,8 @@ import pytest
 import redis
 
 from tests.conftest import opening
-from tests.farm.test_recovery import Client, name
-from tests.test_cli import chat
+from tests.kit.clients import Client, name
+from tests.kit.commands import run_webfarm
 from webfarm import Emitter
 from webfarm.commands.migrate import migrate
 from webfarm.errors import Error
@@ -58,11 +58,11 @@ def test_a_farm_moves_and_its_clients_recover(redis_server, target, workers, cli
         for number, room in enumerate("xyzxyz"):
             assert b.call("message", {"room": room, "n": number, "id": f"id{number}"})["ok"]
         assert b.call("privateMessage", {"toUser": "carl", "text": "waits"})["ok"]
-        refused = chat("migrate", redis_server.url, target, WEBFARM_PREFIX=PREFIX)
+        refused = run_webfarm("migrate", redis_server.url, target, WEBFARM_PREFIX=PREFIX)
         assert refused.returncode == 1
         assert "the farm still runs" in refused.stderr
         before.close()
-        done = chat("migrate", redis_server.url, target, "--shards", shards, WEBFARM_PREFIX=PREFIX)
+        done = run_webfarm("migrate", redis_server.url, target, "--shards", shards, WEBFARM_PREFIX=PREFIX)
         assert done.returncode == 0, done.stderr
         assert "8 messages, 2 sessions, copied and compared." in done.stdout
         after = start(workers, target, WEBFARM_SHARDS=shards)
@@ -84,7 +84,7 @@ def test_a_farm_moves_and_its_clients_recover(redis_server, target, workers, cli
         assert waiting[0]["text"] == "waits"
         assert (
             "there is no farm"
-            not in chat("nodes", REDIS_URL=target, WEBFARM_PREFIX=PREFIX, WEBFARM_SHARDS=shards).stdout
+            not in run_webfarm("nodes", REDIS_URL=target, WEBFARM_PREFIX=PREFIX, WEBFARM_SHARDS=shards).stdout
         )
 
 
@@ -92,7 +92,7 @@ def test_what_is_there_is_not_written_over(redis_server, target, workers):
     with cleaned(redis_server.url):
         start(workers, redis_server.url).close()
         start(workers, target).close()
-        done = chat("migrate", redis_server.url, target, WEBFARM_PREFIX=PREFIX)
+        done = run_webfarm("migrate", redis_server.url, target, WEBFARM_PREFIX=PREFIX)
         assert done.returncode == 1
         assert "has a farm with this WEBFARM_PREFIX already" in done.stderr
 
@@ -113,7 +113,7 @@ def test_what_can_not_be_migrated_is_one_sentence(redis_server, target, source, 
         home = list_shards(server, "half")[0].keys
         server.hset(home.clock, mapping={"format": "1", "epoch": "e", "id": 5})
         prefix = "nobody" if "no farm" in sentence else "half"
-        done = chat("migrate", *urls, WEBFARM_PREFIX=prefix)
+        done = run_webfarm("migrate", *urls, WEBFARM_PREFIX=prefix)
         server.delete(home.clock)
     assert done.returncode == code
     assert sentence in done.stderr
@@ -129,7 +129,7 @@ def test_a_farm_of_more_shards_moves_to_another_number_without_its_sessions(redi
         server.xadd(stream, {"p": 0, "n": 0, "b": "\n2[]"}, id="5-0")
         server.hset(room.keys.room_of(stream), mapping={"id": 5})
         server.hset(room.keys.session("s"), mapping={"pid": "s.1"})
-        done = chat("migrate", redis_server.url, target, "--shards", "3", WEBFARM_PREFIX=PREFIX)
+        done = run_webfarm("migrate", redis_server.url, target, "--shards", "3", WEBFARM_PREFIX=PREFIX)
         assert "1 rooms, 1 messages, 0 sessions" in done.stdout
         with redis.Redis.from_url(target) as there:
             clocks = [there.hgetall(part.keys.clock) for part in list_shards(there, PREFIX, 3)]

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client as _Client
+from tests.kit.clients import Client as _Client
 
 PREFIX = "operations"
 DEAF = "it is not connected to Redis"

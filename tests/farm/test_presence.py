@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from tests.conftest import ROOT, SHARDS, get_keys, get_status, is_alive, starting_workers, wait_until
-from tests.farm.test_recovery import Client
-from tests.test_cli import chat as run_command
+from tests.kit.clients import Client
+from tests.kit.commands import run_webfarm
 from webfarm.nodes.directory import Directory
 from webfarm.redis.blocking import list_shards
 from webfarm.settings import LEASE_S
@@ -64,7 +64,7 @@ def wait_for_presence(node, name, user, *expected):
 
 
 def chat(redis_server, *args):
-    return run_command(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
+    return run_webfarm(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX)
 
 
 # Listings

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from tests.conftest import opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client
+from tests.kit.clients import Client
 from webfarm.errors import Flooding, RateLimited
 from webfarm.rate_limits import Buckets, RateLimits
 

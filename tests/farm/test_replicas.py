@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from tests.conftest import get_free_ports, opening, wait_until
-from tests.farm.test_recovery import Client
+from tests.kit.clients import Client
 from webfarm.run.programs import find_redis
 
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from tests.conftest import get_status, opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client, name
+from tests.kit.clients import Client, name
 from webfarm import Emitter, Retention
 from webfarm.errors import Error
 from webfarm.log.batch import Outgoing, describe_batch, join_batches

@@ -13,9 +13,9 @@ import requests
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
-from tests.farm.test_log import Client as LogClient
-from tests.farm.test_recovery import Client, get_refusals, name
-from tests.test_cli import chat
+from tests.kit.clients import AnsweringClient as LogClient
+from tests.kit.clients import Client, get_refusals, name
+from tests.kit.commands import run_webfarm
 from webfarm.log.entry import Body, make_messages
 from webfarm.log.offset import Vector, decode_offset
 from webfarm.nodes.directory import Directory
@@ -302,7 +302,9 @@ def test_a_kick_ends_a_users_sessions_and_nobody_elses(site, client, redis_serve
 
 
 def run(redis_server, *args, **env):
-    return chat(*args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX, **{"WEBFARM_SHARDS": str(SHARDS)} | env)
+    return run_webfarm(
+        *args, REDIS_URL=redis_server.url, WEBFARM_PREFIX=PREFIX, **{"WEBFARM_SHARDS": str(SHARDS)} | env
+    )
 
 
 def test_what_is_erased_is_gone_in_whichever_shard_it_was(site, client, redis_server):
@@ -438,6 +440,6 @@ def test_a_farm_with_another_number_of_shards_is_refused_and_told_which(
     assert raw.receive_until_closed(15)
     environ = {"REDIS_URL": redis_server.url, "WEBFARM_PREFIX": prefix, "WEBFARM_SHARDS": then}
     for command in (["clients"], ["emit", "news", "1", "--all"], ["kick", "anna"], ["erase", "--room", "x"]):
-        done = chat(*command, **environ)
+        done = run_webfarm(*command, **environ)
         assert done.returncode == 1
         assert sentence in done.stderr

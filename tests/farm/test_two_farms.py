@@ -10,8 +10,8 @@ import socketio
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import opening, starting_workers, wait_until
-from tests.farm.test_recovery import Client
-from tests.test_cli import chat
+from tests.kit.clients import Client
+from tests.kit.commands import run_webfarm
 from webfarm import RedisManager
 
 NAMES = {"databases": (("two", 0), ("two", 1)), "prefixes": (("two-a", 0), ("two-b", 0))}
@@ -30,7 +30,7 @@ class Site:
 
     def run(self, *args):
         """Return what a command prints for this farm."""
-        done = chat(*args, **self.env)
+        done = run_webfarm(*args, **self.env)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 

@@ -62,7 +62,9 @@ class Node:
 
     def bury(self, other, most=500):
         keys = [*self.keys.of_node(other.name), self.keys.leaving, self.keys.nodes]
-        return self.run("nodes/bury", keys, other.name, GRACE_US, most, self.keys.members_of(other.name), self.keys.present)
+        return self.run(
+            "nodes/bury", keys, other.name, GRACE_US, most, self.keys.members_of(other.name), self.keys.present
+        )
 
     def take(self, sid):
         """Take a client's session, which has an open connection elsewhere; return why not."""
