@@ -1,15 +1,16 @@
-"""What another process may do with a farm through Redis alone, without a worker of its own.
+"""The emitter: a process that is no worker emits to a farm's clients, disconnects clients and deletes messages.
 
-It stores as the workers' writers do, with the same script and under the same rules::
+It needs Redis alone, and stores as workers do, with the same script and under the same rules::
 
-    outside = Emitter("redis://localhost:6379/0")
-    outside.store("news", {"text": "hello"}, room="lobby").id
+    emitter = Emitter("redis://localhost:6379/0")
+    emitter.store("news", {"text": "hello"}, room="lobby").id
 """
 
 from typing import Any
 
 from socketio import packet
 
+from webfarm.defaults import PREFIX
 from webfarm.errors import Error
 from webfarm.log import direct
 from webfarm.log.batch import Outgoing
@@ -20,38 +21,39 @@ from webfarm.nodes.request import encode_request
 from webfarm.protocol.packet import Packet, list_arguments
 from webfarm.redis.blocking import BlockingShard, list_shards
 from webfarm.redis.client import connect, redis_errors_as_unavailable
-from webfarm.redis.url import get_database
+from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
 from webfarm.sessions.end_by_room import Ended, end_sessions, get_sids
 
 
 class Emitter:
-    """A farm, seen from another process.
+    """Emits to the clients of a farm from another process.
 
     Args:
         url: the farm's Redis, as for ``RedisManager``.
-        prefix: what every key in Redis begins with.
-        history: what is kept of each room.
-        wait_replicas: how many replicas of Redis must have a message before ``store`` returns; of a cluster's primary
-            that has fewer, all.
-        shards: how many shards its log has.
+        prefix: what every key and channel of the farm begins with.
+        history: how much the log keeps of each room.
+        wait_replicas: how many replicas of Redis must have a message before ``store`` returns. If a cluster's primary
+            has fewer, all of them must. ``None``: 1 with Sentinel or a cluster, else 0.
+        shards: how many shards the farm's log has. ``None``: 8 on a cluster, else 1.
 
-    Raises ``Unavailable`` if Redis does not answer, ``Error`` if it holds what another farm has stored.
+    Raises ``Unavailable`` if Redis does not answer, ``Error`` if another farm has stored its messages there.
     """
 
     def __init__(
         self,
         url: str,
-        prefix: str = "webfarm",
+        prefix: str = PREFIX,
         *,
         history: Retention | None = None,
-        wait_replicas: int = 0,
-        shards: int = 1,
+        wait_replicas: int | None = None,
+        shards: int | None = None,
     ) -> None:
+        count = get_default_shards(url) if shards is None else shards
         with redis_errors_as_unavailable():
             self._client = connect(url)
-        self._shards = list_shards(self._client, prefix, shards, get_database(url))
+        self._shards = list_shards(self._client, prefix, count, get_database(url))
         self._limits = history or Retention()
-        self._wait_replicas = wait_replicas
+        self._wait_replicas = get_default_wait_replicas(url) if wait_replicas is None else wait_replicas
         try:
             with redis_errors_as_unavailable():
                 self._shards.check()
@@ -60,18 +62,18 @@ class Emitter:
             raise
 
     def close(self) -> None:
-        """Give the connections up."""
+        """Close the connections to Redis."""
         self._shards.close()
         self._client.close()
 
     def store(self, event: str, data: Any, room: str | None, namespace: str = "/") -> Stored:
-        """Store an event in the log, from where it is delivered; return its id and the nodes that it reached.
+        """Store an event in the log, which delivers it; return its id and the number of nodes that it reached.
 
         Args:
             event: its name.
             data: its argument; a tuple of several; ``None`` for none. ``MESSAGE_ID`` in it becomes the id.
             room: a room, or ``None`` for all.
-            namespace: whose clients.
+            namespace: the namespace of the clients.
 
         Raises:
             Unavailable: Redis could not take it just now. Whether it has it is not known if the answer was lost.
@@ -91,7 +93,7 @@ class Emitter:
 
         Args:
             room: a room, or ``None`` for all.
-            namespace: whose clients.
+            namespace: the namespace of the clients.
             user: where the room is this user's, so that only that user's sessions are looked through.
 
         Raises:

@@ -14,7 +14,8 @@ from webfarm.redis.keys import Keys
 
 log = logging.getLogger(__name__)
 
-_RENEW_S, _RETRY_S = 2.0, 0.5
+_RENEW_S, _TRY_S = 2.0, 1.0  # while the lease is held, and while it is not
+_HELD_S = LEASE_S - _TRY_S  # so another node has it within a lease
 _ANSWER_S = 1.0  # that Redis has for an answer
 _AGAIN_S = 1.0  # after the function has failed
 
@@ -40,12 +41,13 @@ class RunOnce:
         self._node = ""
         self._held_until = 0.0
         self._job: gevent.Greenlet[..., Any] | None = None
+        self._watcher: gevent.Greenlet[..., Any] | None = None
         self._is_stopped = False
 
     def start(self, node: str) -> None:
         """Try to get the lease from now on; ``node`` is unique to this process."""
         self._node = node
-        gevent.spawn(self._watch)
+        self._watcher = gevent.spawn(self._watch)
 
     def stop(self) -> None:
         """Kill the function's greenlet and give the lease up: another node then starts the function."""
@@ -56,15 +58,15 @@ class RunOnce:
     def _watch(self) -> None:
         while not self._is_stopped:
             asked_at = monotonic()
-            is_held = self._hold(LEASE_S)
+            is_held = self._hold(_HELD_S)
             if is_held and not self._is_stopped:
-                self._held_until = asked_at + LEASE_S - _ANSWER_S - _RETRY_S
+                self._held_until = asked_at + _HELD_S - _ANSWER_S - _TRY_S  # before others may have it
                 if self._job is None:
                     log.info("runs once: begins", extra={"function": self._name})
                     self._job = gevent.spawn(self._run)
             elif is_held is False or monotonic() >= self._held_until:
                 self._kill()
-            gevent.sleep(_RETRY_S if is_held is None else _RENEW_S)
+            gevent.sleep(_RENEW_S if is_held else _TRY_S)
 
     def _hold(self, lease_s: float) -> bool | None:
         """Return whether this node has the lease now; ``None``: Redis has not answered."""
