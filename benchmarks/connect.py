@@ -1,7 +1,7 @@
 """What does a new client cost?
 
-2,000 clients connect over websocket and join the default namespace and one room, 50 at a time, half of them on each
-worker, after 200 others for warming up. CPU time of the two workers until the last one has joined, divided by 2,000;
+After 200 others for warming up, 2,000 clients connect over websocket, 50 at a time, half of them on each worker. Each
+joins the default namespace and one room. CPU time of the two workers until the last one has joined, divided by 2,000;
 clients per second.
 """
 

@@ -1,8 +1,8 @@
 """What does a client cost that stops reading while its room is busy?
 
-50 clients in one room, half of them on each worker, get 100 messages of 10 KB a second; one more joins and reads
-nothing for 30 seconds, in which 30 MB are sent to it. The workers' RSS before, at its highest meanwhile, and after
-the client has gone. (What the kernel buffers for a socket is in no process's RSS.)
+50 clients in one room, half of them on each worker, get 100 messages of 10 KB a second. One more joins and reads
+nothing for 30 seconds, in which 30 MB are sent to it. The workers' RSS before, at its highest meanwhile, and after the
+client has left. (What the kernel buffers for a socket is in no process's RSS.)
 """
 
 import socket

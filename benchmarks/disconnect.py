@@ -2,8 +2,8 @@
 
 8,000 idle clients, half of them on each worker. 50 more, in a process of their own, send 250 acknowledged echoes a
 second in turn, evenly spaced, whatever is answered. The process that holds 6,000 of the idle clients is then killed:
-the kernel closes all its connections. Round trips of the echoes sent in the 3 s before, and in the 3 s after; the CPU
-time of the two workers in those 3 s beyond that in the 3 s before, divided by 6,000.
+the kernel closes all its connections. The figures are the round trips of the echoes in the 3 s before and in the 3 s
+after. CPU time is that of the two workers in the 3 s after, less that in the 3 s before, divided by 6,000.
 """
 
 import time

@@ -1,8 +1,8 @@
 """What does it cost to deliver a room's messages when the servers have all they can do?
 
-1,000 clients in one room, half of them on each worker; 8 of them (4 on each) send a message of about 100 bytes whenever
-their last one is acknowledged. After a warm-up, CPU time of the two workers divided by the deliveries that the clients
-received; deliveries per second; the time from sending to receiving, at every 50th client. Each server
+1,000 clients are in one room, half of them on each worker. 8 of them (4 on each) send a message of about 100 bytes
+whenever their last one is acknowledged. After a warm-up: CPU time of the two workers divided by the received
+deliveries, and deliveries per second. The time from sending to receiving is taken at every 50th client. Each server
 takes what it can, so their loads differ; ``latency`` has all three at the same one.
 """
 

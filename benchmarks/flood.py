@@ -1,8 +1,8 @@
 """What do others notice of a client that floods?
 
-As in *private*, 100 clients send 1,000 messages a second, evenly; first alone, then beside one client that sends 5,000
-a second to itself, whatever is answered, and connects anew at once when it is closed. webfarm is the whole chat with
-its default limits (50 events a second per user); Node's Socket.IO and stock python-socketio have none.
+As in *private*, 100 clients send 1,000 messages a second, evenly: first alone, then beside a flooder. It sends 5,000 a
+second to itself, ignores the answers, and connects again at once when it is closed. webfarm is the whole chat with its
+default limits (50 events a second per user); Node's Socket.IO and stock python-socketio have none.
 """
 
 import time

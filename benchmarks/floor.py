@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.floor
 
-One client and no webfarm: 500 SET a second in all, of 300 bytes, spread evenly, in turns of 1.5 s. It is what anything
-on a cluster has to reckon with at such a load, as each primary is woken for a third of the commands.
+One client and no webfarm: 500 SET a second in all, of 300 bytes, spread evenly, in turns of 1.5 s. Any program on a
+cluster pays that at such a load, as each primary is woken for a third of the commands.
 """
 
 import time

@@ -1,6 +1,6 @@
 """How much memory does a client take that is connected and does nothing?
 
-8,000 clients connect, 50 at a time, half of them on each worker, after 200 others for warming up; then both workers
+After 200 others for warming up, 8,000 clients connect, 50 at a time, half of them on each worker. Then both workers
 have time to become quiet. What the two workers have grown by, divided by 8,000: RSS, PSS, and USS (pages of their own);
 and the data that Redis holds. A last message to the room shows that all are still there.
 """

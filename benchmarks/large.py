@@ -1,11 +1,11 @@
 """What do others notice of a client that sends large messages?
 
-One client, in a process of its own, sends 900 KB a second, in one event: first a text that is only acknowledged, then
-one that comes back to it through Redis, then a list of 145,000 numbers that is only acknowledged. Another client of the
-same worker, in a process of its own too, sends an acknowledged echo every 2 ms, whatever is answered. Round trips of
-the echoes with the large messages, less those of a quiet phase before: the 99th percentiles, and the slowest against
-the quiet phase's 99th percentile. A server may refuse the list and close its client, which then comes back for its
-next one: how many were refused.
+One client, in a process of its own, sends 900 KB a second, in one event. The event is first a text that is only
+acknowledged, then a text that comes back through Redis, then an acknowledged list of 145,000 numbers. Another client of
+the same worker, in a process of its own too, sends an acknowledged echo every 2 ms, whatever is answered. The figures
+are round trips of the echoes with the large messages, less those of a quiet phase before. They are the 99th
+percentiles, and the slowest against the quiet phase's 99th percentile. A server may refuse the list and close its
+client, which then comes back for its next one: how many were refused.
 """
 
 import time

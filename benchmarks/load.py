@@ -1,8 +1,8 @@
 """The load generator: a process full of Socket.IO clients, told by JSON lines on stdin what to do.
 
-It speaks Engine.IO and Socket.IO by hand over picows, and looks at as little as possible of what it receives: what is
-longer than a control packet is a delivery and is counted by its frame; only where latency is asked for is the time of
-sending read out of it. All times are microseconds of the machine's monotonic clock, the same in every process.
+It speaks Engine.IO and Socket.IO by hand over picows, and looks at as little as possible of a received frame. A frame
+longer than a control packet is a delivery. Only a measurement of latency reads the time of sending out of it. All times
+are microseconds of the machine's monotonic clock, the same in every process.
 """
 
 import asyncio
@@ -186,7 +186,7 @@ class Swarm:
         self.echoes.append((sent, now_us() - sent))
 
     async def flood(self, port: int, rate: float) -> None:
-        """Send ``rate`` private messages a second to oneself, whatever is answered; connect anew when closed."""
+        """Send ``rate`` private messages a second to itself, without waiting for answers; connect again when closed."""
         self._sending.append(asyncio.create_task(self._run_flood(port, rate)))
 
     async def _run_flood(self, port: int, rate: float) -> None:

@@ -1,10 +1,9 @@
 """What does a message cost by how many workers have a member in its room?
 
-A farm of eight workers; 64 clients, eight on each, send to a room that they are not in. The room has eight members, who
-are on one worker, then on two, four and eight, evenly: each message has eight deliveries, whoever makes them. First 500
-messages a second, evenly spaced, whatever is acknowledged; then (*busy*) each client sends whenever its last message is
-acknowledged. CPU time of all workers and of Redis per message; in the first phase less what they spend when nothing
-happens.
+A farm of eight workers; 64 clients, eight on each, send to a room that they are not in. The room has eight members, on
+one worker, then on two, four and eight, evenly. Each message has eight deliveries. First 500 messages a second, evenly
+spaced, whatever is acknowledged; then (*busy*) each client sends whenever its last message is acknowledged. CPU time of
+all workers and of Redis per message; in the first phase less what they spend when nothing happens.
 """
 
 import time

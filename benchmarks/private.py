@@ -1,8 +1,9 @@
 """What does a private message to a client of the other worker cost, and how long does it take?
 
-100 clients, half of them on each worker, send to their neighbours on the other one. First 1,000 messages a second in
-turn, evenly spaced, whatever is acknowledged: CPU time of the two workers per message, the time from sending to
-receiving. Then 64 of them send whenever their last message is acknowledged: messages received per second.
+100 clients, half of them on each worker, send to their neighbours on the other one. First they send 1,000 messages a
+second in turn, evenly spaced, without waiting for acknowledgements. The figures are CPU time of the two workers per
+message, and the time from sending to receiving. Then 64 of them send whenever their last message is acknowledged:
+messages received per second.
 """
 
 import time

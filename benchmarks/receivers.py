@@ -1,8 +1,8 @@
 """Clients that only receive: the lightest there can be, so that what is measured is the server.
 
 A process of them, told by JSON lines on stdin what to do, like ``benchmarks.load``. They are plain sockets in one epoll
-loop, at the lowest priority. When a message has arrived is the kernel's word (``SO_TIMESTAMPNS``), not that of a
-process which has a thousand sockets to read: its own delay is in no figure.
+loop, at the lowest priority. The kernel says when a message has arrived (``SO_TIMESTAMPNS``), not the process with a
+thousand sockets to read: its own delay is in no figure.
 """
 
 import contextlib

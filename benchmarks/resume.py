@@ -1,8 +1,8 @@
 """What does it cost when clients come back?
 
 2,000 clients, half of them on each worker, each in a room of its own and in one with all others, have had a message.
-All of them are cut off at once, and come back with their sessions, 50 at a time; CPU time of the two workers and of
-Redis from then until the last one is back, divided by 2,000; clients per second. A client that is not recovered is a
+All of them are cut off at once, and resume their sessions, 50 at a time. The figures are CPU time of the two workers
+and of Redis until the last one is back, divided by 2,000, and clients per second. A client that is not recovered is a
 fault.
 """
 

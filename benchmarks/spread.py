@@ -2,11 +2,11 @@
 
     .venv/bin/python -m benchmarks.spread
 
-For each way of hashing: the fewest and the most users of a worker when 600 are connected at once (75 each would be
-even), and when 20,000 come one after the other (2,500 each), by what their ids look like; and whether the users ``0``
-and ``1`` of the demo land on different ones of 2 workers. The first row is a fair die: no hash can be expected to be
-better. Real HAProxy; it plays the workers too: one that waits for more, and one that answers with
-the server's name.
+For each way of hashing and each kind of ids it shows the fewest and the most users of a worker. First 600 users are
+connected at once (75 each would be even), then 20,000 come one after the other (2,500 each). It also shows whether the
+users ``0`` and ``1`` of the demo land on different workers of two. The first row is a fair die: no hash can be expected
+to be better. Real HAProxy; it plays the workers too: one that waits for more, and one that answers with the server's
+name.
 """
 
 import contextlib

@@ -1,11 +1,11 @@
 """What does a stored message take of Redis, and how many does one Redis store?
 
-1,000 clients, half of them on each worker, each in a room of its own; messages go to one room after the other, so that
-they are stored evenly over 1,000 rooms. First 500 a second, evenly spaced: nearly each is stored by a call of its own
-(*one by one*). Then all clients send whenever their last message is acknowledged (*in batches*): a worker stores in one
-call to each primary what came while the last one was under way. Messages per second of Redis' CPU: what one core of
-Redis stores at most, if nothing else is short. What Redis receives and sends per message in the second phase, without
-what goes to replicas; the data that it holds per message after both.
+1,000 clients, half of them on each worker, are each in a room of their own. Messages go to one room after the other, so
+that they are stored evenly over 1,000 rooms. First 500 a second, evenly spaced: nearly each is stored by a call of its
+own (*one by one*). Then all clients send whenever their last message is acknowledged (*in batches*). A worker stores
+all messages that came during a call in its next call to each primary. Messages per second of Redis' CPU: what one core
+of Redis stores at most, if nothing else is short. What Redis receives and sends per message in the second phase,
+without what goes to replicas; the data that it holds per message after both.
 """
 
 import time

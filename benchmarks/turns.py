@@ -3,9 +3,9 @@
     .venv/bin/python -m benchmarks.turns            prints the table (some ten minutes)
     .venv/bin/python -m benchmarks.turns --write    puts it into RESULTS.md
 
-The tables of ``make bench`` have half a minute between a figure and the one that it is divided by, in which a machine
-that others share may become a third slower. Here all farms are up at once and take turns of 1.5 s, again and again; a
-ratio is of one turn to the one of the same round, and the table has the median of all rounds with the quartiles.
+The tables of ``make bench`` have half a minute between the two figures of a ratio. In that time a shared machine may
+become a third slower. Here all farms run at once and take turns of 1.5 s, again and again. A ratio compares two turns
+of one round, and the table has the median of all rounds with the quartiles.
 """
 
 import contextlib

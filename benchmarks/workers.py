@@ -1,8 +1,8 @@
 """Does a private message cost more in a farm of more workers?
 
-100 clients, spread evenly, send 1,000 messages a second to their neighbours on the next worker: CPU time of all workers
-per message, with two workers and with eight. What eight workers and Redis spend when nothing happens is in rows of
-their own; it is part of the rows above.
+100 clients, spread evenly, send 1,000 messages a second to their neighbours on the next worker. The figure is CPU time
+of all workers per message, with two workers and with eight. What eight workers and Redis spend when nothing happens is
+in rows of their own; it is part of the rows above.
 """
 
 import time

@@ -24,7 +24,7 @@ _PROCESSES = 2
 
 @dataclass(frozen=True)
 class Users:
-    """Who they are and what they send; a third is on websocket alone, on polling alone, on polling with upgrade."""
+    """The users and their messages; a third is on websocket alone, on polling alone, on polling with upgrade."""
 
     count: int = 30
     first: int = 0  # their ids count up from here

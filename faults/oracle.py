@@ -13,8 +13,8 @@ An event is a dictionary with ``event`` and ``client``:
 ========================  =========================================  ==========================================
 
 A *message* is known by sender and number, whatever ids it was stored under. A client's life consists of *segments*:
-each begins with a connection that was not recovered. Within a segment nothing may be missing between the first
-message received of a room and the last one, or the run's end if the client was connected then.
+each begins with a connection that was not recovered. Within a segment no message of a room may be missing between the
+first and the last received one. For a client that is connected at the run's end, the segment goes up to that end.
 
 A message to a user is delivered at least once: a repeat in a later segment is no duplicate.
 """

@@ -95,7 +95,7 @@ class Site:
 
     @property
     def _masters(self) -> dict[str, Process]:
-        """Who started the workers, or is one."""
+        """The processes that started the workers, or are one."""
         return {name: process for name, process in self._processes.items() if name.startswith("workers")}
 
     def _get_workers(self) -> list[int]:

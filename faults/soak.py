@@ -4,10 +4,10 @@
     make soak ARGS="--minutes 5"            less of it; a few minutes are too few to tell growth from warming up
     make soak ARGS="--write"                puts the table into RESULTS.md
 
-Round after round some forty users talk for half a minute, on all transports, while two faults happen; then they are
-gone without a word, and what was promised is judged. Worker 0 lives from beginning to end; after each round it is
-asked what it holds. When all that was kept for users has expired, nothing may be left in Redis but what a farm without
-users has. Exit codes: 0 all as promised, 1 not, 2 wrong usage.
+Round after round some forty users talk for half a minute, on all transports, while two faults happen. Then their
+connections end without a close, and the oracle judges the promises. Worker 0 lives from beginning to end; after each
+round it is asked what it holds. When all that was kept for users has expired, nothing may be left in Redis but what a
+farm without users has. Exit codes: 0 all as promised, 1 not, 2 wrong usage.
 """
 
 import json

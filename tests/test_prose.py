@@ -101,6 +101,10 @@ def test_good_english_raises_no_alarm(tmp_path, text):
         '"""Title::\n\n  ' + "word " * 30 + '\n\nEnd.\n"""\n',
         '"""Title.\n\nArgs:\n    ' + ", ".join(f"name{i}" for i in range(5)) + ": what\n        they are.\n" + '"""\n',
         f'def f():\n    """Title.\n\n    \b\n    {"word " * 30}\n\n    End.\n    """\n',
+        '"""Title:\n\n=====  =====\n'
+        + ("word " * 20 + " " + "word " * 20 + "\n") * 2
+        + "=====  =====\n\nEnd.\n"
+        + '"""\n',
         "#!/usr/bin/env python\n# " + "word " * 20 + "\n\n# " + "word " * 20 + "\n",
         "def mend(anew):\n    return anew\n",
     ],

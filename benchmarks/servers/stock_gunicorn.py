@@ -1,4 +1,4 @@
-"""gunicorn's configuration for ``stock.py`` and its kin: one process on one port."""
+"""gunicorn's configuration for ``stock.py`` and the other stock servers: one process on one port."""
 
 import os
 

@@ -89,7 +89,7 @@ class _Reader:
         self._start = 0
         self._held: list[str] = []  # the lines of the text so far
         self._section = ""  # "Args", "Raises", ...: what the lines below it list
-        self._is_fenced = self._is_by_hand = self._is_list = False
+        self._is_fenced = self._is_by_hand = self._is_list = self._is_table = False
         self._code_indent = -1  # a deeper line is code
         self._is_after_blank = True
 
@@ -100,6 +100,11 @@ class _Reader:
             self._is_fenced ^= stripped.startswith("```")
         elif not stripped or stripped == "\b":
             yield from self._end_paragraph(is_by_hand=stripped == "\b")
+        elif re.fullmatch(r"=+( +=+)+", stripped):  # a table's border
+            self._is_table = not self._is_table
+            yield from self.end_text()
+        elif self._is_table:
+            yield from (Text(number, cell) for cell in re.split(r"\s{2,}", stripped))
         elif not self._is_code(indent):
             self._is_after_blank = False
             yield from self._read_prose(number, line)
