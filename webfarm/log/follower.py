@@ -21,7 +21,6 @@ from webfarm.log.entry import VOLATILE, Entry
 from webfarm.log.position import Position
 from webfarm.loop.time_slices import SLICE_S, wait_a_turn
 from webfarm.monitoring.counters import counters
-from webfarm.redis.commands import Commands
 from webfarm.redis.keys import explain_format
 from webfarm.redis.subscription import Subscription
 
@@ -31,7 +30,6 @@ _DEAF_S = 2.0  # without a marker, the node is cut off; below 3 s with the beat
 _SILENT_S = 5.0  # without a marker, the connection is opened again
 _RETRIES_S = (0.0, 0.05, 0.1, 0.2, 0.5)
 _COMPLAIN_S = 5.0
-_SHOW_S = 1.0  # for all nodes to come back and show their positions
 _MAX_CATCH_UP = 100_000  # messages
 
 
@@ -79,19 +77,14 @@ class Follower:
 
     Args:
         subscription: to its channels.
-        commands: the connection for scripts and commands.
         position: the node's, in the shard's log.
         channel: of stock emitters; ``listen`` yields its messages. The first shard has it, and requests; others have
             an empty text.
         receiver: takes all other messages.
     """
 
-    def __init__(
-        self, subscription: Subscription, commands: Commands, position: Position, channel: str, receiver: Receiver
-    ) -> None:
+    def __init__(self, subscription: Subscription, position: Position, channel: str, receiver: Receiver) -> None:
         self.position = position
-        self._commands = commands
-        self._run = b""  # names the life of Redis' process
         self._log = position.log
         self._receiver = receiver
         self.subscription = subscription
@@ -253,7 +246,7 @@ class Follower:
         try:
             self.subscription.wait_until_confirmed()
             self.position.show()
-            self._wait_for_others()
+            self.position.wait_after_restart()
             self._receiver.on_return()
             if self.subscription.life is life:
                 self._recover(life)
@@ -265,18 +258,6 @@ class Follower:
             log.debug("not caught up: %s", error)
             if self.subscription.life is life:
                 self.subscription.interrupt()
-
-    def _wait_for_others(self) -> None:
-        """After a restart of Redis, let all nodes show what they have seen before anything is stored.
-
-        Redis may have lost its last messages, and perhaps only one node knows.
-        """
-        info: bytes = self._commands.execute("INFO", "server")
-        run = info.partition(b"run_id:")[2].partition(b"\r")[0]
-        if self._run not in (b"", run):
-            gevent.sleep(_SHOW_S)
-            self.position.show()
-        self._run = run
 
     def _recover(self, life: object) -> None:
         if self.position.id and self._epoch == self._log.epoch:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _PASS_S = 3.0
 _FRESH_S = 2.0  # since Redis' last answer
 _COMING_S = 1.0  # for a marker
+_SHOW_S = 1.0  # for all nodes to come back and show their positions
 
 
 class Position:
@@ -40,6 +41,7 @@ class Position:
         self.channel = ""  # of the markers
         self.log = shard
         self._commands = commands
+        self._run = b""  # names the life of Redis' process
         self._is_marking = self._is_asked_again = False
         self._waiting: list[tuple[int, int, AsyncResult[None]]] = []  # a heap
         self._count = count()
@@ -100,6 +102,18 @@ class Position:
     def show(self) -> None:
         """Have a marker published, which shows Redis what this node has seen. Raises ``redis.RedisError``."""
         self._take_note(self._commands.run("log/mark", *self._describe_marker()))
+
+    def wait_after_restart(self) -> None:
+        """After a restart of Redis, let all nodes show what they have seen before anything is stored.
+
+        Redis may have lost its last messages, and perhaps only one node knows. Raises ``redis.RedisError``.
+        """
+        info: bytes = self._commands.execute("INFO", "server")
+        run = info.partition(b"run_id:")[2].partition(b"\r")[0]
+        if self._run not in (b"", run):
+            gevent.sleep(_SHOW_S)
+            self.show()
+        self._run = run
 
     def _describe_marker(self) -> tuple[list[str], list[Any]]:
         """Return the keys and the arguments of the script."""

@@ -154,7 +154,7 @@ class Shard:
         subscription = connections.create_subscription(keys)
         channel = options.channel if home is None else ""
         position = Position(self.commands, self.log, common.delivered)
-        self.follower = Follower(subscription, self.commands, position, channel, self)
+        self.follower = Follower(subscription, position, channel, self)
         count_replicas = _count_replicas(connections, keys, options)
         writing = connections.get_writing(keys)
         self.writer = Writer(writing, common.scheduler, self.log, self.follower, count_replicas)
