@@ -14,11 +14,12 @@ import yaml
 
 from chat import events
 from chat.events import ChatNamespace
-from tests.conftest import ROOT, wait_until
 from tests.kit import engine_map, glossary
+from tests.kit.paths import ROOT
 from webfarm import Namespace, RedisManager, Server, cli, errors
 from webfarm.run.programs import find_haproxy
 from webfarm.settings import Settings
+from webfarm.testing import wait_until
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.kit.paths import ROOT
 
 PACKAGES = ("webfarm", "chat")
 FILES = {

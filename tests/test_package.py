@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import webfarm as realtime
-from tests.conftest import ROOT
+from tests.kit.paths import ROOT
 
 
 @pytest.fixture(scope="module")

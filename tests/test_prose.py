@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.kit.paths import ROOT
 from tests.kit.prose import MAX_WORDS, check, find_files
 
 LONG = "word " * MAX_WORDS + "end."

@@ -6,8 +6,9 @@ import sys
 import pytest
 import socketio
 
-from tests.conftest import ROOT, wait_until
+from tests.kit.paths import ROOT
 from webfarm import testing
+from webfarm.testing import wait_until
 
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 SHOWN = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import ROOT, wait_until
+from tests.kit.paths import ROOT
 from tests.kit.your_own_app import PAGE, find_command, get_commands, get_files, write_files
 from webfarm.run.programs import find_haproxy
-from webfarm.testing import Client, Process, RedisServer, get_free_ports, starting_processes
+from webfarm.testing import Client, Process, RedisServer, get_free_ports, starting_processes, wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -7,8 +7,8 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.conftest import starting_farm
 from tests.kit.page import HOOK, PHONE, chat, check, choose, fill, get_text, join, lose_connection, send
+from webfarm.testing import starting_farm
 
 pytestmark = pytest.mark.browser
 

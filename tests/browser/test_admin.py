@@ -7,8 +7,8 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import opening, starting_farm, wait_until
-from tests.kit.clients import Client
+from tests.kit.clients import Client, opening
+from webfarm.testing import starting_farm, wait_until
 
 pytestmark = pytest.mark.browser
 

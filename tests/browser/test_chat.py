@@ -9,7 +9,6 @@ from functools import partial
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import ROOT, starting_farm, wait_until
 from tests.kit.page import (
     HOOK,
     chat,
@@ -23,6 +22,8 @@ from tests.kit.page import (
     lose_connection,
     send,
 )
+from tests.kit.paths import ROOT
+from webfarm.testing import starting_farm, wait_until
 
 pytestmark = pytest.mark.browser
 

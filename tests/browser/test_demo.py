@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import starting_processes
 from tests.kit.page import PHONE, check
 from tests.kit.run import Run
+from webfarm.testing import starting_processes
 
 pytestmark = pytest.mark.browser
 

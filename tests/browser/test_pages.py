@@ -9,13 +9,15 @@ import pytest
 import redis
 from playwright.sync_api import expect
 
-from tests.conftest import SHARDS, Front, get_keys, starting_farm, starting_processes, wait_until
+from tests.kit.front import Front
+from tests.kit.offsets import get_keys
 from tests.kit.page import HOOK, chat, choose, come_back, emit, get_text, join, lose_connection, send
 from webfarm.auth import create_token
 from webfarm.defaults import GRACE_S
 from webfarm.nodes.directory import Directory
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.keys import name_room
+from webfarm.testing import SHARDS, starting_farm, starting_processes, wait_until
 
 pytestmark = pytest.mark.browser
 

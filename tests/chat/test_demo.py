@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.conftest import is_alive, starting_processes, wait_until
 from tests.kit.run import Run
 from webfarm.auth import create_token
+from webfarm.testing import is_alive, starting_processes, wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -11,8 +11,8 @@ import pytest
 import redis
 import requests
 
-from tests.conftest import get_status, starting_workers, wait_until
 from webfarm.auth import create_token
+from webfarm.testing import get_status, starting_workers, wait_until
 
 WEBSOCKET = {"transports": ["websocket"]}
 

@@ -8,8 +8,9 @@ import jwt
 import pytest
 import redis
 
-from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.kit.clients import Client, name
+from tests.kit.clients import Client, name, opening
+from tests.kit.offsets import get_keys
+from webfarm.testing import starting_workers, wait_until
 
 SECRET = "s" * 32
 

@@ -13,8 +13,9 @@ import requests
 import socketio
 from websockets.sync.client import connect
 
-from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.kit.clients import SECRET, Client
+from tests.kit.clients import SECRET, Client, opening
+from tests.kit.offsets import get_keys
+from webfarm.testing import starting_workers, wait_until
 from webfarm.web.admin_feed import MAX_CLIENTS, Page
 
 PASSWORD = "the admin's passw\N{LATIN SMALL LETTER O WITH DIAERESIS}rd"

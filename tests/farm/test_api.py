@@ -6,8 +6,8 @@ import uuid
 import pytest
 import requests
 
-from tests.conftest import opening, starting_workers, wait_until
-from tests.kit.clients import Client
+from tests.kit.clients import Client, opening
+from webfarm.testing import starting_workers, wait_until
 
 KEY = "the key of the API"
 TOO_DEEP = "[" * 300 + "]" * 300

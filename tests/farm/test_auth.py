@@ -10,11 +10,12 @@ import jwt
 import pytest
 import redis
 
-from tests.conftest import get_keys, opening, starting_workers, wait_until
-from tests.kit.clients import SECRET, Client, get_refusals
+from tests.kit.clients import SECRET, Client, get_refusals, opening
+from tests.kit.offsets import get_keys
 from webfarm.auth import Identity, authenticate, create_token
 from webfarm.errors import BadRequest, Unauthorized
 from webfarm.socketio.identity import create_guest
+from webfarm.testing import starting_workers, wait_until
 
 
 def environ(query=""):

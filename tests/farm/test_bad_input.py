@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import BINARY, CONTINUATION, PING, TEXT, Closed, Wire, frame, is_alive, starting_workers, wait_until
 from tests.kit.socketio_clients import Client, OverPolling, OverWebsocket
+from tests.kit.wire import BINARY, CONTINUATION, PING, TEXT, Closed, Wire, frame
+from webfarm.testing import is_alive, starting_workers, wait_until
 
 MAX_BYTES = 1_000_000  # WEBFARM_MAX_MESSAGE_BYTES
 MB = 1 << 20

@@ -12,8 +12,9 @@ import pytest
 import requests
 import socketio
 
-from tests.conftest import get_children, get_status, is_alive, start_node, wait_until
 from tests.kit.clients import TRANSPORTS, get_server
+from tests.kit.node_client import start_node
+from webfarm.testing import get_children, get_status, is_alive, wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -12,9 +12,9 @@ from faults.cluster_site import SHARDS, ClusterSite, move_by_keys
 from faults.crowd import Crowd
 from faults.oracle import judge
 from faults.scenarios import CLUSTER_SCENARIOS
-from tests.conftest import wait_until
 from tests.kit.commands import run_webfarm
 from webfarm.run.redis_cluster import get_url
+from webfarm.testing import wait_until
 
 pytestmark = pytest.mark.cluster
 

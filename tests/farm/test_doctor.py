@@ -10,9 +10,13 @@ import pytest
 import redis
 import requests
 
-from tests.conftest import (
-    ROOT,
-    Front,
+from tests.kit.front import Front
+from tests.kit.paths import ROOT
+from webfarm.doctor import examine, machine
+from webfarm.errors import Error
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy
+from webfarm.testing import (
     Process,
     RedisServer,
     get_free_ports,
@@ -21,10 +25,6 @@ from tests.conftest import (
     starting_processes,
     wait_until,
 )
-from webfarm.doctor import examine, machine
-from webfarm.errors import Error
-from webfarm.haproxy import parse_ranges, render
-from webfarm.run.programs import find_haproxy
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import uuid
 import pytest
 import redis
 
-from tests.conftest import get_keys, opening, read_offset, starting_workers, wait_until
-from tests.kit.clients import Client, get_refusals
+from tests.kit.clients import Client, get_refusals, opening
 from tests.kit.commands import run_webfarm
+from tests.kit.offsets import get_keys, read_offset
 from webfarm.redis.scripts import get_source
+from webfarm.testing import starting_workers, wait_until
 
 PREFIX = "outside"
 TOO_DEEP = "[" * 300 + "]" * 300

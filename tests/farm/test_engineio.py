@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.conftest import CLOSE, TEXT, Closed, frame, wait_until
+from tests.kit.wire import CLOSE, TEXT, Closed, frame
+from webfarm.testing import wait_until
 
 SEPARATOR = "\x1e"
 WEBSOCKET = "/engine.io/?EIO=4&transport=websocket"

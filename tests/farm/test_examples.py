@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import ROOT
+from tests.kit.paths import ROOT
 
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py"))
 

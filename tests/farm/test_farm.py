@@ -12,8 +12,9 @@ import pytest
 import redis
 import requests
 
-from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
+from tests.kit.paths import ROOT
 from webfarm.redis.keys import Keys
+from webfarm.testing import get_children, get_free_ports, get_status, is_alive, wait_until
 
 pytestmark = pytest.mark.cluster
 

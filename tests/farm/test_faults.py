@@ -9,7 +9,7 @@ from faults.cluster import get_pauses
 from faults.oracle import judge
 from faults.run import run
 from faults.scenarios import SCENARIOS
-from tests.conftest import SHARDS
+from webfarm.testing import SHARDS
 
 SHORT = ("kill-worker", "drain", "hup", "restart-redis-and-cut", "cut", "cut-redis", "flush", "sentinel-kill")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

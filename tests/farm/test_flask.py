@@ -11,9 +11,10 @@ import pytest
 import requests
 import socketio
 
-from tests.conftest import ROOT, get_free_ports, get_status, start_node, starting_workers, wait_until
+from tests.kit.node_client import start_node
+from tests.kit.paths import ROOT
 from webfarm.flask import SocketIO
-from webfarm.testing import Client
+from webfarm.testing import Client, get_free_ports, get_status, starting_workers, wait_until
 
 PAGE = ROOT / "docs" / "from-flask-socketio.md"
 RUN = ("tests/kit/flask_handlers.py", "tests/farm/test_flask.py")

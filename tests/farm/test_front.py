@@ -12,18 +12,10 @@ from functools import partial
 import pytest
 import requests
 
-from tests.conftest import (
-    Closed,
-    Front,
-    Wire,
-    get_free_ports,
-    get_status,
-    is_alive,
-    starting_processes,
-    starting_workers,
-    wait_until,
-)
+from tests.kit.front import Front
+from tests.kit.wire import Closed, Wire
 from webfarm.run.programs import find_haproxy
+from webfarm.testing import get_free_ports, get_status, is_alive, starting_processes, starting_workers, wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Wire, frame, is_alive
+from tests.kit.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Wire, frame
 from webfarm.protocol import strict_json
 from webfarm.protocol.packet import Packet
+from webfarm.testing import is_alive
 
 fuzz = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")),

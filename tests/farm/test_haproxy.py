@@ -10,10 +10,11 @@ import jwt
 import pytest
 import requests
 
-from tests.conftest import ROOT, get_free_ports, get_status, wait_until
+from tests.kit.paths import ROOT
 from webfarm.errors import SettingsError
 from webfarm.haproxy import check_certificate, choose_http_bind, parse_bind, parse_ranges, render
 from webfarm.run.programs import find_haproxy
+from webfarm.testing import get_free_ports, get_status, wait_until
 
 BINARIES = {path for path in (shutil.which("haproxy"), shutil.which("haproxy", path="/usr/sbin")) if path}
 try:

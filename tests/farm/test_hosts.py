@@ -13,21 +13,21 @@ import pytest
 
 from faults.crowd import Crowd, Users
 from faults.oracle import judge
-from tests.conftest import (
+from tests.kit.clients import TRANSPORTS, get_server
+from tests.kit.commands import run_webfarm
+from tests.kit.hosts import Hosts
+from tests.kit.node_client import start_node
+from webfarm.haproxy import parse_ranges, render
+from webfarm.run.programs import find_haproxy
+from webfarm.testing import (
     RedisServer,
     get_free_ports,
     get_status,
     is_alive,
-    start_node,
     starting_processes,
     starting_workers,
     wait_until,
 )
-from tests.kit.clients import TRANSPORTS, get_server
-from tests.kit.commands import run_webfarm
-from tests.kit.hosts import Hosts
-from webfarm.haproxy import parse_ranges, render
-from webfarm.run.programs import find_haproxy
 
 pytestmark = pytest.mark.cluster
 

@@ -6,8 +6,9 @@ import json
 import pytest
 import redis
 
-from tests.conftest import get_epochs, get_keys, read_offset, starting_workers, wait_until
 from tests.kit.clients import AnsweringClient as Client
+from tests.kit.offsets import get_epochs, get_keys, read_offset
+from webfarm.testing import starting_workers, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT, starting_workers
+from tests.kit.paths import ROOT
 from webfarm import logs
+from webfarm.testing import starting_workers
 
 DOCUMENTED = {
     event: set(re.findall(r"`(\w+)`", fields)) | {"node", "process"}

@@ -8,11 +8,12 @@ import requests
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import ROOT, SHARDS, get_free_ports, get_status, wait_until
+from tests.kit.paths import ROOT
 from webfarm.haproxy import parse_ranges, render
 from webfarm.monitoring.gauges import gauges
 from webfarm.monitoring.histogram import Histogram
 from webfarm.run.programs import find_haproxy
+from webfarm.testing import SHARDS, get_free_ports, get_status, wait_until
 
 TEXT = (ROOT / "docs/metrics.md").read_text()
 ROWS = re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", TEXT, re.MULTILINE)
@@ -140,7 +141,7 @@ def get_values(url):
 
 @pytest.fixture(scope="module")
 def pair(redis_server):
-    from tests.conftest import starting_workers
+    from webfarm.testing import starting_workers
 
     with starting_workers(redis_server.url) as start_workers:
         yield start_workers(2)

@@ -6,8 +6,7 @@ import json
 import pytest
 import redis
 
-from tests.conftest import opening
-from tests.kit.clients import Client, name
+from tests.kit.clients import Client, name, opening
 from tests.kit.commands import run_webfarm
 from webfarm import Emitter
 from webfarm.commands.migrate import migrate

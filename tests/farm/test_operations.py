@@ -10,8 +10,10 @@ import uuid
 import pytest
 import redis
 
-from tests.conftest import get_keys, opening, starting_workers, wait_until
 from tests.kit.clients import Client as _Client
+from tests.kit.clients import opening
+from tests.kit.offsets import get_keys
+from webfarm.testing import starting_workers, wait_until
 
 PREFIX = "operations"
 DEAF = "it is not connected to Redis"

@@ -12,9 +12,9 @@ import redis
 import requests
 import socketio
 
-from tests.conftest import get_epochs, get_keys, wait_until
+from tests.kit.offsets import get_epochs, get_keys
 from webfarm.auth import create_token
-from webfarm.testing import starting_workers
+from webfarm.testing import starting_workers, wait_until
 
 POLL = '''
 """A poll."""

@@ -12,12 +12,14 @@ from collections import Counter
 import pytest
 import redis
 
-from tests.conftest import ROOT, SHARDS, get_keys, get_status, is_alive, starting_workers, wait_until
 from tests.kit.clients import Client
 from tests.kit.commands import run_webfarm
+from tests.kit.offsets import get_keys
+from tests.kit.paths import ROOT
 from webfarm.nodes.directory import Directory
 from webfarm.redis.blocking import list_shards
 from webfarm.settings import LEASE_S
+from webfarm.testing import SHARDS, get_status, is_alive, starting_workers, wait_until
 
 PREFIX = "presence"
 WEBSOCKET = {"transports": ["websocket"]}

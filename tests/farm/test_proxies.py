@@ -5,7 +5,7 @@ import requests
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.conftest import starting_farm, starting_workers
+from webfarm.testing import starting_farm, starting_workers
 from webfarm.web.proxies import TrustedProxies
 
 

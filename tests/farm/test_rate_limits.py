@@ -6,10 +6,10 @@ import re
 import pytest
 import requests
 
-from tests.conftest import opening, starting_workers, wait_until
-from tests.kit.clients import Client
+from tests.kit.clients import Client, opening
 from webfarm.errors import Flooding, RateLimited
 from webfarm.rate_limits import Buckets, RateLimits
+from webfarm.testing import starting_workers, wait_until
 
 
 class Clock:

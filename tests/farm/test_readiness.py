@@ -12,7 +12,7 @@ import pytest
 import redis
 import requests
 
-from tests.conftest import get_free_ports, get_status, wait_until
+from webfarm.testing import get_free_ports, get_status, wait_until
 
 
 def ask(url):

@@ -12,20 +12,11 @@ import redis
 import requests
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import (
-    SHARDS,
-    get_epochs,
-    get_keys,
-    get_status,
-    is_alive,
-    opening,
-    read_offset,
-    starting_workers,
-    wait_until,
-)
-from tests.kit.clients import TRANSPORTS, Client, get_refusals, name
+from tests.kit.clients import TRANSPORTS, Client, get_refusals, name, opening
+from tests.kit.offsets import get_epochs, get_keys, read_offset
 from webfarm import Emitter
 from webfarm.auth import create_token
+from webfarm.testing import SHARDS, get_status, is_alive, starting_workers, wait_until
 
 SECRET = "s" * 32
 

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from tests.conftest import get_free_ports, wait_until
 from tests.kit.own_cluster import OwnCluster
 from webfarm.errors import Error
 from webfarm.run.programs import find_redis
 from webfarm.run.redis_cluster import advance, create, describe, get_url, prepare
+from webfarm.testing import get_free_ports, wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -6,9 +6,9 @@ import signal
 import pytest
 import redis
 
-from tests.conftest import get_free_ports, opening, wait_until
-from tests.kit.clients import Client
+from tests.kit.clients import Client, opening
 from webfarm.run.programs import find_redis
+from webfarm.testing import get_free_ports, wait_until
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import redis
 
-from tests.conftest import get_free_ports, wait_until
 from webfarm.run.programs import find_redis
+from webfarm.testing import get_free_ports, wait_until
 
 
 def count_subscribers(port):

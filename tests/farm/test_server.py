@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import TEXT, Example, frame, starting_processes, wait_until
+from tests.kit.example import Example
+from tests.kit.wire import TEXT, frame
+from webfarm.testing import starting_processes, wait_until
 
 PATH = "/socket.io/?EIO=4&transport=websocket"
 

@@ -6,8 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import pytest
 import redis
 
-from tests.conftest import get_status, opening, starting_workers, wait_until
-from tests.kit.clients import Client, name
+from tests.kit.clients import Client, name, opening
 from webfarm import Emitter, Retention
 from webfarm.errors import Error
 from webfarm.log.batch import Outgoing, describe_batch, join_batches
@@ -17,6 +16,7 @@ from webfarm.protocol.engine_packet import EnginePacket
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.keys import find_shard
 from webfarm.sessions.replay import Replay
+from webfarm.testing import get_status, starting_workers, wait_until
 
 SHARDS, PREFIX = 8, "shardfaults"
 EPOCHS = ("first", "second", "third")

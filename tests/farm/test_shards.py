@@ -12,16 +12,17 @@ import redis
 import requests
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import get_keys, get_status, opening, starting_workers, wait_until
 from tests.kit.clients import AnsweringClient as LogClient
-from tests.kit.clients import Client, get_refusals, name
+from tests.kit.clients import Client, get_refusals, name, opening
 from tests.kit.commands import run_webfarm
+from tests.kit.offsets import get_keys
 from webfarm.log.entry import Body, make_messages
 from webfarm.log.offset import Vector, decode_offset
 from webfarm.nodes.directory import Directory
 from webfarm.redis.blocking import list_shards
 from webfarm.redis.keys import find_shard
 from webfarm.sessions.replay import Replay
+from webfarm.testing import get_status, starting_workers, wait_until
 
 SHARDS = 8
 PREFIX, LOG_PREFIX = "shards", "shardslog"

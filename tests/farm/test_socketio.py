@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from tests.conftest import CLOSE, frame, wait_until
 from tests.kit.socketio_clients import PATH, Client, OverPolling, OverWebsocket, fill, parse
+from tests.kit.wire import CLOSE, frame
+from webfarm.testing import wait_until
 
 INVALID_NAMESPACE = {"message": "Invalid namespace"}
 

@@ -11,11 +11,12 @@ import pytest
 
 from faults.crowd import Crowd, Users
 from faults.oracle import judge
-from tests.conftest import ROOT, get_free_ports, get_status, starting_processes, wait_until
 from tests.kit.machine import booting
+from tests.kit.paths import ROOT
 from webfarm.haproxy import parse_ranges, render
 from webfarm.run.programs import find_haproxy, find_redis
 from webfarm.settings import Settings
+from webfarm.testing import get_free_ports, get_status, starting_processes, wait_until
 
 SETTINGS = "/etc/webfarm/webfarm.env"
 INSTALL = ("make", "-C", "/tmp/clone", "install")

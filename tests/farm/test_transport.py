@@ -10,11 +10,13 @@ import gevent
 import pytest
 import requests
 
-from tests.conftest import PING, PONG, Example, frame, starting_processes, wait_until
+from tests.kit.example import Example
+from tests.kit.wire import PING, PONG, frame
 from webfarm.engineio import polling as polling_half
 from webfarm.engineio.connection import Connection
 from webfarm.engineio.server import EngineServer
 from webfarm.protocol.engine_packet import CLOSE, EnginePacket
+from webfarm.testing import starting_processes, wait_until
 
 TURN_S = 0.005
 

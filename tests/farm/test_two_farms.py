@@ -9,10 +9,10 @@ import redis
 import socketio
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import opening, starting_workers, wait_until
-from tests.kit.clients import Client
+from tests.kit.clients import Client, opening
 from tests.kit.commands import run_webfarm
 from webfarm import RedisManager
+from webfarm.testing import starting_workers, wait_until
 
 NAMES = {"databases": (("two", 0), ("two", 1)), "prefixes": (("two-a", 0), ("two-b", 0))}
 CHANNELS = {("two", 0): "two", ("two", 1): "two/1", ("two-a", 0): "two-a", ("two-b", 0): "two-b"}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Closed, frame
+from tests.kit.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Closed, frame
 
 MAX_BYTES = 200_000
 EXAMPLE_ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # section 1.3's answer to the key that ``Wire`` sends

@@ -10,8 +10,9 @@ import threading
 import pytest
 import requests
 
-from tests.conftest import ROOT, get_children, get_free_ports, get_status, is_alive, wait_until
+from tests.kit.paths import ROOT
 from webfarm.run.programs import find_redis
+from webfarm.testing import get_children, get_free_ports, get_status, is_alive, wait_until
 
 
 def get_pids(process):

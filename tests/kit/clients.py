@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import requests
 from websockets.exceptions import ConnectionClosed
@@ -100,3 +102,21 @@ class AnsweringClient(Client):
 
     def names(self):
         return [event[0] for event in self.events]
+
+
+@contextlib.contextmanager
+def opening(kind: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield what opens clients of a kind, each with a ``stack`` that is closed at the end."""
+    with contextlib.ExitStack() as opened:
+
+        def open_client(*args: Any, **kwargs: Any) -> Any:
+            client = kind(*args, **kwargs)
+            opened.callback(_close, client)
+            return client
+
+        yield open_client
+
+
+def _close(client: Any) -> None:
+    with contextlib.suppress(OSError):  # its connection was cut
+        client.stack.close()

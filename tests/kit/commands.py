@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from tests.conftest import ROOT, SHARDS
+from tests.kit.paths import ROOT
+from webfarm.testing import SHARDS
 
 
 def run_webfarm(*args, stdin="", **env):

@@ -10,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from tests.conftest import Host
+from webfarm.testing import Host
 
 # One that nobody else has on this machine just now; 198.18.0.0/15 is kept for tests of networks.
 _NUMBER = next(n for n in (os.getpid() % 250, *range(250)) if not Path(f"/sys/class/net/wf{n}").exists())

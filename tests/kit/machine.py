@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HERE, Process, get_children, starting_processes, wait_until
+from tests.kit.paths import TESTS
+from webfarm.testing import Process, get_children, starting_processes, wait_until
 
 _NEEDED = ("unshare", "nsenter", "systemctl", "journalctl", "/lib/systemd/systemd")
 
@@ -75,6 +76,6 @@ def booting() -> Iterator[Machine]:
     ):
         pytest.skip("/usr/bin/python3 is missing, older than 3.11 or has no venv (apt install python3-venv)")
     with tempfile.TemporaryDirectory(prefix="webfarm-machine-") as folder, starting_processes() as start:
-        machine = Machine(start("unshare", "--mount", "sh", str(HERE / "kit" / "boot-systemd.sh"), folder))
+        machine = Machine(start("unshare", "--mount", "sh", str(TESTS / "kit" / "boot-systemd.sh"), folder))
         wait_until(machine.is_up, "systemd")
         yield machine

@@ -6,9 +6,9 @@ from typing import Any
 
 import redis
 
-from tests.conftest import Process, get_free_ports
 from webfarm.run.programs import find_redis
 from webfarm.run.redis_cluster import Node, create, get_url, prepare
+from webfarm.testing import Process, get_free_ports
 
 
 class OwnCluster:

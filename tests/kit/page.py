@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.conftest import ROOT
+from tests.kit.paths import ROOT
 
 # What the page's sockets hear of presence, and the sockets themselves.
 HOOK = """

@@ -9,10 +9,10 @@ from typing import Any
 
 import redis
 
-from tests.conftest import Process, get_free_ports, wait_until
 from webfarm.run import redis_cluster as embedded_cluster
 from webfarm.run.programs import find_redis
 from webfarm.run.redis_cluster import create, prepare
+from webfarm.testing import Process, get_free_ports, wait_until
 
 _OPTIONS = ("--cluster-require-full-coverage", "yes", "--cluster-allow-replica-migration", "no")
 

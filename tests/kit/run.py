@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from tests.conftest import Process, get_children, get_free_ports, get_listening_ports, wait_until
+from webfarm.testing import Process, get_children, get_free_ports, get_listening_ports, wait_until
 
 
 class Run(Process):

@@ -7,7 +7,7 @@ import re
 import pytest
 import requests
 
-from tests.conftest import Closed
+from tests.kit.wire import Closed
 
 PATH = "/socket.io/?EIO=4&transport="
 PACKET = re.compile(r"4([0-6])(?:(\d+)-)?(?:(/[^,]*),?)?(\d+)?(.*)", re.S)

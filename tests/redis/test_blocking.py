@@ -3,12 +3,12 @@
 import pytest
 import redis
 
-from tests.conftest import wait_until
-from tests.redis.test_cluster_connections import list_stored, store
+from tests.kit.batches import list_stored, store
 from webfarm.redis.blocking import BlockingCommands
 from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys
 from webfarm.redis.preflight import find_faults
+from webfarm.testing import wait_until
 
 SHARDS = [Keys("plain", number, 8) for number in range(8)]
 

@@ -11,22 +11,21 @@ import pytest
 import redis
 import redis.connection
 
-from tests.conftest import get_free_ports
+from tests.kit.batches import create_batch, list_stored, store
 from webfarm import Emitter
 from webfarm.errors import Error, Unavailable
-from webfarm.log.batch import Outgoing, describe_batch, join_batches
-from webfarm.log.shard_log import Retention
+from webfarm.log.batch import join_batches
 from webfarm.redis.blocking import BlockingCommands
 from webfarm.redis.client import connect
 from webfarm.redis.connections import open_connections
 from webfarm.redis.keys import Keys, find_shard
+from webfarm.testing import get_free_ports
 
 # A greenlet that is killed while it connects leaves its socket to the collector, which comes by at the end of the test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 FAILOVER_S = 15.0  # 2 until it is seen, 1 for the election; more on a busy machine
 SHARDS = 8
-numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -130,22 +129,6 @@ def insist_on_heard(connections, keys, timeout_s=FAILOVER_S):
             return connections.get_commands(keys).publish(keys.requests, b"there?")
 
     wait_for(is_heard, f"a subscription at the primary of slot {keys.slot}", timeout_s)
-
-
-def create_batch(keys, *texts):
-    messages = [Outgoing("/", "room", (b"", text.encode())) for text in texts]
-    return describe_batch(keys, Retention(), (keys.format, "epoch", "", 0), keys.batch("test"), next(numbers), messages)
-
-
-def store(commands, keys, *texts):
-    """Store messages in a room of a shard, as the writer does; what is stored twice is there twice."""
-    [[_, *answers]] = commands.run("log/store", (), join_batches([create_batch(keys, *texts)]))
-    return [int(id) for id, _ in answers]
-
-
-def list_stored(node, keys):
-    """Return the texts in a shard's room, in order."""
-    return [entry[b"b"].lstrip(b"0123456789").decode() for _, entry in node.client.xrange(keys.stream("/", "room"))]
 
 
 def list_heard(listener):

@@ -6,12 +6,12 @@ import sys
 import pytest
 import redis
 
-from tests.conftest import get_free_ports, wait_until
 from tests.kit.own_cluster import OwnCluster
 from webfarm.doctor import examine
 from webfarm.haproxy import parse_ranges
 from webfarm.redis.keys import Keys
 from webfarm.redis.preflight import find_faults, find_old_version
+from webfarm.testing import get_free_ports, wait_until
 
 pytestmark = pytest.mark.cluster
 

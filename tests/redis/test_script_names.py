@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.kit.paths import ROOT
 from webfarm.redis.scripts import NAMES, get_source
 
 FOLDERS = "log", "sessions", "nodes"
