@@ -42,6 +42,7 @@ class Test(NamedTuple):
     senders: int
     rate: int = 0  # messages a second; 0: as soon as the last one is acknowledged
     is_each: bool = False  # so many to each primary
+    is_to_all: bool = False  # each client receives each message
 
     def get_arguments(self, farm: Farm) -> dict[str, Any]:
         """Return the arguments of the command for the load generator of a farm."""
@@ -93,13 +94,14 @@ def measure(rounds: int) -> Iterator[tuple[str, dict[str, list[Turn]]]]:
             numbers = stack.enter_context(click.progressbar(range(rounds + 1), label=name, file=sys.stderr))
             for number in numbers:  # the first one warms up
                 for peer in [*PEERS][:: 1 if number % 2 else -1]:
-                    loads[peer].call(test.command, **test.get_arguments(farms[peer]))
-                    turn = _take_turn(farms[peer], loads[peer])
+                    turn = take_turn(farms[peer], loads[peer], test)
                     turns[peer] += [turn] if number else []
         yield name, turns
 
 
-def _take_turn(farm: Farm, load: Load) -> Turn:
+def take_turn(farm: Farm, load: Load, test: Test) -> Turn:
+    """Return what a delivery cost in one turn; raise ``ClickException`` if a message or a client was lost."""
+    load.call(test.command, **test.get_arguments(farm))
     time.sleep(WARMING_S)
     before = load.call("count")["deliveries"]
     with farm.measure() as usage:
@@ -107,7 +109,8 @@ def _take_turn(farm: Farm, load: Load) -> Turn:
     messages = load.call("count")["deliveries"] - before
     load.call("stop")
     total = load.count_settled()
-    if not messages or total["gone"] or total["deliveries"] != total["acks"]:
+    expected = total["acks"] * (test.clients if test.is_to_all else 1)
+    if not messages or total["gone"] or total["deliveries"] != expected:
         raise click.ClickException(f"nothing came, a message was lost, or a client: {total}")
     return usage.per(messages)
 
