@@ -21,6 +21,7 @@ from webfarm.log.position import Position
 from webfarm.log.shard_log import Retention, ShardLog
 from webfarm.log.store_scheduler import StoreScheduler
 from webfarm.log.writer import Writer
+from webfarm.loop.repeating import Repeating
 from webfarm.loop.ticker import Ticker
 from webfarm.nodes.lease import RENEW_S, Lease
 from webfarm.nodes.presence import Presence, PresenceOwner
@@ -185,13 +186,12 @@ class Shard:
         """Listen, once it is known that the farm has as many shards: else nothing may be stored here."""
         while not (self._home is None or self._has_begun() or self._home.follower.wait_until_ready(_LOOK_S)):
             pass
-        while True:
-            try:
-                for data in self.follower.listen():
-                    self._owner.stock_channel.on_message(data)
-            except (Exception, gevent.Timeout):
-                log.exception("shard %d: listening failed, and begins again", self.number)
-                gevent.sleep(_LOOK_S)
+        failed = f"shard {self.number}: listening failed, and begins again"
+        Repeating(self._follow, _LOOK_S, log=log, failed=failed).start()
+
+    def _follow(self) -> None:
+        for data in self.follower.listen():
+            self._owner.stock_channel.on_message(data)
 
     def _has_begun(self) -> bool:
         """Return whether the shard itself says that it is one of as many shards; a new shard does not say so."""

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import gevent
 import orjson
 import redis
-from gevent.event import Event
 
 from webfarm.defaults import GRACE_S, LEASE_S
+from webfarm.loop.repeating import Repeating
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys
 
@@ -55,14 +55,15 @@ class Lease:
         self._since = 0
         self._written = b""  # the description
         self._answers_since = math.inf  # when Redis began to answer at once
-        self._is_due = Event()
+        expected = (redis.RedisError,)
+        self._renewing = Repeating(self._run, None, log=log, failed="lease not renewed", expected=expected)
         self._is_given_up = False
 
     def hold(self, node: str) -> None:
         """Hold the lease of ``node`` from now on."""
         self.node = node
         self._since = int(time() * 1000)
-        gevent.spawn(self._run)
+        self._renewing.start()
 
     @property
     def may_judge(self) -> bool:
@@ -71,11 +72,12 @@ class Lease:
 
     def renew_soon(self) -> None:
         """Renew it now: Redis may not have answered for a while."""
-        self._is_due.set()
+        self._renewing.run_soon()
 
     def stop(self) -> None:
         """Give it up."""
         self._is_given_up = True
+        self._renewing.stop()
         with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
             try:
                 self._commands.execute("DEL", self._keys.leases + self.node)
@@ -84,23 +86,18 @@ class Lease:
                 log.debug("lease not given up: %s", error)
 
     def _run(self) -> None:
-        while not self._is_given_up:
-            self._is_due.clear()
-            asked_at = monotonic()
-            try:
-                self._renew()
-                if monotonic() - asked_at > _PROMPT_S:
-                    self._answers_since = math.inf
-                else:
-                    self._answers_since = min(self._answers_since, asked_at)
-                if self.may_judge:
-                    self._bury_the_dead()
-            except redis.RedisError as error:
+        asked_at = monotonic()
+        try:
+            self._renew()
+            if monotonic() - asked_at > _PROMPT_S:
                 self._answers_since = math.inf
-                log.debug("lease not renewed: %s", error)
-            except (Exception, gevent.Timeout):
-                log.exception("lease not renewed")
-            self._is_due.wait()
+            else:
+                self._answers_since = min(self._answers_since, asked_at)
+            if self.may_judge:
+                self._bury_the_dead()
+        except redis.RedisError:
+            self._answers_since = math.inf
+            raise
 
     def _renew(self) -> None:
         key = self._keys.leases + self.node

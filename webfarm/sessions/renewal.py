@@ -8,6 +8,7 @@ import gevent
 import redis
 from gevent.pool import Pool
 
+from webfarm.loop.repeating import Repeating
 from webfarm.sessions.session import Session
 from webfarm.sessions.store import SessionStore
 
@@ -40,11 +41,12 @@ class Renewal:
     def __init__(self, sessions: SessionStore, owner: RenewalOwner) -> None:
         self._sessions = sessions
         self._owner = owner
+        self._expiring = Repeating(self._expire, _EXPIRE_S, log=log, failed="expired sessions were not ended")
 
     def start(self) -> None:
         """Do so from now on."""
         gevent.spawn(self._run)
-        gevent.spawn(self._expire)
+        self._expiring.start(after_s=_EXPIRE_S)
 
     def _run(self) -> None:
         """Keep the sessions alive, a tenth at a time."""
@@ -70,11 +72,9 @@ class Renewal:
 
     def _expire(self) -> None:
         """Look for what is over: all sessions, which costs 50 ns each, as nothing then outlives its session."""
-        while True:
-            gevent.sleep(_EXPIRE_S)
-            now_ms = time.time() * 1000
-            expired = [session for session in self._sessions.get_all() if 0 < session.expires_ms <= now_ms]
-            Pool(_EXPIRE_AT_ONCE).map(self._end, expired)
+        now_ms = time.time() * 1000
+        expired = [session for session in self._sessions.get_all() if 0 < session.expires_ms <= now_ms]
+        Pool(_EXPIRE_AT_ONCE).map(self._end, expired)
 
     def _end(self, session: Session) -> None:
         try:
