@@ -76,7 +76,7 @@ class Emitter:
             namespace: the namespace of the clients.
 
         Raises:
-            Unavailable: Redis could not take it just now. Whether it has it is not known if the answer was lost.
+            Unavailable: Redis could not take it just now. If only the answer was lost, Redis may have the event.
         """
         pkt = Packet(packet.EVENT, [event, *list_arguments(data)], namespace)
         message = Outgoing(namespace, room, encode_body(pkt.encode_parts()))
@@ -87,9 +87,9 @@ class Emitter:
         return stored
 
     def disconnect(self, room: str | None, namespace: str = "/", *, user: str | None = None) -> tuple[Ended, int]:
-        """Disconnect all clients in a room, on every node; the sessions of those that are away end, too.
+        """Disconnect all clients in a room, on every node; the sessions of clients without a connection end, too.
 
-        Returns how many there were, and how many nodes were told.
+        Returns how many sessions ended, and how many nodes were told.
 
         Args:
             room: a room, or ``None`` for all.
@@ -115,7 +115,7 @@ class Emitter:
             return self._erase(namespace, room)
 
     def erase_user(self, user: str, room: str, namespace: str = "/") -> int:
-        """Delete what is remembered about a user (``Grants``), and all messages that were for the user alone.
+        """Delete the names that Redis remembers of a user (``Grants``), and all messages for the user alone.
 
         That is those of the user's ``room``, and what was sent to one of the user's sockets. Their sessions stay:
         ``disconnect`` ends them. Returns how many messages there were. Raises ``Unavailable``.

@@ -250,7 +250,7 @@ def test_the_dead_are_in_no_answer_and_buried_step_by_step_by_anybody(client, di
     assert directory.get_rooms(node="a") == []
     assert directory.get_users("own") == {"anna": 1}
     steps = 0
-    while b.bury(a, 100) or c.bury(a, 100):  # whoever of them goes on
+    while b.bury(a, 100) or c.bury(a, 100):  # either of them may go on
         steps += 1
     assert steps > 2
     assert b.get_present("x") == {user: 1 for _, user in clients}
@@ -460,7 +460,7 @@ def test_clients_that_come_go_and_are_taken_are_counted_once_at_every_moment(cli
     dead = set()
 
     def write_client(name, sid, user, rooms):
-        """Write a client of a node, or (without a user) that it has gone."""
+        """Write a client of a node, or (without a user) that it has left."""
         before = model[name].pop(sid, ("", []))
         if user:
             model[name][sid] = user, rooms

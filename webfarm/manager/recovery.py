@@ -61,7 +61,7 @@ class Recovery:
         Args:
             eio_sid: its connection.
             namespace: the namespace that it joins.
-            owner: the name of whoever may resume the session; empty: a client that knows the session's ``pid``.
+            owner: the name that may resume the session; empty: any client that knows the session's ``pid``.
             user: the name under which the client is counted and listed; empty: none.
         """
         shards = self.manager.shards

@@ -1,8 +1,8 @@
 """Rooms: the clients of this process, and the rooms that each client is in.
 
 The methods with python-socketio's names do the work of its ``BaseManager`` (5.18), at a lower cost. Stock walks through
-every room when a client leaves, makes each client a room of its own, searches lists of clients that connect, and copies
-a room at every emit. Here each step costs in proportion to the client's own rooms, and an emit walks over the room.
+every room when a client leaves, and makes each client a room of its own. It searches lists of clients that connect, and
+copies a room at every emit. Here each step costs in proportion to the client's own rooms, and an emit copies nothing.
 
 ``rooms[namespace][None]`` holds every client of a namespace: Engine.IO sids by sid, and ``inverse`` the other way
 round. ``rooms[namespace][room]`` is a dict of the same. A client's own room is just its entry among the clients.

@@ -1,7 +1,7 @@
 """One shard: a part of the log, and what is kept beside it, as this node has to do with it.
 
-Each shard is complete in itself. A room's messages, members and watchers are in the shard of the room; a client's
-session and entry are in the shard of its sid; a node holds a lease in each shard. So an unreachable part of Redis takes
+Each shard is complete in itself. A room's messages, members and watchers are in the shard of the room. A client's
+session and entry are in the shard of its sid. A node holds a lease in each shard. So an unreachable part of Redis takes
 no other part with it.
 """
 

@@ -83,7 +83,7 @@ class Shards(Service):
         return self._last_epochs
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Give the node's leases up: the clients have gone."""
+        """Give the node's leases up: the clients have left."""
         gevent.joinall([gevent.spawn(shard.lease.stop) for shard in self._all])
 
     # Readiness

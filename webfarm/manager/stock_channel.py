@@ -3,12 +3,12 @@
 The channel carries four kinds of messages:
 
 - emits of other processes, which no log keeps,
-- emits with a callback, and the acknowledgements of their clients: a worker handles its own emit when it comes back
-  over the channel, so that the emit overtakes nothing,
+- emits with a callback, and their clients' acknowledgements,
 - requests to disconnect a client,
 - requests to change a client's rooms. A worker of the release before waits until such a request is confirmed.
 
-It is one more channel of the follower, so its messages stay in order with those of the log.
+It is one more channel of the follower, so its messages stay in order with those of the log. A worker handles its own
+emit with a callback when the emit comes back over the channel, so that it overtakes nothing.
 """
 
 import base64

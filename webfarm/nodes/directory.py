@@ -13,10 +13,10 @@ _PAGE = 300
 
 
 class Directory:
-    """What the registries of all living nodes have written.
+    """Reads what the registries of all living nodes have written.
 
     Args:
-        shards: all: ``RedisManager.shards``, or ``webfarm.redis.blocking.list_shards`` with a client of one's own.
+        shards: all: ``RedisManager.shards``, or ``webfarm.redis.blocking.list_shards`` with your own client.
 
     All methods raise ``redis.RedisError`` if Redis does not answer.
     """

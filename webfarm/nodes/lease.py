@@ -1,7 +1,7 @@
 """The nodes: which worker processes live.
 
-A node holds a *lease*, a key that it renews. A node whose lease has ended is dead, or stood still for so long that
-its clients may have been taken over by others; what it has left behind is taken away by whoever sees it.
+A node holds a *lease*, a key that it renews. A node whose lease has ended is dead, or was stalled for so long that
+others may have taken over its clients. The first node that sees it takes away the entries of the dead node.
 """
 
 import logging
@@ -20,7 +20,7 @@ from webfarm.redis.keys import Keys
 
 log = logging.getLogger(__name__)
 
-#: How often it is to be renewed.
+#: How often a node renews its lease, in seconds.
 RENEW_S = 2.0
 
 _PROMPT_S = 1.0  # an answer that takes longer may have come after leases had ended that could not be renewed
@@ -43,7 +43,7 @@ class Lease:
 
     Args:
         commands: the connection to where leases are kept.
-        keys: how they are called there.
+        keys: the names of the keys there.
         owner: the node's part that is told.
     """
 
@@ -107,7 +107,7 @@ class Lease:
                 try:
                     self._enlist(key, description)
                 except redis.ResponseError as error:
-                    log.debug("the node is not described anew: %s", error)
+                    log.debug("the node's description was not written again: %s", error)
         elif not self._is_given_up:
             had_begun = bool(self._written)
             if had_begun:

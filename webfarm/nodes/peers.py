@@ -1,4 +1,4 @@
-"""What a node asks all nodes: over a channel that all listen to; each answers on the asker's own channel."""
+"""Peers: a node asks all nodes over one channel, and each node answers on the asker's own channel."""
 
 import base64
 import logging
@@ -88,7 +88,7 @@ class LocalPeers:
             others_only: this node is not asked.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis does not answer.
         """
         return Answers({} if others_only else {self.node: self.handlers[name](**arguments)}, {})
 

@@ -1,7 +1,7 @@
-"""Presence: telling those who watch a room which users come and go.
+"""Presence: the watchers of a room are told which users come and leave.
 
-Redis keeps how many clients each user has in a room, on all nodes, and publishes on a channel of the room's when the
-first one comes and some seconds after the last one has gone. Only nodes with a watcher listen.
+Redis counts the clients that each user has in a room, on all nodes. It publishes on a channel of the room when a user's
+first client comes, and some seconds after the last client left. Only nodes with a watcher listen.
 """
 
 import logging
@@ -20,7 +20,7 @@ from webfarm.redis.keys import Keys, name_room, split_name
 
 log = logging.getLogger(__name__)
 
-_GATHER_S = 0.1  # what comes and goes within it is not told
+_GATHER_S = 0.1  # a user who comes and leaves within it is not announced
 _ANNOUNCE_AT_ONCE = 200
 
 
@@ -32,11 +32,11 @@ class PresenceOwner(Protocol):
 
 
 class Presence:
-    """Who of this node's clients watches which room.
+    """Knows which of this node's clients watch which room, and tells them.
 
     Args:
         commands: the connection to where presence is kept.
-        keys: how things are called there.
+        keys: the names of the keys there.
         lease: says whether what Redis has can be trusted yet.
         follower: hears what is published.
         owner: the node's part that is told.
@@ -54,7 +54,7 @@ class Presence:
         self._is_announcing = False
 
     def watch(self, sid: str, namespace: str, room: str) -> None:
-        """Tell a client of this node who comes to ``room`` and goes, from when this returns. Raises ``Unavailable``."""
+        """Tell a client of this node, from now on, who comes into ``room`` and leaves it. Raises ``Unavailable``."""
         channel = self._get_channel(namespace, room)
         watchers = self._watchers.setdefault(channel, {})
         if not watchers:
@@ -67,7 +67,7 @@ class Presence:
             raise
 
     def unwatch(self, sid: str, namespace: str, room: str) -> None:
-        """Tell it no more."""
+        """Tell a client no more of a room."""
         channel = self._get_channel(namespace, room)
         watchers = self._watchers.get(channel, {})
         watchers.pop(sid, None)
@@ -75,7 +75,7 @@ class Presence:
             self._follower.subscription.remove(channel)
 
     def on_change(self, channel: str, data: bytes) -> None:
-        """A user came or went. It is told in a moment, with what else happens until then."""
+        """A user came or left. The watchers are told in a moment, together with later changes."""
         kind, _, name = data.partition(b" ")
         user, is_online = name.decode(errors="replace"), kind == b"1"
         if self._changes.get((channel, user)) == (not is_online):
@@ -103,7 +103,7 @@ class Presence:
         return self._keys.present + name_room(namespace, room)
 
     def on_beat(self) -> None:
-        """Announce who has gone, on behalf of all nodes. If Redis was away, all may first write who is there."""
+        """Announce the users who left, for all nodes. After an outage of Redis all nodes first write their clients."""
         if self._lease.may_judge and not self._is_announcing:
             self._is_announcing = True
             self._announce()

@@ -1,7 +1,7 @@
-"""The registry: who is connected to this node, written to where all nodes and the command line can read it.
+"""The registry: the clients of this node, written to Redis for all nodes and the command line.
 
-What changes is marked, and written a moment later, as it is by then; so it may be written twice, and in any order with
-what failed. Nobody waits for it. What could not be written is marked again, until Redis is back.
+A change is marked, and written a moment later as it is by then. So an entry may be written twice, and in any order. No
+caller waits for it. An entry that could not be written is marked again, until Redis answers.
 """
 
 import logging
@@ -61,7 +61,7 @@ class Registry:
 
     Args:
         commands: the connection to the Redis that they are written to.
-        keys: how things are called there.
+        keys: the names of the keys there.
         lease: this node's; without it nothing is written.
     """
 
@@ -87,16 +87,16 @@ class Registry:
         self._mark(sid)
 
     def get_user(self, sid: str) -> str | None:
-        """Return whose client one is that is connected, as Redis has it."""
+        """Return the user of a connected client, as Redis has it."""
         return self._clients[sid].user
 
     def remove(self, sid: str) -> None:
-        """It is there no longer."""
+        """A client has left."""
         if self._clients.pop(sid, None) is not None:
             self._mark(sid)
 
     def set_transport(self, sid: str, transport: str) -> None:
-        """It has another transport by now."""
+        """A client's transport has changed."""
         client = self._clients.get(sid)
         if client is not None and client.transport != transport:
             client.transport = transport
@@ -107,11 +107,11 @@ class Registry:
         self._count(name_room(namespace, room), user, 1)
 
     def leave(self, namespace: str, room: str, user: str | None) -> None:
-        """It has left a room that it was in."""
+        """A client of ``user`` has left a room that it was in."""
         self._count(name_room(namespace, room), user, -1)
 
     def release(self, node: str, namespace: str, rooms: Iterable[str], user: str) -> None:
-        """A client is on this node by now that was on a dead one: take out what that has written of it."""
+        """A client has moved here from a dead node: take out the dead node's entries of it."""
         keys = self._keys
         names = [keys.of_node(node)[2], keys.leaving]
         members, rooms = keys.members_of(node).removesuffix(":"), (name_room(namespace, room) for room in rooms)
@@ -119,7 +119,7 @@ class Registry:
         self._commands.ask_script("nodes/release", names, arguments, lambda answer: None)  # else it will be buried
 
     def refresh(self) -> None:
-        """Write everything again: Redis may have lost some of it, and kept what has gone since."""
+        """Write everything again: Redis may have lost some of it, and kept entries of clients that have left."""
         self._marked_clients.update(dict.fromkeys(self._clients))
         for name, room in self._rooms.items():
             self._marked_rooms[name] = None
@@ -128,7 +128,7 @@ class Registry:
         gevent.spawn(self._mark_what_is_written)
 
     def write(self) -> None:
-        """Write what is marked, now: whoever reads behind it over the same connection finds it there."""
+        """Write the marked entries now: a later reading over the same connection finds them."""
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -198,7 +198,7 @@ class Registry:
     def _write_one_by_one(
         self, clients: Sequence[str], members: Sequence[tuple[str, str]], rooms: Sequence[str], error: redis.DataError
     ) -> None:
-        """Write what can be sent; of the rest nobody hears but the log."""
+        """Write the entries that can be sent, and log the others."""
         if len(clients) + max(len(members), len(rooms)) == 1:
             log.error("%r can't be registered: %s", (*clients, *members, *rooms)[0], error)
             return
@@ -210,7 +210,7 @@ class Registry:
             self._write_these([], [], [name])
 
     def _mark_what_is_written(self) -> None:
-        """Mark what Redis has of this node, as some of it may have gone."""
+        """Mark what Redis has of this node, as some of its clients may have left."""
         keys, node = self._keys, self._lease.node
         _, clients, rooms = keys.of_node(node)
         try:

@@ -1,4 +1,4 @@
-"""A request of a node to all nodes: how it is written, and who is to answer it."""
+"""A request of a node to all nodes: its text, and the nodes that are to answer it."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from webfarm.protocol import strict_json
 
 
 class Request:
-    """A request that is being answered: by the nodes that live, and by whoever else has heard it.
+    """A request that is being answered by the nodes that live, and by any other process that has heard it.
 
-    A node that lives and has not heard it is just connecting to Redis. Who has heard it without a lease is a stranger:
-    one that stood still for too long, or is about to end.
+    A node that lives and has not heard the request is just connecting to Redis. A process that has heard it without a
+    lease is a stranger: a node that was stalled for too long, or is about to end.
 
     Args:
         is_one_enough: the request is answered by the first node that answers with something true.
@@ -26,7 +26,7 @@ class Request:
         self._nodes: dict[str, int] | None = None  # how often each has heard it; not known before it was published
 
     def expect(self, reached: int, nodes: dict[str, int]) -> None:
-        """So many have heard it, among them the ``nodes`` that live: 0 is one that is just connecting to Redis."""
+        """So many have heard it. Of each living node ``nodes`` says how many; 0: it is just connecting to Redis."""
         self._reached, self._nodes = reached, nodes
         self._check()
 
@@ -39,13 +39,13 @@ class Request:
         self._check()
 
     def count_strangers(self) -> int:
-        """Return how many have heard it and not answered whose lease has ended."""
+        """Return how many processes without a lease have heard it and not answered."""
         nodes = self._nodes or {}
         answered = sum(1 for node in (*self.answers, *self.failed) if not nodes.get(node))
         return self._reached - sum(nodes.values()) - answered
 
     def find_missing(self, listening: set[str]) -> dict[str, str]:
-        """Return who has not answered, and why; of strangers, those that are ``listening`` have a name."""
+        """Return the nodes that have not answered, and why; strangers that are ``listening`` have a name."""
         nodes, answered = self._nodes or {}, self.answers.keys() | self.failed.keys()
         strangers = listening - nodes.keys() - answered
         silent = {node for node, heard in nodes.items() if heard} - answered

@@ -1,4 +1,4 @@
-"""One client's session: what outlives its connection."""
+"""One client's session: the part of a client that outlives its connection."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -39,7 +39,7 @@ class Session:
     def __init__(self, sid: str, namespace: str, owner: str, pid: str, generation: int = 1) -> None:
         self.sid = sid
         self.namespace = namespace
-        self.owner = owner  # who may resume it; empty: whoever knows the pid
+        self.owner = owner  # the name that may resume it; empty: any client that knows the pid
         self.pid = pid
         self.generation = generation
         self.floors: dict[str | None, int] = {}  # by room, the socket's own among them; None: all clients
@@ -50,7 +50,7 @@ class Session:
         self.received: Ids = ()  # all up to there has reached the client for certain
         self.data: Any = None  # what save_session was given
         self.user = ""  # whose connections are counted; empty: nobody's
-        self.expires_ms = 0  # since 1970; 0: never
+        self.expires_ms = 0  # since 1970, in ms; 0: never
         self.is_written = False
         self.is_taken = False
         self.is_ended = False  # by others
@@ -75,7 +75,7 @@ class Session:
         }
 
     def set_epoch(self, shard: int, epoch: str) -> None:
-        """A floor is added in a shard where there is none of another epoch: else the session would have ended."""
+        """Set the epoch of a shard; the session has no floor of another epoch there, or it would have ended."""
         if self.epochs[shard] != epoch:
             self.epochs = (*self.epochs[:shard], epoch, *self.epochs[shard + 1 :])
 
@@ -100,7 +100,7 @@ class Session:
     def from_fields(cls, sid: str, items: Sequence[bytes], shards: int) -> Self:
         """Return the session of a hash: its fields and values in turn; ``shards`` is how many there are.
 
-        Of one that was written when there was one shard, what is said of that holds of each.
+        A session written before sharding has one shard's values; they apply to all shards.
         """
         fields = {items[i].decode(): items[i + 1].decode() for i in range(0, len(items), 2)}
         session = cls(sid, fields["namespace"], fields["owner"], fields["pid"], int(fields["generation"]))
@@ -129,7 +129,7 @@ class Taken(Exception):
 
 
 def check_refusal(session: Session, refusal: bytes) -> None:
-    """Raise ``Taken`` if that is why a script has not written ``session``."""
+    """Raise ``Taken`` if a script has not written ``session`` because it was taken or ended."""
     if refusal in (b"taken", b"ended"):
         session.is_ended = refusal == b"ended"
         raise Taken(session)

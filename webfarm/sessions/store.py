@@ -1,20 +1,16 @@
-"""Sessions: what outlives a client's connection, so that it can be resumed on any node.
+"""The store of sessions: a session outlives its client's connection, and can be resumed on any node.
 
-A session is written when its client connects and whenever its rooms change, before the client is told; so it can be
-resumed after its worker was killed, too. It belongs to a node under a *generation*, which rises whenever a connection
-takes it: what the one before still writes is refused. Each room has a *floor*: the log's newest id when it was joined.
+A session is written when its client connects and when its rooms change, before the client is told. So it can be resumed
+even after its worker was killed. It belongs to a node under a *generation*, which rises when a connection takes it;
+later writes of the connection before are refused. Each room has a *floor*: the log's newest id when it was joined.
 """
 
 import contextlib
-import logging
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
-import gevent
 import orjson
-import redis
-from gevent.lock import BoundedSemaphore
 
 from webfarm.defaults import GRACE_S, LEASE_S
 from webfarm.errors import TooManyConnections, Unavailable
@@ -22,9 +18,8 @@ from webfarm.log.entry import Entry
 from webfarm.log.shard_log import ShardLog, decode_entries
 from webfarm.redis.client import redis_errors_as_unavailable
 from webfarm.redis.commands import Commands
+from webfarm.sessions.pending_ends import PendingEnds
 from webfarm.sessions.session import NotResumable, Session, Taken, check_refusal, get_field
-
-log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 
@@ -47,10 +42,7 @@ class SessionStore:
         # A session that was written when a round of renewals had just begun comes last in the next one.
         self._ttl_ms = int((window_s + LEASE_S + 2 * self.renew_every_s) * 1000)
         self._sessions: dict[str, Session] = {}
-        self._closing: list[Session] = []
-        self._ending: list[Session] = []
-        self._is_writing = False
-        self._lock = BoundedSemaphore()
+        self._ends = PendingEnds(self)
         self._node = ""
 
     def start(self, node: str) -> None:
@@ -79,7 +71,7 @@ class SessionStore:
         """Write a new session; return the log's newest id, and what waits in its ``inboxes`` in this shard.
 
         Raises:
-            Unavailable: Redis is away, or its log's life was broken just now.
+            Unavailable: Redis does not answer, or its log began again just now.
             TooManyConnections: its user has ``max_of_user`` (0: any number) that are open; nothing was written.
         """
         keys, shard = self._keys, self._log
@@ -108,14 +100,13 @@ class SessionStore:
                 )
             id = shard.see(epoch, newest)
             if shard.epoch != epoch_before:
-                raise Unavailable("the log of messages began anew")
+                raise Unavailable("the log of messages began again")
             if refusal:
                 raise TooManyConnections(f"A user may have {max_of_user} connections; close one first.")
         except BaseException as error:
             session.is_written = False
             if isinstance(error, Unavailable):  # it may be there
-                self._ending.append(session)
-                self._write_soon()
+                self._ends.add_ended(session)
             raise
         return id, decode_entries(found, names)
 
@@ -154,40 +145,26 @@ class SessionStore:
         """The connection was lost: a client may resume the session within the window. Redis is told soon."""
         self._remove(session)
         if not session.is_taken:
-            self._closing.append(session)
-            self._write_soon()
+            self._ends.add_closed(session)
 
     def expire(self, session: Session) -> None:
         """End the session: no client can resume it. Redis is told soon."""
         self._remove(session)
         if session.is_written and not session.is_taken:
-            self._ending.append(session)
-            self._write_soon()
+            self._ends.add_ended(session)
 
     def write_ends(self) -> None:
-        """Write which sessions were closed and ended, also while Redis was away. Raises ``redis.RedisError``."""
-        with self._lock:
-            while self._closing:
-                some = self._closing[:_AT_ONCE]
-                self._run_renew(some, is_open=False)
-                del self._closing[: len(some)]
-            while self._ending:
-                with contextlib.suppress(Taken):
-                    self._run_change(self._ending[0], ["end", "", ""])
-                del self._ending[0]
+        """Write which sessions were closed and ended, also while Redis did not answer. Raises ``redis.RedisError``."""
+        self._ends.write()
 
-    def _write_soon(self) -> None:
-        if not self._is_writing:
-            self._is_writing = True
-            gevent.spawn(self._write_ends)
+    def write_closed(self, sessions: list[Session]) -> None:
+        """Write that the connections of some sessions were lost. Raises ``redis.RedisError``."""
+        self._run_renew(sessions, is_open=False)
 
-    def _write_ends(self) -> None:
-        try:
-            self.write_ends()
-        except redis.RedisError as error:
-            log.debug("to be written later: %s", error)
-        finally:
-            self._is_writing = False
+    def write_ended(self, session: Session) -> None:
+        """Write that a session has ended. Raises ``redis.RedisError``."""
+        with contextlib.suppress(Taken):
+            self._run_change(session, ["end", "", ""])
 
     def _remove(self, session: Session) -> None:
         """Have the session on this node no longer."""
@@ -200,7 +177,7 @@ class SessionStore:
         self._remove(session)
 
     def renew(self, sessions: Sequence[Session]) -> list[Session]:
-        """Keep sessions alive, expired ones, too; return what was taken or ended. Raises ``redis.RedisError``."""
+        """Keep sessions alive, also expired ones; return the taken and ended ones. Raises ``redis.RedisError``."""
         taken: list[Session] = []
         for first in range(0, len(sessions), _AT_ONCE):
             some = sessions[first : first + _AT_ONCE]
@@ -221,19 +198,19 @@ class SessionStore:
     ) -> tuple[Session, str]:
         """Take the session ``pid`` for a connection of this node.
 
-        Returns the session, and the node that had it if that does not hear of it: what it has written of the client in
-        other shards is still there.
+        Returns the session, and the name of the node that had it if that node is dead, else an empty text. A dead
+        node's entries of the client in other shards are still there.
 
         Args:
-            pid: what the client shows.
-            owner: who it is.
-            namespace: what it joins.
+            pid: the session's, as the client shows it.
+            owner: the name of the client's owner.
+            namespace: the namespace that the client joins.
             max_of_user: how many connections its user may have, this one included; 0: any number.
             is_open_here: whether a connection of this node has the session, and is open.
 
         Raises:
             NotResumable: there is no such session, or not for this client, or its user has enough others.
-            Unavailable: Redis is away.
+            Unavailable: Redis does not answer.
         """
         keys, sid = self._keys, pid.partition(".")[0]
         who = *self._log.clock_arguments, pid, owner, self._node, self._ttl_ms
@@ -271,7 +248,7 @@ class SessionStore:
         )
 
     def _restore(self, session: Session, **more: str | bytes | int) -> None:
-        """Write a session again that expired while Redis was away. Raises ``Taken``."""
+        """Write a session again that expired while Redis did not answer. Raises ``Taken``."""
         fields = {**session.get_fields(self._node), "epoch": self._log.epoch, **more}
         names = [self._keys.session(session.sid), self._keys.user_sessions(session.namespace, session.user)]
         arguments = [self._ttl_ms, self._node, session.generation, *(part for one in fields.items() for part in one)]
@@ -282,7 +259,7 @@ class SessionStore:
             return self._run_change(session, changes)
 
     def _run_change(self, session: Session, changes: Sequence[Any]) -> int:
-        """Run the script with ``changes``, of which the last tells what they are for."""
+        """Run the script with ``changes``, of which the last names the reason."""
         keys, arguments = self._keys, [*self._log.clock_arguments, self._node, session.generation, self._ttl_ms]
         arguments += [keys.users, *changes]
         epoch, newest, refusal = self._commands.run(
