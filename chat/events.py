@@ -10,13 +10,13 @@ a ``ClientError``. To add an event, add a method::
         return {"ok": True, "id": str(stored.id)}
 """
 
-import hashlib
 import time
 from functools import cached_property
 from typing import Any, Protocol
 
 from chat.event_arguments import get_page, get_recipient, get_room
-from chat.messages import COMMON_ROOM, EVERYBODY, create_meta
+from chat.members import Members
+from chat.messages import COMMON_ROOM, EVERYBODY, create_meta, get_once
 from chat.private_rooms import PRIVATE, PrivateRooms
 from webfarm import (
     BadRequest,
@@ -26,11 +26,9 @@ from webfarm import (
     Forbidden,
     Namespace,
     NoRecipient,
-    NotInRoom,
     RedisManager,
     Settings,
     Stored,
-    TooManyRooms,
     get_user_room,
     is_name,
 )
@@ -74,6 +72,10 @@ class ChatNamespace(Namespace):
     def _private(self) -> PrivateRooms:
         return PrivateRooms(self._manager, self._invited_s)
 
+    @cached_property
+    def _members(self) -> Members:
+        return Members(self, self._manager, self._max_rooms)
+
     def may(self, sid: str, action: str, room: str) -> bool:
         """Decide whether a client may do ``action`` in ``room``; edit this for rights of your own.
 
@@ -94,8 +96,8 @@ class ChatNamespace(Namespace):
                 self.save_session(sid, {"rooms": rooms})
             for room in (COMMON_ROOM, EVERYBODY):
                 self.enter_room(sid, room)
-        for room in self.get_session(sid).get("watched", ()):  # of one that is back
-            self._manager.watch(sid, room)
+        else:
+            self._members.watch_again(sid)
 
     def select_rooms(self, sid: str, environ: dict[str, Any], rooms: list[str]) -> list[str]:
         """Return those of a resumed client's ``rooms`` in which its token of today still lets it be."""
@@ -104,16 +106,14 @@ class ChatNamespace(Namespace):
             self.save_session(sid, session | {"rooms": named})
         return [room for room in rooms if room in (COMMON_ROOM, EVERYBODY) or self.may(sid, "join", room)]
 
-    def on_disconnect(self, sid: str, reason: str) -> None:
-        """A client has left, or lost its connection: then it may be back soon, on another worker."""
-
     def on_message(self, sid: str, data: Any) -> dict[str, Any]:
         """To the room that ``data`` names, or to ``common``; the sender included."""
         room = get_room(data) if isinstance(data, dict) and "room" in data else COMMON_ROOM
         try:
-            self._check_member(sid, "message", room)
+            self._members.check(sid, "message", room)
         except ClientError:
-            stored = self._find_repeat(sid, data, room)  # a client repeats before it has joined its rooms again
+            once = get_once(self.get_user(sid), data)  # a client repeats before it has joined its rooms again
+            stored = self._manager.history.find(room, once) if once else None
             if stored is None:
                 raise
         else:
@@ -137,15 +137,15 @@ class ChatNamespace(Namespace):
         """Return a room's messages, oldest first: the last ``limit``, or the last before the id ``before``."""
         room = get_room(data)
         before, limit = get_page(data, _MAX_HISTORY)
-        self._check_member(sid, "history", room)
+        self._members.check(sid, "history", room)
         events = self._manager.history.read(room, before=before, most=limit, most_bytes=_MAX_HISTORY_BYTES)
         keys = ("id", "event", "data", "meta")
         return {"ok": True, "messages": [dict(zip(keys, (str(id), *event), strict=False)) for id, event in events]}
 
     def on_join(self, sid: str, data: Any) -> dict[str, Any]:
         room = get_room(data)
-        if not self._is_in_room(sid, room):
-            self._check_room_limit(sid)
+        if not self._members.is_in(sid, room):
+            self._members.check_limit(sid)
             if not self.may(sid, "join", room):
                 raise Forbidden(f"The room {room!r} needs an invitation.")
             self.enter_room(sid, room)
@@ -155,7 +155,7 @@ class ChatNamespace(Namespace):
         room = get_room(data)
         if self.is_server_room(room):
             raise Forbidden("The server gave this room; it can't be left.")
-        self._set_watched(sid, room, False)
+        self._members.set_watched(sid, room, False)
         self.leave_room(sid, room)
         return {"ok": True, "room": room}
 
@@ -164,7 +164,7 @@ class ChatNamespace(Namespace):
         room = get_room(data)
         if not is_name(data.get("userId")) or not room.startswith(PRIVATE):
             raise BadRequest(f"An object with a userId and a room is needed, whose name begins with {PRIVATE!r}.")
-        self._check_member(sid, "invite", room)
+        self._members.check(sid, "invite", room)
         self._private.invite(room, data["userId"])
         return {"ok": True, "room": room}
 
@@ -176,9 +176,9 @@ class ChatNamespace(Namespace):
         if not isinstance(data, dict) or not isinstance(data.get("watch", False), bool):
             raise BadRequest("An object is needed; it may name a room, and have watch: true or false.")
         room = get_room(data) if "room" in data else COMMON_ROOM
-        self._check_member(sid, "who", room)
+        self._members.check(sid, "who", room)
         if "watch" in data:
-            self._set_watched(sid, room, data["watch"])
+            self._members.set_watched(sid, room, data["watch"])
         users = self._manager.get_users(room, most=_MAX_USERS + 1, is_watched=data.get("watch", False))
         listed = [{"userId": user, "clients": users[user]} for user in sorted(users)[:_MAX_USERS]]
         return {"ok": True, "users": listed} | ({"more": True} if len(users) > _MAX_USERS else {})
@@ -190,7 +190,7 @@ class ChatNamespace(Namespace):
             room, told = get_user_room(get_recipient(data)[1]), {"userId": user, "toUser": data["toUser"]}
         else:
             room = get_room(data)
-            self._check_member(sid, "message", room)
+            self._members.check(sid, "message", room)
             told = {"userId": user, "room": room}
         if self._typing.take(user, 0) and self._room_typing.take(room, 0):
             self.server.emit("typing", told, room=room, skip_sid=sid, volatile=True)
@@ -205,9 +205,8 @@ class ChatNamespace(Namespace):
         self, event: str, sid: str, data: Any, room: str, posted_to: str | None = None, recipient: str = ""
     ) -> Stored:
         """Store and deliver a message with its ``meta``, which names the room only if it was ``posted_to`` one."""
-        at_ns = time.time_ns()
-        meta = create_meta(self.get_user(sid), sid, at_ns, posted_to)
-        once = self._get_once(sid, data)
+        at_ns, user = time.time_ns(), self.get_user(sid)
+        meta, once = create_meta(user, sid, at_ns, posted_to), get_once(user, data)
         stored = self._manager.store(
             event, (data, meta), room=room, once=once, known_s=self._known_s, recipient=recipient
         )
@@ -215,52 +214,6 @@ class ChatNamespace(Namespace):
             self.observer.on_stored(stored, room, at_ns)
         return stored
 
-    def _find_repeat(self, sid: str, data: Any, room: str) -> Stored | None:
-        once = self._get_once(sid, data)
-        return self._manager.history.find(room, once) if once else None
-
-    def _get_once(self, sid: str, data: Any) -> str:
-        """Return the key under which a message is stored once, of its user and its own id; empty without an id."""
-        if not isinstance(data, dict) or not isinstance(data.get("id"), str):
-            return ""
-        key = f"{self.get_user(sid)}\n{data['id']}".encode(errors="surrogatepass")
-        return hashlib.blake2b(key, digest_size=16).hexdigest()
-
-    def _check_member(self, sid: str, action: str, room: str) -> None:
-        """Raise ``NotInRoom`` or ``Forbidden`` if ``sid`` may not do in ``room`` what only members may."""
-        if not self._is_in_room(sid, room):
-            raise NotInRoom(f"Join the room {room!r} first.")
-        if not self.may(sid, action, room):
-            raise Forbidden(f"You may not do that in the room {room!r}.")
-
-    def _is_in_room(self, sid: str, room: str) -> bool:
-        """Return whether ``sid`` is in ``room``. Raises ``Forbidden`` if the server gives the room to others."""
-        if room == EVERYBODY:
-            raise Forbidden("That is the room of everybody; broadcast reaches it.")
-        if self._manager.is_in_room(sid, self.namespace, room):
-            return True
-        if self.is_server_room(room):
-            raise Forbidden("This room belongs to somebody else.")
-        return False
-
     def is_server_room(self, room: str) -> bool:
         """Return whether the server gives this room: a client's own, a user's, or everybody's."""
         return room == EVERYBODY or super().is_server_room(room)
-
-    def _set_watched(self, sid: str, room: str, is_watched: bool) -> None:
-        """Begin or stop to send the client the ``presence`` of ``room``; a resumed client goes on as before."""
-        session = self.get_session(sid)
-        before = session.get("watched", [])
-        watched = [one for one in before if one != room]
-        if is_watched:
-            self._manager.watch(sid, room)
-            watched.append(room)
-        else:
-            self._manager.unwatch(sid, room)
-        if set(watched) != set(before):
-            self.save_session(sid, {**session, "watched": watched})
-
-    def _check_room_limit(self, sid: str) -> None:
-        given = {sid, get_user_room(self.get_user(sid) or ""), EVERYBODY, COMMON_ROOM}
-        if len(set(self.rooms(sid)) - given) >= self._max_rooms:
-            raise TooManyRooms(f"A client may be in {self._max_rooms} rooms; leave one first.")

@@ -4,6 +4,7 @@ While an admin is connected to this worker, the feed reads them from Redis and t
 each page the changes since the last time, never more than the page can take at a time.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from gevent.event import Event
 
 from webfarm.errors import Unavailable
 from webfarm.nodes.directory import Directory
-from webfarm.protocol import strict_json
 from webfarm.web.admin_auth import USER
 from webfarm.web.figures import Figures
 
@@ -199,7 +199,7 @@ def _describe_server(node: dict[str, Any], before: dict[str, Any]) -> dict[str, 
 
 def _measure(value: Any) -> int:
     """Return about how many bytes it takes to send that."""
-    return len(strict_json.dumps(value))
+    return len(json.dumps(value, default=list))
 
 
 def _describe(client: dict[str, Any]) -> Client:
