@@ -112,8 +112,6 @@ class RedisManager(RoomManager, socketio.RedisManager):
             shard.start(self.node)
         self._ticker.start()
 
-    # Emits
-
     def emit(
         self,
         event: str,
@@ -184,10 +182,7 @@ class RedisManager(RoomManager, socketio.RedisManager):
     # Clients and rooms
 
     def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
-        """Put a client of any node into a room: a later emit to the room reaches it.
-
-        Raises ``Unavailable`` if Redis or the client's node does not answer, ``ValueError`` for another client's sid.
-        """
+        """Put a client of any node into a room: a later emit reaches it. Raises ``Unavailable``, ``ValueError``."""
         self._room_changes.enter(sid, namespace, room)
 
     def leave_room(self, sid: str, namespace: str, room: str) -> None:
