@@ -116,32 +116,41 @@ def make_graph(sources: dict[str, str]) -> dict[str, set[str]]:
 
 
 class Class:
-    """A class of ours, and the names of its bases."""
+    """A class of ours, and where its module has the names of its bases from."""
 
-    def __init__(self, node: ast.ClassDef) -> None:
+    def __init__(self, node: ast.ClassDef, origins: dict[str, str]) -> None:
         self.name = node.name
         self.lines = (node.end_lineno or 0) - node.lineno + 1
         self.methods = sum(isinstance(one, ast.FunctionDef) for one in node.body)
-        self.bases = [ast.unparse(base).partition("[")[0] for base in node.bases]
+        names = [ast.unparse(base).partition("[")[0] for base in node.bases]
+        self.bases = [origins[name] for name in names if name in origins]  # others are another package's
 
 
 def find_fat_classes(sources: dict[str, str]) -> list[str]:
     """Return a sentence for each class that is too large, its own bases counted with it."""
-    classes: dict[str, list[Class]] = {}
-    for source in sources.values():
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ClassDef):
-                classes.setdefault(node.name, []).append(Class(node))
+    classes: dict[str, Class] = {}
+    for module, source in sources.items():
+        nodes = [*ast.walk(ast.parse(source))]
+        origins = {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        own = [node for node in nodes if isinstance(node, ast.ClassDef)]
+        origins |= {node.name: f"{module}.{node.name}" for node in own}
+        classes |= {f"{module}.{node.name}": Class(node, origins) for node in own}
+    doors = {one.name: one for one in classes.values()}
 
     def list_all(one: Class) -> Iterator[Class]:
         yield one
-        for base in one.bases:  # with a dot it is another package's
-            yield from (
-                ancestor for found in classes.get(base, ())[:1] if found is not one for ancestor in list_all(found)
-            )
+        for base in one.bases:
+            found = classes.get(base) or (doors.get(base[8:]) if base.startswith("webfarm.") else None)
+            if found and found is not one:
+                yield from list_all(found)
 
     found = []
-    for one in (one for some in classes.values() for one in some):
+    for one in classes.values():
         family = {id(member): member for member in list_all(one)}.values()
         lines, methods = sum(member.lines for member in family), sum(member.methods for member in family)
         if lines > MAX_CLASS_LINES or methods > MAX_METHODS:

@@ -24,6 +24,8 @@ from webfarm.redis.client import connect, redis_errors_as_unavailable
 from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
 from webfarm.sessions.end_by_room import Ended, end_sessions, get_sids
 
+__all__ = ["Emitter", "Retention"]
+
 
 class Emitter:
     """Emits to the clients of a farm from another process.

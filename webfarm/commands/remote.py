@@ -86,8 +86,7 @@ def erase(user: str | None, room: str | None) -> None:
 
 @contextlib.contextmanager
 def _open(settings: Settings) -> Iterator["Emitter"]:
-    from webfarm.emitter import Emitter
-    from webfarm.log.shard_log import Retention
+    from webfarm.emitter import Emitter, Retention
 
     limits = Retention(settings.history_length, settings.history_bytes, settings.history_ttl_s)
     options = {"wait_replicas": settings.wait_replicas, "shards": settings.shards}
