@@ -60,11 +60,9 @@ class Server(Service, StockServer, socketio.Server):
             or an ``Identity`` (``webfarm.socketio.identity``). Only the same user can resume the client's session;
             anybody who knows its ``pid`` can resume a guest's. The session ends at the identity's ``expires_at``. While
             the client joins, the identity is in ``environ["webfarm.identity"]``. It may raise a ``ClientError``.
-        get_user: returns the user of a sid, or ``None``: for the log, the registry, and limits by user. ``None``: the
-            user that ``identify`` named.
-        max_connections_per_user: on all nodes, 0: any number. A client above it is refused at CONNECT, after its
-            connect handler, and can't resume another session. With ``always_connect`` none is counted. It needs a
-            ``RedisManager``.
+        get_user: returns the user of a sid, or ``None``, for limits and lists. The default: what ``identify`` named.
+        max_connections_per_user: on all nodes; 0: any number. Needs a ``RedisManager``. A client above it is refused
+            at CONNECT, after its connect handler. It resumes no other session. ``always_connect`` switches it off.
         select_rooms: returns the rooms in which a resumed client may still be, given its sid, environment and rooms.
             The client is put into no other room, and gets nothing of it.
         admit: is asked about each event, given its user (its connection's id if it has no user) and its bytes. It runs
