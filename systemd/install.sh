@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make install`: this clone to /opt/webfarm, beside what runs there, which goes on until it is restarted. What fails half-way
-# has changed nothing but leftovers, which the next run takes away.
+# `make install`: copies this clone to /opt/webfarm. The version that runs there goes on until you restart it.
+# A failed run leaves that version in place, and a folder that the next run removes.
 set -eu
 
 fail() {
@@ -9,7 +9,7 @@ fail() {
 }
 
 CODE=".npmrc Makefile README.md docs chat constraints.txt gunicorn.conf.py haproxy package-lock.json package.json pyproject.toml
-setup.cfg systemd templates webfarm wsgi.py"
+setup.cfg setup.py systemd templates webfarm wsgi.py"
 RELEASES=/opt/webfarm-releases
 UNITS=/etc/systemd/system
 PYTHON=${PYTHON:-/usr/bin/python3}
@@ -29,7 +29,7 @@ fi
 
 umask 022
 mkdir -p "$RELEASES"
-for release in "$RELEASES"/*; do # what is not the one in use, and what nobody works in any more
+for release in "$RELEASES"/*; do # neither the current one, nor the folder of a running process
     [ -d "$release" ] || continue
     [ "$release" = "$(readlink -f /opt/webfarm)" ] && continue
     readlink /proc/[0-9]*/cwd 2>/dev/null | grep -qxF "$release" || rm -rf "$release"
@@ -41,9 +41,9 @@ echo "install: the code and its environment in $release"
 cp -R $CODE "$release"
 find "$release" -name __pycache__ -prune -exec rm -rf {} +
 chmod -R u=rwX,go=rX "$release"
-"${MAKE:-make}" --no-print-directory -C "$release" setup PYTHON="$PYTHON" EXTRAS= || fail "the set-up failed (above); what ran before still runs."
+"${MAKE:-make}" --no-print-directory -C "$release" setup PYTHON="$PYTHON" EXTRAS= || fail "the set-up failed (above); the version before still runs."
 (cd "$release" && .venv/bin/python -m compileall -q webfarm chat wsgi.py && .venv/bin/webfarm --help >/dev/null) ||
-    fail "the new version can't be started (above); what ran before still runs."
+    fail "the new version can't be started (above); the version before still runs."
 
 id -u webfarm >/dev/null 2>&1 ||
     useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin webfarm
@@ -53,10 +53,8 @@ if [ ! -e /etc/webfarm/webfarm.env ]; then
     mv /etc/webfarm/webfarm.env.new /etc/webfarm/webfarm.env
 fi
 chgrp webfarm /etc/webfarm/webfarm.env
-install -m 0644 systemd/webfarm@.service systemd/webfarm.service systemd/webfarm.target "$UNITS"
-for unit in webfarm@.service webfarm.service; do
-    install -D -m 0644 systemd/common.conf "$UNITS/$unit.d/10-common.conf"
-done
+(cd "$release" && env -i .venv/bin/webfarm systemd-units --directory /opt/webfarm --output "$UNITS") ||
+    fail "the units could not be written (above); the version before still runs."
 ln -sfn "$release" /opt/webfarm.new
 mv -T /opt/webfarm.new /opt/webfarm
 [ ! -d /run/systemd/system ] || systemctl daemon-reload

@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make uninstall`: all that `make install` has made is stopped and taken away, but for the settings.
+# `make uninstall`: stops and removes all that `make install` has made, but for the settings.
 set -eu
 
 if [ "$(id -u)" != 0 ]; then
@@ -15,10 +15,9 @@ for unit in webfarm.target webfarm.service "$UNITS"/webfarm.target.wants/*; do
     systemctl --quiet disable "$(basename "$unit")" 2>/dev/null || true
 done
 rm -f "$UNITS/webfarm@.service" "$UNITS/webfarm.service" "$UNITS/webfarm.target"
-rm -f "$UNITS/webfarm@.service.d/10-common.conf" "$UNITS/webfarm.service.d/10-common.conf"
 for folder in webfarm.target.wants webfarm@.service.d webfarm.service.d; do
     if [ -d "$UNITS/$folder" ] && ! rmdir "$UNITS/$folder" 2>/dev/null; then
-        echo "uninstall: $UNITS/$folder stays: what is in it is not of make install."
+        echo "uninstall: $UNITS/$folder stays: make install has not made its files."
     fi
 done
 if [ -d /run/systemd/system ]; then
@@ -32,7 +31,7 @@ if uid=$(id -u webfarm 2>/dev/null) && [ "$uid" -lt 1000 ]; then
     userdel webfarm
 fi
 if [ -e /etc/webfarm/webfarm.env ]; then
-    echo "uninstall: done; /etc/webfarm/webfarm.env stays: it may hold secrets that nothing else has."
+    echo "uninstall: done; /etc/webfarm/webfarm.env stays: it may hold your only copy of a secret."
 else
     echo "uninstall: done."
 fi

@@ -1,11 +1,16 @@
 """The ``webfarm`` command: help that helps, one sentence for a fault, exit codes."""
 
+from importlib.metadata import version
+
 import jwt
 import pytest
 
 from tests.kit.commands import run_webfarm
+from webfarm.redis.keys import FORMAT
 
-COMMANDS = ("run", "haproxy-config", "token", "emit", "kick", "erase", "clients", "rooms", "nodes")
+COMMANDS = (
+    "run", "haproxy-config", "systemd-units", "token", "emit", "kick", "erase", "clients", "rooms", "nodes", "migrate", "doctor",
+)  # fmt: skip
 
 
 def test_a_token_names_the_private_rooms_of_its_user():
@@ -20,6 +25,15 @@ def test_help(command):
     done = run_webfarm(*command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    assert f"webfarm {command}" in run_webfarm(command, "--help").stdout.partition("\n")[2]
+
+
+def test_the_version_names_the_format_in_redis():
+    assert run_webfarm("--version").stdout == f"webfarm {version('webfarm')}, Redis format {FORMAT}\n"
 
 
 def test_haproxy_config_prints_the_configuration():
@@ -52,6 +66,10 @@ def test_token_is_signed_for_the_user():
          "webfarm: the certificate /no/cert.pem can't be read: No such file or directory."),
         (["haproxy-config", "--tls-cert", "/etc"], {}, 2, "webfarm: the certificate /etc can't be read: Is a directory."),
         (["run"], {"WEBFARM_WORKERS": "0"}, 2, "webfarm: WEBFARM_WORKERS has value '0': expected a whole number from 1 to 1024."),
+        (["run", "poll"], {}, 2, "webfarm: WEBFARM_APP has value 'poll': expected a module and its WSGI application like wsgi:app."),
+        (["systemd-units", "--app", "poll"], {}, 2, "webfarm: 'poll' is no MODULE:APP, like poll:app."),
+        (["systemd-units", "--directory", "/home/anna/poll"], {}, 2,
+         "webfarm: the units can't reach /home/anna/poll in a home directory: choose another, like /opt/poll."),
         (["run", "--bind", "x"], {}, 2, "webfarm: 'x' is no HOST:PORT, like 127.0.0.1:3000 or *:3000."),
     ],
 )  # fmt: skip

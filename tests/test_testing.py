@@ -7,8 +7,7 @@ import pytest
 import socketio
 
 from tests.kit.paths import ROOT
-from webfarm import testing
-from webfarm.testing import wait_until
+from webfarm.testing import plugin, wait_until
 
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 SHOWN = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -50,8 +49,21 @@ def test_a_worker_that_does_not_start_is_told_with_what_it_said(start, project):
     assert "No module named 'a_module_that_is_not_there'" in output
 
 
+def test_a_conftest_may_name_the_plugin(start, project):
+    (project / "conftest.py").write_text('pytest_plugins = ["webfarm.testing"]\n')
+    assert run_tests(start, project)[0] == 0
+
+
+def test_a_project_without_the_fixtures_does_not_load_gevent(start, tmp_path):
+    (tmp_path / "test_alone.py").write_text(
+        "import sys\n\ndef test_it():\n    assert not {'gevent', 'socketio', 'redis'} & {*sys.modules}\n"
+    )
+    code, output = run_tests(start, tmp_path)
+    assert code == 0, output
+
+
 def test_every_fixture_stands_in_the_page():
-    fixtures = {name for name, one in vars(testing).items() if "FixtureFunctionDefinition" in type(one).__name__}
+    fixtures = {name for name, one in vars(plugin).items() if "FixtureFunctionDefinition" in type(one).__name__}
     table = PAGE[PAGE.index("| fixture |") :].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == fixtures
 

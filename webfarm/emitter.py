@@ -6,6 +6,8 @@ It needs Redis alone, and stores as workers do, with the same script and under t
     emitter.store("news", {"text": "hello"}, room="lobby").id
 """
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from socketio import packet
@@ -23,8 +25,7 @@ from webfarm.redis.blocking import BlockingShard, list_shards
 from webfarm.redis.client import connect, redis_errors_as_unavailable
 from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
 from webfarm.sessions.end_by_room import Ended, end_sessions, get_sids
-
-__all__ = ["Emitter", "Retention"]
+from webfarm.settings import Settings
 
 
 class Emitter:
@@ -145,3 +146,12 @@ class Emitter:
             there = shard.commands.count_replicas()
             replicas = self._wait_replicas if there is None else min(self._wait_replicas, there)
             wait_for_replicas(shard.commands.execute, replicas)
+
+
+@contextmanager
+def open_emitter(settings: Settings) -> Iterator[Emitter]:
+    """Yield an ``Emitter`` of the farm that the settings describe; close it at the end."""
+    retention = Retention(settings.history_length, settings.history_bytes, settings.history_ttl_s)
+    options = {"wait_replicas": settings.wait_replicas, "shards": settings.shards}
+    with closing(Emitter(settings.redis_url, settings.prefix, history=retention, **options)) as emitter:
+        yield emitter

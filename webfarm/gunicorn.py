@@ -1,11 +1,14 @@
-"""gunicorn's configuration: one gevent worker per port.
+"""gunicorn's configuration for any app: one gevent worker per port.
 
-``gunicorn`` in the project's root takes it from here (``gunicorn.conf.py``), and so does an app of one's own::
+::
 
     gunicorn -c python:webfarm.gunicorn MODULE:app
 
-gunicorn's own flags win over the environment: ``-w N`` sets the number of workers, one ``-b HOST:PORT`` the first
-port, as many ``-b`` as workers every port.
+Without ``MODULE:app`` gunicorn serves ``WEBFARM_APP``. A project with settings of its own for gunicorn has a
+``gunicorn.conf.py`` that begins with ``from webfarm.gunicorn import *``.
+
+gunicorn's flags win over the environment: ``-w N`` sets the number of workers, and one ``-b HOST:PORT`` the first port.
+As many ``-b`` as workers set every port.
 """
 
 import contextlib
@@ -27,12 +30,13 @@ except SettingsError as error:
     print(f"webfarm: {error}", file=sys.stderr)  # noqa: T201
     sys.exit(2)
 
+wsgi_app = settings.app
 worker_class = "webfarm.Worker"
 workers = 1 if settings.port else settings.workers
 bind = join_address(settings.host, settings.port or settings.base_port)
 
-timeout = 30  # without a sign of life from its event loop a worker is replaced
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # those signs must not wait for a disk
+timeout = 30  # seconds; a worker whose event loop is silent that long is replaced
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a heartbeat must not wait for a disk
 worker_connections = 65_536  # clients per worker; as many as open files allow where that is less
 backlog = 4096  # connections that wait while a worker is replaced
 graceful_timeout = int(settings.drain_s) + 5  # the worker itself stops two seconds or so after the drain
@@ -50,11 +54,11 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
 
 
 def on_starting(server: Any) -> None:
-    """Say once what the environment has that it should not; let a worker open as many files as allowed."""
+    """Log the warnings about the environment once; let a worker open as many files as allowed."""
     for warning in settings.warnings:
         server.log.warning(warning)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it; the limit then stays as it is
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server.worker_class.check_ports(server.cfg)
     server.worker_class.attach_watchdog(server)
@@ -68,18 +72,33 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """Keep the slot's own listener, close the others."""
     if server.cfg.reload:
-        load_anew(server.log)
+        load_again(server.log)
     worker.keep_own_listener()
     set_node(worker.node)
 
 
-def load_anew(log: Any) -> None:
-    """Load what the master has loaded of an app's own modules: it may have been edited since (``--reload``)."""
+def load_again(log: Any) -> None:
+    """Have the worker load the modules of the current folder that the master has loaded (``--reload``).
+
+    Only the worker loads an app. But a ``gunicorn.conf.py`` may import modules of it, which may have changed since.
+    Of webfarm itself only modules without state are loaded again, and only from a clone that is the current folder.
+    """
+    own = [name for name, module in sys.modules.items() if _is_of_folder(module)]
+    for name in own:
+        if name.partition(".")[0] != "webfarm":
+            del sys.modules[name]
     for name in ("webfarm.errors", "webfarm.settings"):
-        try:
-            importlib.reload(sys.modules[name])
-        except Exception:
-            log.exception("%s can't be loaded; it stays as it was.", name)
+        if name in own:
+            try:
+                importlib.reload(sys.modules[name])
+            except Exception:
+                log.exception("%s can't be loaded; it stays as it was.", name)
+
+
+def _is_of_folder(module: Any) -> bool:
+    path = getattr(module, "__file__", None) or ""
+    is_installed = path.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)) or "site-packages" in path
+    return path.startswith(os.getcwd() + os.sep) and module.__name__ != "__main__" and not is_installed
 
 
 def post_worker_init(worker: Any) -> None:
@@ -90,8 +109,19 @@ def post_worker_init(worker: Any) -> None:
         worker.log.warning("%s is set, but this app does not use it: webfarm.Farm would, or read farm.settings.", name)
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """Say in one sentence, below gunicorn's traceback, what to do about an app that can't be loaded."""
+    ending = sys.exc_info()[1]
+    if worker.pid != os.getpid() or worker.booted or not isinstance(ending, SystemExit) or not ending.__context__:
+        return
+    from webfarm.run.app import get_code, get_sentence
+
+    app = server.app.app_uri or ""
+    print(f"webfarm: {get_sentence(app, get_code(app, ending.__context__))}", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def worker_int(worker: Any) -> None:
-    """A source file was edited (``--reload``): send the clients away at once; they are back as soon as it is loaded."""
+    """A source file has changed (``--reload``): close the connections at once; clients resume when it is loaded."""
     worker.handle_quit(signal.SIGQUIT, None)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ import requests
 
 from tests.kit.front import Front
 from tests.kit.paths import ROOT
+from webfarm.commands.systemd_units import render_units
 from webfarm.doctor import examine, machine
 from webfarm.errors import Error
 from webfarm.haproxy import parse_ranges, render
@@ -25,6 +27,8 @@ from webfarm.testing import (
     starting_processes,
     wait_until,
 )
+
+NOWHERE = "/nowhere"  # a machine without any file of ours, whatever this one has
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +54,16 @@ def redis_options(redis_server):
 
 
 def run(site, *flags, **env):
-    command = [sys.executable, "-m", "webfarm", "doctor", "--json", "--url", site.url, *flags]
+    command = [sys.executable, "-m", "webfarm", "doctor", "--root", NOWHERE, "--json", "--url", site.url, *flags]
     ports = {"WEBFARM_BASE_PORT": str(site.workers.ports[0]), "WEBFARM_WORKERS": "2"}
     return subprocess.run(command, env=os.environ | ports | env, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 def find(redis_url, *, servers=("127.0.0.1:1",), url=None, **env):
     """Return what is found, by subject, but for what is good."""
-    found = examine({"REDIS_URL": redis_url, "WEBFARM_SECRET": "x" * 32} | env, parse_ranges(servers), url)
+    found = examine(
+        {"REDIS_URL": redis_url, "WEBFARM_SECRET": "x" * 32} | env, parse_ranges(servers), url, Path(NOWHERE)
+    )
     return {one.subject: one for one in found if one.level != "ok"}
 
 
@@ -80,7 +86,7 @@ def test_a_proxy_for_the_web_is_not_asked(site, redis_server):
 
 
 def test_people_read_lines(site, redis_server):
-    command = [sys.executable, "-m", "webfarm", "doctor", "--no-haproxy"]
+    command = [sys.executable, "-m", "webfarm", "doctor", "--root", NOWHERE, "--no-haproxy"]
     env = {"REDIS_URL": redis_server.url, "WEBFARM_BASE_PORT": str(get_free_ports()), "WEBFARM_WORKERS": "1"}
     done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
@@ -296,53 +302,55 @@ def test_a_port_where_something_else_answers(redis_server, tmp_path):
 
 
 @pytest.fixture
-def installed(monkeypatch, tmp_path):
-    """A whole installation, in folders of its own; the farm's user may look at it."""
-    places = {"_INSTALLED": "opt/chat", "_UNITS": "etc/systemd/system", "_ENV": "etc/chat/webfarm.env"}
-    for name, place in places.items():
-        monkeypatch.setattr(machine, name, tmp_path / place)
-    for path in (".venv/bin/webfarm", ".venv/bin/gunicorn", "wsgi.py", "node_modules/socket.io-client/package.json"):
-        (file := tmp_path / "opt/chat" / path).parent.mkdir(parents=True, exist_ok=True)
+def installed(tmp_path):
+    """A whole installation under a root of its own; the farm's user may look at it."""
+    for path in ("opt/webfarm/.venv/bin/webfarm", "opt/webfarm/.venv/bin/gunicorn", *UNIT_FILES):
+        (file := tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    (tmp_path / "etc/chat").mkdir(parents=True)
-    for unit in ("webfarm@.service", "webfarm.target"):
-        (tmp_path / "etc/systemd/system" / unit).touch()
-    (tmp_path / "etc/chat/webfarm.env").write_text("WEBFARM_SECRET=...\n")
-    (tmp_path / "etc/chat/webfarm.env").chmod(0o640)
+    (tmp_path / "etc/webfarm").mkdir(parents=True)
+    (tmp_path / "etc/webfarm/webfarm.env").write_text("WEBFARM_SECRET=...\n")
+    (tmp_path / "etc/webfarm/webfarm.env").chmod(0o640)
     return tmp_path
 
 
-def get_faults():
-    return {finding.subject: finding for finding in machine.examine({}) if finding.level == "fault"}
+UNIT_FILES = ("etc/systemd/system/webfarm@.service", "etc/systemd/system/webfarm.target")
+
+
+def look(root, environ=(), folder="opt/webfarm"):
+    """Return what is found on a machine, by somebody in a folder of it."""
+    return list(machine.examine(dict(environ), root, places=[root / folder]))
+
+
+def get_faults(root, **options):
+    return {finding.subject: finding for finding in look(root, **options) if finding.level == "fault"}
 
 
 def test_a_whole_installation_is_well(installed):
-    assert get_faults() == {}
+    assert get_faults(installed) == {}
 
 
 def test_an_installation_half_done_is_named_by_what_is_missing(installed):
-    (installed / "opt/chat/.venv/bin/gunicorn").unlink()
-    finding = get_faults()["installation"]
+    (installed / "opt/webfarm/.venv/bin/gunicorn").unlink()
+    finding = get_faults(installed)["installation"]
     assert "/opt/webfarm/.venv/bin/gunicorn is missing" in finding.text and "make install" in finding.remedy
 
 
 def test_an_environment_file_that_all_may_read_or_that_sets_port(installed):
-    env = installed / "etc/chat/webfarm.env"
+    env = installed / "etc/webfarm/webfarm.env"
     env.chmod(0o644)
-    assert "Everybody may read it" in get_faults()[str(env)].text
+    assert "Everybody may read it" in get_faults(installed)[str(env)].text
     env.chmod(0o640)
     env.write_text("WEBFARM_WORKERS=2\nexport PORT=3001\n")
-    assert "sets PORT" in get_faults()[str(env)].text
+    assert "sets PORT" in get_faults(installed)[str(env)].text
 
 
 def test_settings_of_systemd_that_the_shell_does_not_have(installed):
     """Not read into the shell, or read in part, as of ``&`` without quotes: the doctor looks at another farm."""
-    (installed / "etc/chat/webfarm.env").write_text(
+    (installed / "etc/webfarm/webfarm.env").write_text(
         "# A=0\nWEBFARM_SECRET='a b'\nWEBFARM_API_KEY=a&b\nWEBFARM_WORKERS=2\nREDIS_URL=\n"
     )
     environ = {"WEBFARM_SECRET": "a b", "WEBFARM_API_KEY": "a"}
-    [finding] = [one for one in machine.examine(environ) if one.subject.endswith("webfarm.env") and one.remedy]
+    [finding] = [one for one in look(installed, environ) if one.subject.endswith("webfarm.env") and one.remedy]
     assert finding.level == "warning" and finding.text.endswith(": WEBFARM_API_KEY, WEBFARM_WORKERS.")
 
 
@@ -352,12 +360,12 @@ def test_settings_of_systemd_that_the_shell_does_not_have(installed):
         ("Failed to list units: Connection timed out", 1, {"systemd"}),
         ("webfarm@3001.service loaded failed failed chat\nWarning: one two three four", 0, {"webfarm@3001.service"}),
         (
-            "webfarm.service loaded active running chat\nchat@3001.service loaded inactive dead chat",
+            "webfarm.service loaded active running chat\nwebfarm@3001.service loaded inactive dead chat",
             0,
             {"webfarm.service"},
         ),
         (
-            "webfarm@3001.service loaded active running chat\nchat.service loaded inactive dead chat",
+            "webfarm@3001.service loaded active running chat\nwebfarm.service loaded inactive dead chat",
             0,
             {"webfarm@3001.service"},
         ),
@@ -365,28 +373,43 @@ def test_settings_of_systemd_that_the_shell_does_not_have(installed):
     ],
 )
 def test_what_systemctl_says_is_a_unit_or_why_there_is_none(installed, monkeypatch, said, code, subjects):
-    monkeypatch.setattr(machine, "_SYSTEMD", installed)
+    (installed / "run/systemd/system").mkdir(parents=True)
     (program := installed / "systemctl").write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{installed}:{os.environ['PATH']}")
-    found = {
-        one.subject for one in machine.examine({}) if one.subject.startswith(("webfarm", "systemd", "Failed", "Warn"))
-    }
+    found = {one.subject for one in look(installed) if one.subject.startswith(("webfarm", "systemd", "Failed", "Warn"))}
     assert found == subjects
 
 
+def test_files_that_another_farm_or_another_service_uses_are_not_spoken_of(installed):
+    """Debian's own haproxy.cfg; an installation that has half gone, while this app is elsewhere."""
+    (installed / "etc/haproxy").mkdir()
+    (installed / "etc/haproxy/haproxy.cfg").write_text("defaults\n    mode http\n")
+    (installed / "opt/webfarm/.venv/bin/gunicorn").unlink()
+    (installed / "etc/webfarm/webfarm.env").chmod(0o644)
+    (installed / "srv/poll").mkdir(parents=True)
+    assert {one.subject for one in look(installed, folder="srv/poll")} == {"packages", "browser client", "file limit"}
+
+
+def test_an_installation_of_another_app_is_found_by_its_units(installed):
+    units = installed / "etc/systemd/system"
+    (units / "webfarm@.service").write_text(render_units("poll:app", Path("/srv/poll"))["webfarm@.service"])
+    (installed / "srv/poll").mkdir(parents=True)
+    assert "/srv/poll/.venv/bin/webfarm is missing" in get_faults(installed, folder="srv/poll")["installation"].text
+
+
 def test_a_certificate_that_is_missing(monkeypatch, tmp_path):
-    config = tmp_path / "haproxy.cfg"
+    config = tmp_path / "etc/haproxy/haproxy.cfg"
+    config.parent.mkdir(parents=True)
     text = render(parse_ranges(["127.0.0.1:3001"]), bind="127.0.0.1:8443", heartbeat_s=45)
     config.write_text(text.replace("bind 127.0.0.1:8443", f"bind 127.0.0.1:8443 ssl crt {tmp_path}/none.pem"))
-    monkeypatch.setattr(machine, "_HAPROXY", config)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert "none.pem" in get_faults()["HAProxy"].text
+    assert "none.pem" in get_faults(tmp_path)["HAProxy"].text
     monkeypatch.setattr(os, "geteuid", lambda: 1)  # who may not look at a certificate does not know what root sees
-    finding = next(one for one in machine.examine({}) if one.subject == "HAProxy")
+    finding = next(one for one in look(tmp_path) if one.subject == "HAProxy")
     assert (finding.level, finding.remedy) == ("warning", "Run webfarm doctor as root.")
     config.write_text(text)
-    found = [one for one in machine.examine({}) if one.subject == "HAProxy" and one.remedy]
+    found = [one for one in look(tmp_path) if one.subject == "HAProxy" and one.remedy]
     assert [(one.level, one.text) for one in found] == [("warning", "Started by root, it stays root.")]
     config.write_text("")
-    assert "is empty" in get_faults()["HAProxy"].text
+    assert "is empty" in get_faults(tmp_path)["HAProxy"].text

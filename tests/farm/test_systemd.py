@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from faults.crowd import Crowd, Users
 from faults.oracle import judge
 from tests.kit.machine import booting
 from tests.kit.paths import ROOT
+from webfarm.commands.systemd_units import UNITS, join_units, render_units
 from webfarm.haproxy import parse_ranges, render
 from webfarm.run.programs import find_haproxy, find_redis
 from webfarm.settings import Settings
@@ -30,15 +32,9 @@ def units(tmp_path):
     """Copies of the units with paths and a user that this machine has."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze here")
-    for name in ("webfarm@.service", "webfarm.service", "webfarm.target"):
-        shutil.copy(ROOT / "systemd" / name, tmp_path)
-    for folder in ("webfarm@.service.d", "webfarm.service.d"):
-        (tmp_path / folder).mkdir()
-        shutil.copy(ROOT / "systemd/common.conf", tmp_path / folder / "10-common.conf")
-    for path in [*tmp_path.glob("*.service"), *tmp_path.glob("*/*.conf")]:
-        text = path.read_text().replace("/opt/webfarm/.venv/bin/gunicorn", f"{sys.executable} -m gunicorn")
-        text = text.replace("/opt/webfarm", str(ROOT))
-        path.write_text(re.sub(r"^(User|Group)=chat$", r"\1=root", text, flags=re.M))
+    for name, text in render_units("wsgi:app", ROOT).items():
+        text = re.sub(r"/\S*/bin/gunicorn", f"{sys.executable} -m gunicorn", text)
+        (tmp_path / name).write_text(re.sub(r"^(User|Group)=webfarm$", r"\1=root", text, flags=re.M))
     return tmp_path
 
 
@@ -51,6 +47,19 @@ def analyze(folder, *args):
 def test_systemd_finds_nothing_wrong_with_the_units(units):
     done = analyze(units, "verify", "./webfarm@3001.service", "./webfarm.service", "./webfarm.target")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_units_of_an_app_name_it_and_its_folder(tmp_path):
+    """Each under a line with its path; an app without a virtual environment of its own runs in this one."""
+    units = render_units("poll:create_app()", Path("/srv/poll"))
+    assert tuple(units) == UNITS
+    for name in UNITS[:2]:
+        assert "Environment=WEBFARM_APP=poll:create_app()\nEnvironmentFile=/etc/webfarm/webfarm.env\n" in units[name]
+        assert "WorkingDirectory=/srv/poll\n" in units[name]
+        assert "/srv/poll/.venv/bin/gunicorn -c python:webfarm.gunicorn\n" in units[name]
+        assert f"# /etc/systemd/system/{name}\n{units[name]}" in join_units(units)
+    (tmp_path / "gunicorn.conf.py").touch()
+    assert f"ExecStart={sys.prefix}/bin/gunicorn\n" in render_units("poll:app", tmp_path)["webfarm.service"]
 
 
 @pytest.mark.parametrize("unit", ["webfarm@3001.service", "webfarm.service"])
@@ -129,7 +138,7 @@ def is_ready(port):
 def test_an_installation_is_complete(installed):
     assert "systemctl enable --now webfarm.target webfarm@3001 webfarm@3002" in installed.said
     assert installed.template == (ROOT / "systemd/webfarm.env").read_text().strip()
-    assert installed.run("stat", "-c", "%a %U %G", SETTINGS) == "640 root chat"
+    assert installed.run("stat", "-c", "%a %U %G", SETTINGS) == "640 root webfarm"
     assert installed.run("sh", "-c", f"set -a; . {SETTINGS}; /opt/webfarm/.venv/bin/webfarm nodes") != ""
     assert installed.run("readlink", "-f", "/opt/webfarm/.venv/bin/python").startswith("/usr/bin/python3")
     not_roots_alone = ("(", "-not", "-user", "root", "-or", "-perm", "/022", ")", "-not", "-type", "l")
@@ -239,7 +248,7 @@ def test_one_restart_after_the_other_loses_nothing(installed, ports, tmp_path):
 def test_a_wrong_port_is_one_sentence_and_not_tried_again(installed):
     unit = name(99999)
     installed.run("systemctl", "start", unit, code=1)
-    sentences = [line for line in installed.get_journal(unit).splitlines() if line.startswith("chat:")]
+    sentences = [line for line in installed.get_journal(unit).splitlines() if line.startswith("webfarm:")]
     assert sentences == ["webfarm: PORT has value '99999': expected a whole number from 1 to 65535."]
     assert installed.get(unit, "ActiveState") == "failed"
     assert installed.get(unit, "NRestarts") == "0"
@@ -264,7 +273,7 @@ def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_tha
     before, settings = installed.run("readlink", "-f", "/opt/webfarm"), installed.run("cat", SETTINGS)
     masters = [installed.get(name(port), "MainPID") for port in ports]
     said = installed.run(*INSTALL, code=2, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="")
-    assert "the set-up failed (above); what ran before still runs." in said
+    assert "the set-up failed (above); the version before still runs." in said
     assert installed.run("readlink", "-f", "/opt/webfarm") == before
     said = installed.run(*INSTALL)
     assert f"for unit in {' '.join(map(name, ports))}; do systemctl restart $unit || break; done" in said

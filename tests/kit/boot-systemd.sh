@@ -6,7 +6,7 @@
 # This clone is in /tmp/clone there, read-only. Of this machine's units it has only those that a start needs, so that nothing else of this machine is started.
 set -eu
 base=$1
-clone=$(cd "$(dirname "$0")/.." && pwd)
+clone=$(cd "$(dirname "$0")/../.." && pwd)
 
 if [ "${2:-}" != inside ]; then
     mount --make-rprivate /

@@ -1,7 +1,7 @@
-"""``webfarm migrate``: a stopped farm's log and sessions are copied to another Redis, of another kind or in more shards.
+"""``webfarm migrate`` copies a stopped farm's log and sessions to another Redis, of another kind or in more shards.
 
-What arrived is read back and compared. The clocks are written last, the first shard's at the very end: until then
-nobody takes the target for a farm's Redis, and whoever was interrupted may begin again, which deletes what was left.
+It reads the copy back and compares. It writes the clocks last, the first shard's at the very end: until then no worker
+takes the target for a farm's Redis. After an interruption the next run deletes the rest of the copy, and starts again.
 """
 
 import re

@@ -27,7 +27,7 @@ _FEW_FILES = 4096
 _PONG, _CLOSE = b"3", b"1"  # packets of Engine.IO that need no answer
 _OPEN = "/socket.io/?EIO=4&transport=polling"
 _REASONS = {
-    "redis": "Redis does not answer it, or takes no writes: see what is said of Redis here, and the worker's log.",
+    "redis": "Redis does not answer it, or takes no writes: see the findings about Redis here, and the worker's log.",
     "draining": "It is about to end; systemctl status, or the worker's log, says why.",
 }
 
@@ -57,7 +57,7 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         ready = _request(url, "/readyz")
         metrics = _request(url, "/metrics").text
     except TimeoutError:
-        text = "It accepts connections and does not answer: it is frozen, or starting."
+        text = "It accepts connections and does not answer: it is stalled, or starting."
         yield fault(subject, text, "If that stays, restart it; its log may say why.")
         return
     except (OSError, http.client.HTTPException) as error:
@@ -84,7 +84,9 @@ def _check_worker(url: str, subject: str) -> Iterator[Finding]:
         return
     if lost:
         text = f"Several processes answer there ({lost}): clients meet 'Invalid session'."
-        yield fault(subject, text, "One worker per port: gunicorn.conf.py of this project, without -k; no reuse_port.")
+        yield fault(
+            subject, text, "One worker per port: gunicorn -c python:webfarm.gunicorn, without -k; no reuse_port."
+        )
     else:
         yield ok(subject, "It is ready, one process.")
 

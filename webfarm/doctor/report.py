@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import click
 
@@ -14,23 +15,26 @@ from webfarm.settings import Settings
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAULT: ("✗", "red")}
 
 
-def examine(environ: Mapping[str, str], servers: Sequence[Server], url: str | None) -> Iterator[Finding]:
-    """Yield what is found, as it is found.
+def examine(
+    environ: Mapping[str, str], servers: Sequence[Server], url: str | None, root: Path = Path("/")
+) -> Iterator[Finding]:
+    """Run all checks, and yield each finding at once.
 
     Args:
         environ: the settings, usually ``os.environ``.
-        servers: the workers; none: those that the settings name.
-        url: where HAProxy listens; ``None``: it is not looked at.
+        servers: the workers; if empty, the workers that the settings name.
+        url: of HAProxy; ``None`` leaves it unchecked.
+        root: of the files that are checked: ``/etc`` and ``/opt`` lie there.
     """
     try:
         settings = Settings.from_env(environ)
     except SettingsError as error:
-        yield fault("settings", str(error), "Mend it; nothing starts with it.")
+        yield fault("settings", str(error), "Fix it; nothing starts with it.")
         return
     yield ok("settings", "All values are good.")
     for text in settings.warnings:
-        yield warning("settings", text, "Set it or drop it, if that is not meant.")
-    yield from machine.examine(environ, has_haproxy=url is not None)
+        yield warning("settings", text, "Set or unset it, unless you want this.")
+    yield from machine.examine(environ, root, has_haproxy=url is not None)
     yield from store.examine(settings)
     yield from farm.examine(settings, servers, url)
 

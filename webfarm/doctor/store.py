@@ -88,7 +88,9 @@ def _show_silence(shown: str, error: redis.RedisError) -> Finding:
     return fault("Redis", f"{shown} does not answer: {error}", "Start it, or set REDIS_URL to the right one.")
 
 
-_PASSWORD = "Put it into REDIS_URL: redis://:PASSWORD@HOST:6379/0, in /etc/webfarm/webfarm.env where systemd starts the workers."
+_PASSWORD = (
+    "Put it into REDIS_URL: redis://:PASSWORD@HOST:6379/0 (/etc/webfarm/webfarm.env, where systemd starts workers)."
+)
 
 
 def _measure_skew(client: redis.Redis) -> float:

@@ -12,7 +12,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from webfarm.defaults import PREFIX
 
-_FORMAT = "1"  # of the keys and values; farms of different formats can't share a prefix
+FORMAT = "1"  # of the keys and values; farms of different formats can't share a prefix
 
 _OTHER_VERSION = (
     "Redis holds what a farm of format %s has stored, which this version can't share; change WEBFARM_PREFIX."
@@ -34,7 +34,7 @@ class Keys:
 
     def __init__(self, prefix: str, shard: int = 0, shards: int = 1, database: int = 0) -> None:
         self.shard, self.shards = shard, shards
-        self.format = _FORMAT if shards == 1 else f"{_FORMAT}/{shards}"
+        self.format = FORMAT if shards == 1 else f"{FORMAT}/{shards}"
         self.tag = f"{_get_tag(_add_database(prefix, database), shard, shards)}:"  #: the start of all of them
         self.slot = key_slot(self.tag.encode())  #: where in a cluster they are
         self.absent = f"{self.tag}absent"  # a key that never exists (``cluster.lua``)
@@ -153,7 +153,7 @@ def find_shard(name: str, shards: int) -> int:
 def explain_format(found: str) -> str:
     """Return a sentence for a farm of another format: why its data can't be shared, and what to do."""
     version, _, shards = found.partition("/")
-    if version != _FORMAT:
+    if version != FORMAT:
         return _OTHER_VERSION % found
     return _OTHER_SHARDS % (f"{shards} shards" if shards else "one shard", shards or "1")
 

@@ -1,7 +1,7 @@
-"""``webfarm run``: the whole farm in the foreground. Redis, workers and HAProxy are started one after the other,
-each once the one before answers; watched; and stopped in reverse order.
+"""``webfarm run``: the whole farm of an app in the foreground.
 
-Children run in sessions of their own, so that Ctrl-C reaches only this process, which then stops them in order.
+It starts Redis, the workers and HAProxy, each when the one before answers. It watches them, and stops them in reverse
+order. Each has a session of its own, so that Ctrl-C reaches only this process, which then stops the others.
 """
 
 import contextlib
@@ -23,13 +23,16 @@ from honcho.printer import Message, Printer
 from webfarm import haproxy
 from webfarm.addresses import bracket, check_free, get_reachable
 from webfarm.errors import Error, SettingsError
-from webfarm.run import redis_cluster as embedded_cluster
-from webfarm.run.processes import ROOT, Part
+from webfarm.run import redis_cluster
+from webfarm.run.app import check_app
+from webfarm.run.processes import Part
 from webfarm.run.programs import check_redis, choose_redis, find_haproxy, find_redis
 from webfarm.run.redis_cluster import Node
 from webfarm.settings import Settings
 
-STATE = ROOT / ".run"
+_STATE = ".run"  # of the current folder
+_CONFIG = "gunicorn.conf.py"  # of the current folder, if it has one
+_IGNORED = ("PORT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
 
 _START_S = 30.0
 _STOP_S = 20.0  # above gunicorn's graceful_timeout
@@ -37,34 +40,43 @@ _POLL_S = 0.1
 
 
 class _Stopped(Exception):
-    """Ctrl-C or SIGTERM came while the farm was starting."""
+    """Ctrl-C, SIGTERM or SIGHUP came."""
 
 
-def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False, cluster: int | None = None) -> int:
-    """Run the farm until Ctrl-C, SIGTERM, or one of its parts ends; return the exit code.
+def run(
+    environ: Mapping[str, str],
+    *,
+    bind: str | None,
+    app: str | None = None,
+    reload: bool = False,
+    cluster: int | None = None,
+) -> int:
+    """Run the farm until Ctrl-C, SIGTERM, or the end of one of its parts; return the exit code.
 
     Args:
-        environ: the environment; ``PORT`` is not looked at.
+        environ: the environment; ``PORT`` is ignored.
         bind: ``HOST:PORT`` of HAProxy, ``None`` for a farm without it.
+        app: ``MODULE:APP`` of the current folder; by default ``WEBFARM_APP``.
         reload: restart the workers when a source file changes.
-        cluster: how many primaries a Redis Cluster of its own has; ``None`` for a single Redis.
+        cluster: the number of primaries of a Redis Cluster; ``None`` for a single Redis.
 
     Raises:
-        Error: a setting is bad, a port is taken, a program is missing, or a part does not start.
+        Error: a setting is bad, the app can't be served, a port is taken, a program is missing, or a part does not
+            start.
     """
-    if not (ROOT / "wsgi.py").exists():
-        raise Error(
-            "webfarm run is for the project's folder; an app of your own: gunicorn -c python:webfarm.gunicorn MODULE:app"
-        )
-    nodes = _prepare_cluster(environ, cluster) if cluster else []
+    environ = {name: value for name, value in environ.items() if name != "PORT"}
+    environ |= {"WEBFARM_APP": app} if app else {}
+    state = Path.cwd() / _STATE
+    nodes = _prepare_cluster(environ, cluster, state) if cluster else []
     if nodes:
-        environ = {**environ, "REDIS_URL": embedded_cluster.get_url(nodes)}
-    ignored = ("PORT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
-    settings = Settings.from_env({name: value for name, value in environ.items() if name != "PORT"})
+        environ["REDIS_URL"] = redis_cluster.get_url(nodes)
+    settings = Settings.from_env(environ)
     front = haproxy.parse_bind(bind) if bind else None
     _check_ports(settings, front, nodes)
-    environ = {name: value for name, value in environ.items() if name not in ignored}
-    farm = _Farm()
+    environ = {name: value for name, value in environ.items() if name not in _IGNORED}
+    _check_config()
+    check_app(settings.app, environ)
+    farm = _Farm(state)
     with farm.stopping_on_signals():
         try:
             farm.start_redis(settings, environ, nodes)
@@ -77,17 +89,25 @@ def run(environ: Mapping[str, str], *, bind: str | None, reload: bool = False, c
     return 0
 
 
-def _prepare_cluster(environ: Mapping[str, str], size: int) -> list[Node]:
+def _check_config() -> None:
+    """Raise ``Error`` if the folder's own configuration would start workers that are not webfarm's."""
+    config = Path(_CONFIG)
+    if config.exists() and "webfarm.gunicorn" not in config.read_text():
+        raise Error(f"{config.absolute()} starts other workers: begin it with 'from webfarm.gunicorn import *'.")
+
+
+def _prepare_cluster(environ: Mapping[str, str], size: int, state: Path) -> list[Node]:
     if "REDIS_URL" in environ:
         raise SettingsError("--cluster starts a Redis Cluster, and REDIS_URL names a Redis: leave one of them out.")
     program = find_redis()
-    return embedded_cluster.prepare(program, STATE / f"{Path(program).name}-cluster-{size}", size)
+    return redis_cluster.prepare(program, state / f"{Path(program).name}-cluster-{size}", size)
 
 
 class _Farm:
     """The running parts, in the order in which they were started."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: Path) -> None:
+        self._state = state
         self._parts: list[Part] = []
         self._messages: queue.Queue[Message] = queue.Queue()
         self._colours = get_colours()
@@ -109,12 +129,12 @@ class _Farm:
                 signal.signal(signum, handler)
 
     def start_redis(self, settings: Settings, environ: Mapping[str, str], nodes: Sequence[Node]) -> None:
-        """Have a Redis, or the cluster of ``nodes``, that the farm can work on."""
-        STATE.mkdir(exist_ok=True)
+        """Start a Redis, or the cluster of ``nodes``, unless one answers; check that the farm can use it."""
+        self._state.mkdir(exist_ok=True)
         if nodes:
             self._start_cluster(settings.redis_url, environ, nodes)
         else:
-            redis = choose_redis(settings.redis_url, is_set="REDIS_URL" in environ, state=STATE)
+            redis = choose_redis(settings.redis_url, is_set="REDIS_URL" in environ, state=self._state)
             self._say(redis.description)
             if redis.argv:
                 self._start("redis", redis.argv, environ)
@@ -126,21 +146,23 @@ class _Farm:
         for node in nodes:
             self._start(f"redis-{node.port}", node.argv, environ, is_replaceable=True)
         self._say(f"Redis Cluster: starting {nodes[0].argv[0]} on ports {ports}, its data in {folder}")
-        self._wait(lambda: embedded_cluster.advance(nodes), f"the cluster in {folder}")
-        self._say(f"Redis Cluster: {embedded_cluster.describe(nodes)}; REDIS_URL={url}")
+        self._wait(lambda: redis_cluster.advance(nodes), f"the cluster in {folder}")
+        self._say(f"Redis Cluster: {redis_cluster.describe(nodes)}; REDIS_URL={url}")
 
     def start(
         self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, reload: bool
     ) -> None:
-        """Start the workers, and HAProxy if there is to be one."""
+        """Start the workers, and HAProxy at ``front``."""
         ports = range(settings.base_port, settings.base_port + settings.workers)
         host = get_reachable(settings.host)
         authority = bracket(host)
         argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
+        argv += [] if Path(_CONFIG).exists() else ["-c", "python:webfarm.gunicorn"]
+        argv.append(settings.app)
         numbers = {"WEBFARM_WORKERS": str(settings.workers), "WEBFARM_BASE_PORT": str(settings.base_port)}
-        key = secrets.token_urlsafe()  # with it the demo's page may kill a worker
+        key = secrets.token_urlsafe()  # an app of this farm may know that webfarm run has started it
         environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url, "WEBFARM_RUN_KEY": key}
-        self._start("workers", argv, environ_of_workers, stop_signal=signal.SIGQUIT)  # nobody waits to go elsewhere
+        self._start("workers", argv, environ_of_workers, stop_signal=signal.SIGQUIT)  # without a drain
         self._wait(lambda: all(_is_ready(host, port) for port in ports), "the workers")
         if front:
             self._start_haproxy(settings, front, f"{authority}:{ports[0]}-{ports[-1]}", environ)
@@ -155,7 +177,7 @@ class _Farm:
     ) -> None:
         program = find_haproxy()
         host, port = front
-        config = STATE / f"haproxy-{port}.cfg"
+        config = self._state / f"haproxy-{port}.cfg"
         text = haproxy.render(
             haproxy.parse_ranges([workers]),
             bind=f"{bracket(host)}:{port}",
@@ -169,12 +191,12 @@ class _Farm:
         self._wait(lambda: _is_ready(get_reachable(host), port), "HAProxy")
 
     def watch(self) -> None:
-        """Print what the parts say until a signal comes; raise ``Error`` if a part ends."""
+        """Print the parts' lines until a signal comes; raise ``Error`` if a part ends."""
         while True:
             self._pump()
 
     def stop(self) -> None:
-        """Stop what was started, the last first; kill it at a second signal, or if it takes too long."""
+        """Stop the parts, the last one first. A second signal kills them, and so does a stop of 20 s."""
         signals = self._signals
         for part in reversed(self._parts):
             part.signal(part.stop_signal)
@@ -218,7 +240,7 @@ class _Farm:
         self._print(Message("line", text, datetime.now(), "webfarm", None))
 
     def _print(self, message: Message) -> None:
-        with contextlib.suppress(OSError):  # nobody reads any more; the farm goes on, or stops in order
+        with contextlib.suppress(OSError):  # the reader has closed the pipe; the farm goes on
             self._printer.write(message)
 
 
@@ -227,7 +249,7 @@ def _check_ports(settings: Settings, front: tuple[str, int] | None, nodes: Seque
     wanted = [(settings.host, settings.base_port + i, f" {option} --base-port.") for i in range(settings.workers)]
     if front:
         wanted.append((*front, f" {option} --bind."))
-    wanted += [(embedded_cluster.HOST, port, "") for node in nodes for port in (node.port, node.bus_port)]
+    wanted += [(redis_cluster.HOST, port, "") for node in nodes for port in (node.port, node.bus_port)]
     ports = [port for _, port, _ in wanted]
     for host, port, hint in wanted:
         if ports.count(port) > 1:

@@ -1,4 +1,4 @@
-"""The processes of a farm: each is started in a session of its own, heard, and stopped."""
+"""The processes of a farm: started in sessions of their own, read, and stopped."""
 
 import contextlib
 import ctypes
@@ -10,28 +10,25 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import honcho.process
 from honcho.printer import Message
 
-ROOT = Path(__file__).parent.parent.parent
-
 _PR_SET_PDEATHSIG = 1
 
 
 class Part:
-    """A child process; a thread of its own passes on what it prints.
+    """A child process in the current folder; a thread passes its lines on.
 
     Args:
-        name: what its lines begin with.
-        argv: how it is started.
+        name: stands in front of its lines.
+        argv: its command.
         environ: its environment.
         colour: of its name.
-        messages: where its lines go.
-        stop_signal: what ends it in order.
-        is_replaceable: whether others can do its work, should it end by itself.
+        messages: receives its lines.
+        stop_signal: asks it to stop.
+        is_replaceable: whether others can do its work if it ends by itself.
     """
 
     def __init__(
@@ -47,7 +44,7 @@ class Part:
         self.name = name
         self.stop_signal = stop_signal
         self.is_replaceable = is_replaceable
-        self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ), cwd=str(ROOT))
+        self._process = _Process(list(argv), name=name, colour=colour, env=dict(environ))
         self._thread = threading.Thread(target=self._process.run, args=(messages,), name=name, daemon=True)
         self._thread.start()
         while self._thread.is_alive() and self._process.pid is None:
@@ -55,7 +52,7 @@ class Part:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process, or one that it started, lives; they share its output."""
+        """Whether the process lives, or a child of it, which shares its output."""
         return self._thread.is_alive()
 
     def signal(self, signum: int) -> None:
@@ -64,14 +61,14 @@ class Part:
                 os.kill(self._process.pid, signum)
 
     def kill(self) -> None:
-        """Kill the process and all that it started."""
+        """Kill the process and all of its children."""
         if self._process.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class _Process(honcho.process.Process):
-    """honcho's process, started without a shell; it is stopped too when this process is killed (on Linux)."""
+    """honcho's process without a shell. On Linux the kernel stops it when this process is killed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -85,6 +85,7 @@ def find_haproxy() -> str:
 
 
 def find_redis() -> str:
+    """Return the path of ``redis-server`` or ``valkey-server``: on PATH, else the bundled one. Raises ``Error``."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name, path=_PATH)
         if found:

@@ -77,10 +77,11 @@ class Workers(Process):
         redis_url: the setting ``REDIS_URL``.
         count: of workers.
         flags: for gunicorn.
-        app: ``MODULE:app``; an empty text: what ``gunicorn.conf.py`` of the current folder names.
+        app: ``MODULE:app``; if empty, the app of the folder's ``gunicorn.conf.py``.
+        cwd: the app's folder, by default the current one.
         ready: whether to wait until all workers take clients (``/readyz``).
         expects_tracebacks: whether handlers may fail; else a traceback in the log fails the test.
-        host: the machine that they run on.
+        host: the machine of the workers.
         env: settings.
     """
 
@@ -92,6 +93,7 @@ class Workers(Process):
         count: int = 2,
         *flags: str,
         app: str = "",
+        cwd: Path | None = None,
         ready: bool = True,
         expects_tracebacks: bool = False,
         host: Host = LOCAL,
@@ -110,7 +112,7 @@ class Workers(Process):
             "WEBFARM_WORKERS": str(count),
         } | env
         own = ["-c", "python:webfarm.gunicorn", app] if app else []
-        super().__init__(*host.command, sys.executable, "-m", "gunicorn", *flags, *own, env=env)
+        super().__init__(*host.command, sys.executable, "-m", "gunicorn", *flags, *own, env=env, cwd=cwd)
         if ready:
             try:
                 self.wait_until_ready()
@@ -119,7 +121,7 @@ class Workers(Process):
                 raise
 
     def close(self) -> None:
-        """End it; fail if something was left to a traceback."""
+        """End it; fail if its log has an unexpected traceback."""
         super().close()
         tracebacks = [i for i, line in enumerate(self.lines) if line.lstrip().startswith("Traceback")]
         if tracebacks and not self.expects_tracebacks:

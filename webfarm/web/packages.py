@@ -12,6 +12,11 @@ _PLACES = (
 )
 
 
+def find_packages(name: str) -> Path | None:
+    """Return the folder ``name`` of an npm package, if one of the places has it."""
+    return next((folder for place in _PLACES if (folder := place / name).is_dir()), None)
+
+
 def find_folder(name: str, package: str) -> Path:
     """Return the folder ``name`` of an npm package, or answer 404 with the command that installs the package.
 
@@ -19,7 +24,7 @@ def find_folder(name: str, package: str) -> Path:
         name: the folder, beginning with the package's name.
         package: the package as npm takes it, with its version.
     """
-    found = next((folder for place in _PLACES if (folder := place / name).is_dir()), None)
+    found = find_packages(name)
     if found is None:
         abort(404, f"The browser's files are not installed: run npm install {package}.")
     return found.absolute()

@@ -149,7 +149,7 @@ class Worker(GeventWebSocketWorker):
     def _get_edited_source(self) -> str | None:
         """Return a source file that was edited between the fork and the first look of gunicorn's reloader.
 
-        Right after the fork the worker has loaded the app's own modules again (``webfarm.gunicorn.load_anew``).
+        Right after the fork the worker has loaded the app's own modules again (``webfarm.gunicorn.load_again``).
         """
         for path in self.reloader.get_files():
             with contextlib.suppress(OSError):
