@@ -1,71 +1,90 @@
-"""What is installed: the package as a wheel, without the project's folder around it."""
+"""What is installed: the wheel in an empty environment, without this repository, runs the poll of docs/your-own-app.md."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
-import zipfile
 from pathlib import Path
 
 import pytest
+import requests
 
-import webfarm as realtime
+import webfarm
 from tests.kit.paths import ROOT
+from tests.kit.your_own_app import write_files
+from webfarm.testing import RedisServer, get_free_ports, starting_processes
+
+pytestmark = pytest.mark.timeout(300)
+
+NOT_COPIED = shutil.ignore_patterns(".*", "node_modules", "*.egg-info", "build", "__pycache__")
+#: What the wheel has of other packages' files: one of each.
+PACKAGES = (
+    "socket.io-client/dist/socket.io.min.js",
+    "@socket.io/admin-ui/ui/dist/index.html",
+    "@mdi/font/css/materialdesignicons.min.css",
+    "uplot/dist/uPlot.esm.js",
+)
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The Python of an environment with the wheel, and all else as here."""
+    """The Python of an environment that has the wheel, its dependencies and the page's extras, and nothing else."""
     copy, made = tmp_path_factory.mktemp("copy") / "project", tmp_path_factory.mktemp("wheel")
-    shutil.copytree(
-        ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".*", "node_modules", "*.egg-info", "build")
-    )
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(made), str(copy)]
-    subprocess.run(pip, check=True, env=os.environ | {"PIP_CONSTRAINT": str(ROOT / "constraints.txt")})
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=NOT_COPIED)
+    (copy / "node_modules").symlink_to(ROOT / "node_modules")
+    environ = os.environ | {"PIP_CONSTRAINT": str(ROOT / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     home = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    packages = next(home.glob("lib/python3*/site-packages"))
-    with zipfile.ZipFile(next(made.glob("*.whl"))) as wheel:
-        wheel.extractall(packages)
-    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return home / "bin" / "python"
+    python = home / "bin" / "python"
+    for argv in (
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(made), str(copy)],
+        [sys.executable, "-m", "venv", str(home)],
+    ):
+        subprocess.run(argv, check=True, env=environ)
+    [wheel] = made.glob("*.whl")
+    wanted = f"{wheel}[run,embedded,testing]"
+    subprocess.run([str(python), "-m", "pip", "install", "-q", wanted, "mypy", "types-gevent"], check=True, env=environ)
+    return python
 
 
-def run(python, folder, *argv, code=0):
+def run(python, folder, *argv, code=0, **env):
     done = subprocess.run(
-        [str(python), *argv], cwd=folder, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
-    )
+        [str(python), *argv], cwd=folder, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]} | env
+    )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_the_wheel_has_all_that_the_package_reads(python, tmp_path):
-    """Every file beside the modules, and it is the wheel's that counts here."""
-    package = Path(run(python, tmp_path, "-c", "import chat; print(chat.__file__)").strip()).parent
+def test_the_wheel_has_webfarm_alone_with_all_that_it_reads(python, tmp_path):
+    package = Path(run(python, tmp_path, "-c", "import webfarm; print(webfarm.__file__)").strip()).parent
     assert python.parent.parent in package.parents
-    folders = [ROOT / "chat", *(path for path in (ROOT / "chat").iterdir() if path.is_symlink() and path.is_dir())]
-    here = {
-        path.relative_to(ROOT / "chat")
-        for folder in folders
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert {path.relative_to(package) for path in package.rglob("*") if path.is_file()} >= here
-    assert {"py.typed", "haproxy.cfg.j2", "templates/index.html", "static/chat.js"} <= set(map(str, here))
+    assert not (package.parent / "chat").exists() and not (package.parent / "tests").exists()
+    files = subprocess.run(["git", "ls-files", "webfarm"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    missing = [name for name in files.split() if not (package.parent / name).is_file()]
+    assert missing == []
+    assert [name for name in PACKAGES if not (package / "web/packages" / name).is_file()] == []
 
 
-def test_the_commands_and_the_page_work_without_the_projects_folder(python, tmp_path):
-    assert "use-server" in run(python, tmp_path, "-m", "webfarm", "haproxy-config")
-    sentence = run(python, tmp_path, "-m", "webfarm", "run", code=1)
-    assert sentence.startswith("webfarm: webfarm run is for the project's folder;")
-    assert "Traceback" not in sentence
-    (tmp_path / "alone.py").write_text("from webfarm import Server, WSGIApp\napp = WSGIApp(Server())\n")
-    run(python, tmp_path, "-m", "gunicorn", "--check-config", "-c", "python:webfarm.gunicorn", "alone:app")
-    page = "from chat.app import create_app; from webfarm.settings import Settings\n"
-    page += "print(create_app(Settings()).test_client().get('/demo').text)"
-    assert "<html" in run(python, tmp_path, "-c", page)
+def test_the_poll_runs_with_nothing_but_the_wheel(python, tmp_path):
+    write_files(tmp_path)
+    redis = RedisServer(tmp_path)
+    redis.start()
+    front, base = get_free_ports(), get_free_ports(2)
+    url, env = f"http://127.0.0.1:{front}", {"REDIS_URL": redis.url}
+    try:
+        with starting_processes() as start:
+            argv = ["-m", "webfarm", "run", "poll:app", "--bind", f"127.0.0.1:{front}", "--base-port", str(base)]
+            start(str(python), *argv, cwd=tmp_path, env=env).wait_for_line("webfarm is ready", 60)
+            for path in ("/", "/results.json", "/socket.io/socket.io.js", "/readyz"):
+                assert requests.get(url + path, timeout=5).status_code == 200, path
+            doctor = ["-m", "webfarm", "doctor", "--root", "/nowhere", "--json", "--url", url]
+            found = json.loads(run(python, tmp_path, *doctor, WEBFARM_BASE_PORT=str(base), **env))
+            assert [one for one in found if one["level"] == "fault"] == []
+            nodes = json.loads(run(python, tmp_path, "-m", "webfarm", "nodes", "--json", **env))
+            assert len(nodes) == 2
+    finally:
+        redis.close()
 
 
 def test_an_app_with_types_passes_a_strict_check(python, tmp_path):
@@ -80,9 +99,8 @@ def test_an_app_with_types_passes_a_strict_check(python, tmp_path):
 def test_the_app_with_types_uses_every_public_name():
     tree = ast.parse((ROOT / "tests" / "kit" / "typed_app.py").read_text())
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert set(realtime.__all__) <= names
+    assert set(webfarm.__all__) <= names
 
 
-def test_the_links_in_the_package_lead_to_where_people_edit():
-    assert (ROOT / "chat" / "templates").resolve() == ROOT / "templates"
-    assert (ROOT / "chat" / "haproxy.cfg.j2").resolve() == ROOT / "haproxy" / "haproxy.cfg.j2"
+def test_the_link_in_the_package_leads_to_where_people_edit():
+    assert (ROOT / "webfarm" / "haproxy.cfg.j2").resolve() == ROOT / "haproxy" / "haproxy.cfg.j2"
