@@ -5,6 +5,8 @@ BIN := .venv/bin
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 EXTRAS ?= [run,embedded]
+# Each of the many workers that tests start would compile all modules again.
+COMPILED := PYTHONDONTWRITEBYTECODE=
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
 .PHONY: run test lint bench faults soak setup install uninstall
@@ -15,7 +17,8 @@ test: .venv/developer node_modules/axe-core/axe.min.js
 	@sh tests/install-browser.sh
 	@sh tests/install-systemd.sh
 	@sh tests/install-iproute2.sh
-	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(COMPILED) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m tests.kit.coverage_summary $(if $(ARGS),--no-floor)
 
 lint: .venv/developer
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m tests.kit.prose
