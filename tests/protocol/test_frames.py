@@ -65,6 +65,13 @@ def test_a_ping_is_answered(protocol):
         (mask(TEXT, b"x" * LIMIT, fin=False) + mask(CONT, b"x"), 1009),
         (b"\xc1\x80\0\0\0\0", 1002),  # a reserved bit
     ],
+    ids=[
+        "not masked",
+        "no first fragment",
+        "too large",
+        "too large in fragments",
+        "a reserved bit",
+    ],  # masks are random
 )
 def test_a_client_that_breaks_the_protocol_is_told_why(protocol, data, code):
     assert receive(protocol, data) == []
