@@ -1,6 +1,6 @@
 """How a log line looks: as text, or as JSON. The fields that it was given (``extra``) stand behind the text by name.
 
-Both are one line for one event, whatever a client has put into a field; only a traceback has lines of its own, which
+Both have one line for one event, whatever a client has put into a field. Only a traceback has lines of its own, which
 are indented. gunicorn's configuration imports this before anything is patched.
 """
 

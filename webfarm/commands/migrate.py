@@ -211,7 +211,7 @@ class _Migration:
             start, commands = f"({entries[-1][0].decode()}", []
 
     def _copy_sessions(self, shard: BlockingShard) -> None:
-        """Copy the sessions: of each, who may resume it has its time anew."""
+        """Copy the sessions; each can be resumed for the whole window again."""
         for sids in _list(shard, shard.keys.sessions):
             self._copy(shard, attrgetter("sessions"), sids, self._list_of_name, self._session_ms)
             self._copied.sessions += len(sids)

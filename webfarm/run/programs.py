@@ -71,7 +71,7 @@ def check_redis(settings: Settings) -> None:
 
 
 def find_haproxy() -> str:
-    """Return HAProxy's path: on PATH, else the bundled one. Raises ``Error`` where neither can be had."""
+    """Return HAProxy's path: on PATH, else the bundled one. Raises ``Error`` if there is none."""
     found = shutil.which("haproxy", path=_PATH)
     if found:
         return found

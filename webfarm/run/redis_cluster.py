@@ -1,7 +1,7 @@
 """A Redis Cluster of its own on this machine: how its nodes are started, and what makes them one cluster.
 
-The cluster is made by commands, as the bundled Valkey comes without ``valkey-cli``. Everything is kept in one folder;
-whoever starts the same nodes in it again finds the same cluster.
+The cluster is made by commands, as the bundled Valkey comes without ``valkey-cli``. All data is in one folder: the
+same nodes, started there again, are the same cluster.
 """
 
 import re

@@ -9,8 +9,8 @@ pytest finds the fixtures where ``webfarm[run,embedded,testing]`` is installed.
         assert other.wait_for("said") == [["hi"]]
 
 Each fixture ends the processes that it has started. It fails the test if one is left, or if a worker's log has a
-traceback. The search for processes by ports needs Linux. A conftest may import names from here as well: Python imports
-each when it is first asked for (PYTEST_DONT_REWRITE: there is no assertion here to rewrite).
+traceback. The search for processes by ports needs Linux. A conftest may import names from here as well. Python imports
+each at its first use (PYTEST_DONT_REWRITE: there is no assertion here to rewrite).
 """
 
 from importlib import import_module

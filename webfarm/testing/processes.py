@@ -47,7 +47,7 @@ _next_port = _last_port - _PORTS + os.getpid() % 10 * (_PORTS // 20)
 def get_free_ports(count: int = 1) -> int:
     """Return the first of ``count`` consecutive free ports.
 
-    No port is given twice: whoever asked for it may not have opened it yet.
+    No port is given twice: the caller may not have opened it yet.
     """
     global _next_port
     while _next_port + count <= _last_port:
