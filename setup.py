@@ -7,30 +7,39 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 MODULES = Path("node_modules")
-#: The files of each package that the farm's pages serve, and its licence.
+_LICENSE = ("package.json", "LICENSE", "license.md")
+#: The files that the farm's pages serve, by package; of a package inside the client's script only its licence.
 FILES = {
-    "socket.io-client": ("package.json", "LICENSE", "dist/*.min.js", "dist/socket.io.js", "dist/*.map"),
-    "socket.io-parser": ("package.json",),
-    "@socket.io/admin-ui": ("package.json", "LICENSE", "ui/dist/**/*"),
-    "@mdi/font": ("package.json", "LICENSE", "css/*.min.css", "fonts/*.woff2"),
-    "uplot": ("package.json", "LICENSE", "dist/uPlot.esm.js", "dist/uPlot.min.css"),
+    "socket.io-client": (*_LICENSE, "dist/socket.io.js", "dist/socket.io.min.js", "dist/socket.io.esm.min.js"),
+    "socket.io-parser": _LICENSE,  # webfarm doctor reads its version
+    "engine.io-client": _LICENSE,
+    "engine.io-parser": _LICENSE,
+    "@socket.io/component-emitter": _LICENSE,
+    "debug": _LICENSE,
+    "ms": _LICENSE,
+    "@socket.io/admin-ui": (*_LICENSE, "ui/dist/**/*"),
+    "@mdi/font": (*_LICENSE, "css/materialdesignicons.min.css", "fonts/*.woff2"),
+    "uplot": (*_LICENSE, "dist/uPlot.esm.js", "dist/uPlot.min.css"),
 }
 
 
 class BuildWithPackages(build_py):
-    """The stock command, which then copies the browser's files."""
+    """The stock command, from an empty folder, which then copies the browser's files."""
 
     def run(self) -> None:
+        if not self.editable_mode:  # else modules that a former build has left would go into the wheel
+            shutil.rmtree(Path(self.build_lib, "webfarm"), ignore_errors=True)
         super().run()
-        if self.editable_mode:
-            return
-        target = Path(self.build_lib, "webfarm/web/packages")
-        shutil.rmtree(target, ignore_errors=True)
+        if not self.editable_mode:
+            self._copy_browser_files(Path(self.build_lib, "webfarm/web/packages"))
+
+    def _copy_browser_files(self, target: Path) -> None:
         for name, patterns in FILES.items():
-            for path in (path for pattern in patterns for path in (MODULES / name).glob(pattern) if path.is_file()):
-                copy = target / path.relative_to(MODULES)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, copy)
+            for path in (path for pattern in patterns for path in (MODULES / name).glob(pattern)):
+                if path.is_file() and path.suffix != ".map":  # source maps are half of the wheel
+                    copy = target / path.relative_to(MODULES)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, copy)
 
 
 setup(cmdclass={"build_py": BuildWithPackages})
