@@ -17,8 +17,8 @@
 alone by ``gunicorn -c python:webfarm.gunicorn poll:app``. To decide about clients, give ``Farm`` a ``Namespace``.
 
 Handlers run in greenlets: they may wait, for Redis, a database, or their client's acknowledgement (``sio.call``). One
-client's events are handled one after the other. A ``ClientError`` refuses an event. After ``Unavailable`` an event is not
-acknowledged, so that its client sends it again.
+client's events are handled one after the other. A ``ClientError`` refuses an event. After ``Unavailable`` an event is
+not acknowledged, so that its client sends it again.
 
 An emit is stored when it returns, and all members of a room receive a room's messages in one order. A client that comes
 back within the recovery window has its id, its rooms and its session again, and receives the messages that it missed.

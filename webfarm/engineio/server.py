@@ -14,6 +14,7 @@ import engineio
 import gevent
 from engineio import packet
 
+from webfarm.defaults import MAX_OUTBOX_BYTES
 from webfarm.engineio.connection import Connection
 from webfarm.engineio.heartbeats import Heartbeats
 from webfarm.engineio.pending_calls import PendingCalls
@@ -84,7 +85,7 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
         kwargs: as for ``engineio.Server``.
     """
 
-    def __init__(self, *, max_outbox_bytes: int = 1_048_576, drain_s: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, *, max_outbox_bytes: int = MAX_OUTBOX_BYTES, drain_s: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**{"async_mode": "gevent", "monitor_clients": False} | kwargs)
         self.max_outbox_bytes = max_outbox_bytes
         self.websockets = WebSockets(max_message_bytes=self.max_http_buffer_size, max_outbox_bytes=max_outbox_bytes)

@@ -15,6 +15,7 @@ import gevent
 from websockets.frames import CloseCode
 from websockets.protocol import OPEN
 
+from webfarm.defaults import MAX_MESSAGE_BYTES, MAX_OUTBOX_BYTES, PING_TIMEOUT_S
 from webfarm.http.outbox import Outbox, Pacer
 from webfarm.http.pings import Pings
 from webfarm.loop.deadlines import SharedTimer
@@ -62,10 +63,10 @@ class WebSockets(Service):
     def __init__(
         self,
         *,
-        max_message_bytes: int = 1_000_000,
-        max_outbox_bytes: int = 1_048_576,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_outbox_bytes: int = MAX_OUTBOX_BYTES,
         ping_interval_s: float | None = None,
-        ping_timeout_s: float = 20.0,
+        ping_timeout_s: float = PING_TIMEOUT_S,
     ) -> None:
         self.max_message_bytes = max_message_bytes
         self.max_outbox_bytes = max_outbox_bytes

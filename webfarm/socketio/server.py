@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import socketio
 from socketio import packet
 
+from webfarm.defaults import CONNECT_TIMEOUT_S
 from webfarm.engineio.server import EngineServer
 from webfarm.http.environ import Environs
 from webfarm.manager.local_manager import LocalManager
@@ -89,7 +90,7 @@ class Server(Service, StockServer, socketio.Server):
         self,
         client_manager: LocalManager | RedisManager | None = None,
         *,
-        connect_timeout_s: float = 10.0,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
         identify: Identify = lambda environ, auth: None,
         get_user: GetUser | None = None,
         max_connections_per_user: int = 1000,
