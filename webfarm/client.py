@@ -38,6 +38,7 @@ class Client(socketio.Client):
     """python-socketio's ``Client`` with its arguments, which resumes its sessions after a lost connection.
 
     Where the server refuses a session, the client has a new one: ``has_recovered`` is then ``False``.
+    The client's own dependencies come with the extra ``client``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
