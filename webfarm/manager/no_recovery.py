@@ -1,10 +1,18 @@
 """The clients' sessions where there is no Redis: nothing outlives a connection."""
 
+import logging
+import time
 from typing import Any, Protocol
+
+import gevent
 
 from webfarm.manager.rooms import Rooms
 from webfarm.sessions.replay import Replay
 from webfarm.sessions.session import NotResumable
+
+log = logging.getLogger(__name__)
+
+_EXPIRE_S = 1.0  # from one look for sessions that have expired to the next
 
 
 class LocalOwner(Protocol):
@@ -19,6 +27,9 @@ class NoRecovery:
 
     def __init__(self, owner: LocalOwner) -> None:
         self._owner = owner
+        self._namespaces: dict[str, str] = {}  # by sid, of all clients
+        self._ends: dict[str, float] = {}  # by sid, of the clients whose session expires: in seconds since 1970
+        self._is_watching = False
 
     def split_auth(self, data: Any) -> tuple[Any, Any, Any]:
         """Return all of ``data`` as the app's part: no client has a pid or an offset."""
@@ -28,6 +39,7 @@ class NoRecovery:
         """Add a new client; return its sid."""
         sid: str = self._owner.server.eio.generate_id()
         self._owner.clients.add_client(sid, eio_sid, namespace, user)
+        self._namespaces[sid] = namespace
         return sid
 
     def resume(self, eio_sid: str, namespace: str, owner: str, pid: Any, offset: Any) -> tuple[str, Replay]:
@@ -54,14 +66,40 @@ class NoRecovery:
         """Keep nothing beyond the connection."""
 
     def expire(self, sid: str, at: float) -> None:
-        """Raise ``RuntimeError``: only Redis keeps the time."""
-        raise RuntimeError("sessions expire with a RedisManager only")
+        """End a client's session at ``at``, in seconds since 1970."""
+        if sid in self._namespaces:
+            self._ends[sid] = at
+            if not self._is_watching:
+                self._is_watching = True
+                gevent.spawn(self._watch)
 
     def close(self, sid: str, eio_sid: str) -> None:
         """A client's connection was lost."""
+        self._forget(sid)
 
     def disconnect(self, sid: str, eio_sid: str) -> None:
         """A client was disconnected, or did so itself."""
+        self._forget(sid)
 
     def evict_resuming(self, namespace: str, room: str | None) -> None:
         """The sessions of a room have ended; nobody resumes any."""
+
+    def _forget(self, sid: str) -> None:
+        self._namespaces.pop(sid, None)
+        self._ends.pop(sid, None)
+
+    def _watch(self) -> None:
+        """Disconnect clients whose session has expired, for as long as any session is to expire."""
+        while self._ends:
+            now = time.time()
+            for sid in [sid for sid, at in self._ends.items() if at <= now]:
+                gevent.spawn(self._end, sid)
+            gevent.sleep(_EXPIRE_S)
+        self._is_watching = False
+
+    def _end(self, sid: str) -> None:
+        namespace = self._namespaces.get(sid)
+        if namespace is not None:
+            user = self._owner.clients.users.get(sid, "")
+            log.info("session expired", extra={"sid": sid, "user": user})
+            self._owner.server.disconnect(sid, namespace)
