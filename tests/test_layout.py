@@ -46,7 +46,9 @@ WINGS["wiring"] = _ALL_WINGS - {"worker"}
 _DOORS = {"flask", "emitter", "client"}
 WINGS |= {door: _ALL_WINGS | {"wiring"} for door in _DOORS}
 _OF_FARM = {"logs", "haproxy", "gunicorn", "run", "commands", "doctor", "testing", "cli", "__main__"}
-_FOR_FARM = _DOORS | _OF_FARM | {"wiring", "auth", "settings", "nodes", "redis", "socketio.external_events", "web.packages"}
+_FOR_FARM = (
+    _DOORS | _OF_FARM | {"wiring", "auth", "settings", "nodes", "redis", "socketio.external_events", "web.packages"}
+)
 WINGS |= {part: _FOR_FARM for part in _OF_FARM}
 
 #: What does I/O, or waits for it.

@@ -264,6 +264,19 @@ def test_what_came_to_a_session_that_could_not_be_resumed_is_not_for_the_new_one
     assert received == ["welcome", "arrived", "late"]
 
 
+def test_a_client_that_is_always_answered_first_is_in_its_users_room(redis_server):
+    with starting_workers(redis_server.url) as start_workers:
+        site = start_workers(1, "tests.kit.log_handlers:app", ready=False, ALWAYS_CONNECT="1")
+        wait_until(lambda: "Booting worker" in site.output, "the worker")
+        client = Client(site.urls[0])
+        client.get(1, "arrived")
+        sid, room, *_ = client.call("enter", client.sid, "all")
+        assert (sid, room[:11]) == (client.sid, "user:guest-")
+        client.call("emit", "news", 1, {"room": room})
+        assert client.get(1, "news")
+        client.stack.close()
+
+
 def test_a_worker_stores_what_its_handlers_emit(site, pair, redis_server):
     a, _ = pair
     a.call("emit", "kept", {"n": 1}, {"room": "all"})

@@ -25,7 +25,8 @@ def select_rooms(sid: str, environ: dict[str, Any], rooms: list[str]) -> list[st
     return rooms
 
 
-sio = Server(manager, namespaces=["/", "/other"], select_rooms=select_rooms, **settings.engine_options)
+own = {"always_connect": True, "has_user_rooms": True} if os.environ.get("ALWAYS_CONNECT") else {}
+sio = Server(manager, namespaces=["/", "/other"], select_rooms=select_rooms, **own, **settings.engine_options)
 app = WSGIApp(sio)
 
 

@@ -1,6 +1,7 @@
 """How a client joins a namespace: who it is, the answer to its CONNECT, and the order of what it is sent."""
 
 import logging
+import time
 
 import gevent
 import pytest
@@ -83,7 +84,15 @@ def test_what_a_connect_handler_emits_comes_after_the_answer():
 
 
 @pytest.mark.parametrize(
-    ("identified", "user"), [("anna", "anna"), (None, None), (Identity("ben"), "ben"), (Identity(None), None)]
+    ("identified", "user"),
+    [
+        ("anna", "anna"),
+        (None, None),
+        ("", None),
+        (Identity("ben"), "ben"),
+        (Identity(None), None),
+        (Identity(""), None),
+    ],
 )
 def test_identify_names_the_user(identified, user):
     server = Server(identify=lambda environ, auth: identified)
@@ -128,10 +137,64 @@ def test_a_client_without_a_user_becomes_a_guest_with_a_room_of_its_own():
     assert users[0] != users[1]
 
 
+@pytest.mark.parametrize("identified", ["", Identity("")])
+def test_an_empty_name_is_a_guests(identified):
+    server = Server(identify=lambda environ, auth: identified, has_user_rooms=True)
+    sids = [PollingClient(server).connect()["sid"] for _ in range(2)]
+    assert len({server.get_user(sid) for sid in sids}) == 2
+    assert all(server.get_user(sid).startswith("guest-") for sid in sids)
+
+
 def test_without_user_rooms_nobody_gets_one():
     server = Server(identify=name)
     sid = PollingClient(server).connect(auth={"name": "anna"})["sid"]
     assert server.rooms(sid) == [sid]
+
+
+def evict_when(monkeypatch, server, part, method):
+    """Have ``method``, which waits for Redis, end as it does when another connection took the session meanwhile."""
+    before = getattr(part, method)
+
+    def evict(sid, *args):
+        result = before(sid, *args)
+        server.evict(sid, "/", server.manager.eio_sid_from_sid(sid, "/"))
+        return result
+
+    monkeypatch.setattr(part, method, evict)
+
+
+@pytest.mark.parametrize("always_connect", [False, True])
+@pytest.mark.parametrize("method", ["expire", "enter_inbox"])
+def test_no_handler_runs_for_a_client_that_was_evicted_before(monkeypatch, method, always_connect):
+    identity = Identity("anna", time.time() + 60)
+    server = Server(identify=lambda environ, auth: identity, has_user_rooms=True, always_connect=always_connect)
+    handled = []
+    server.on("connect", lambda sid, environ: handled.append(sid))
+    evict_when(monkeypatch, server, server.manager.recovery, method)
+    client = PollingClient(server)
+    client.send("0")
+    settle()
+    assert client.received == []
+    assert client.receive() == "1"  # and no answer to CONNECT
+    assert handled == []
+    assert server.manager.get_namespaces_of(client.sid) == ()
+    assert client.is_open
+
+
+@pytest.mark.parametrize("always_connect", [False, True])
+def test_a_client_that_was_evicted_while_its_session_was_written_is_not_answered(monkeypatch, caplog, always_connect):
+    server = Server(always_connect=always_connect)
+    handled = []
+    server.on("connect", lambda sid, environ: handled.append(sid))
+    evict_when(monkeypatch, server, server.manager.recovery, "write")
+    client = PollingClient(server)
+    client.send("0")
+    settle()
+    assert client.receive() == "1"
+    assert client.is_open
+    assert len(handled) == (not always_connect)
+    assert server.manager.get_namespaces_of(client.sid) == ()
+    assert "failed" not in caplog.text
 
 
 def test_a_connection_that_joins_nothing_in_time_is_closed():

@@ -31,13 +31,17 @@ class Named:
     rooms: tuple[str, ...] = ()
 
 
-#: What ``identify`` may return; a text or ``None`` is a user's name.
+#: What ``identify`` may return; a text or ``None`` is a user's name. An empty text is nobody, as ``None`` is.
 Identified = Identity | str | None
 
 
 def make_identity(identified: Identified) -> Identity:
-    """Return the answer of ``identify`` as an ``Identity``."""
-    return Named(identified) if identified is None or isinstance(identified, str) else identified
+    """Return the answer of ``identify`` as an ``Identity``; an empty name is nobody's."""
+    if identified is None or isinstance(identified, str):
+        return Named(identified or None)
+    if identified.user == "":
+        return Named(None, identified.expires_at, tuple(identified.rooms))
+    return identified
 
 
 def create_guest() -> str:

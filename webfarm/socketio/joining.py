@@ -113,18 +113,19 @@ class Joining:
             self._refuse(eio_sid, namespace, error.error_args)
             return None
         sid, replay, why_not = self._resume(eio_sid, namespace, identity.user, pid, offset)
-        if server.always_connect:
-            replay = self._accept(eio_sid, namespace, sid, replay)
-            server.eio.sockets[eio_sid].release(replay)
         refusal = None
         try:
             self._apply(identity, namespace, sid)
-            refusal = self._ask_handler(namespace, sid, environ, auth)
+            if server.always_connect and self._is_still_of(eio_sid, namespace, sid):
+                replay = self._accept(eio_sid, namespace, sid, replay)
+                server.eio.sockets[eio_sid].release(replay)
+            if self._is_still_of(eio_sid, namespace, sid):
+                refusal = self._ask_handler(namespace, sid, environ, auth)
         except Exception as error:
-            if manager.sid_from_eio_sid(eio_sid, namespace) == sid:
+            if self._is_still_of(eio_sid, namespace, sid):
                 raise
             log.info("the connect handler of %s, whose session was taken: %r", sid, error)
-        if manager.sid_from_eio_sid(eio_sid, namespace) != sid:
+        if not self._is_still_of(eio_sid, namespace, sid):
             return None  # another connection has taken its session meanwhile
         if refusal is not None:
             recovery.disconnect(sid, eio_sid)
@@ -133,12 +134,17 @@ class Joining:
         try:
             if not server.always_connect:
                 replay = self._accept(eio_sid, namespace, sid, replay)
-            log_connect(server, eio_sid, namespace, sid, why_not)
+            if replay is not None:
+                log_connect(server, eio_sid, namespace, sid, why_not)
             return replay
         except BaseException:  # the handler believes that the client is there
             recovery.close(sid, eio_sid)
             self._leaving.finish(eio_sid, namespace, sid, CloseReason.SERVER_DISCONNECT)
             raise
+
+    def _is_still_of(self, eio_sid: str, namespace: str, sid: str) -> bool:
+        """Return whether the client has not been evicted while something waited."""
+        return self._manager.sid_from_eio_sid(eio_sid, namespace) == sid
 
     def _identify(self, namespace: str, environ: dict[str, Any], auth: Any) -> Identity:
         handler = self._server.namespace_handlers.get(namespace)
@@ -177,10 +183,12 @@ class Joining:
             user = create_guest()
         return recovery.begin(eio_sid, namespace, owner, user or ""), None, why_not
 
-    def _accept(self, eio_sid: str, namespace: str, sid: str, replay: Replay | None) -> Replay:
-        """Answer the client's CONNECT; what it is sent first comes behind."""
+    def _accept(self, eio_sid: str, namespace: str, sid: str, replay: Replay | None) -> Replay | None:
+        """Answer the client's CONNECT, and return what it is sent next; ``None`` if it was evicted meanwhile."""
         server, recovery = self._server, self._manager.recovery
         replay = replay or recovery.write(sid)
+        if not self._is_still_of(eio_sid, namespace, sid):
+            return None
         server.send_packet(eio_sid, server.packet_class(packet.CONNECT, recovery.describe(sid), namespace=namespace))
         self._manager.connect(sid, namespace)
         return replay
