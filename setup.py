@@ -34,6 +34,8 @@ class BuildWithPackages(build_py):
             self._copy_browser_files(Path(self.build_lib, "webfarm/web/packages"))
 
     def _copy_browser_files(self, target: Path) -> None:
+        if not MODULES.is_dir():
+            self.warn("there is no node_modules: the wheel has no files for browsers (make setup fetches them)")
         for name, patterns in FILES.items():
             for path in (path for pattern in patterns for path in (MODULES / name).glob(pattern)):
                 if path.is_file() and path.suffix != ".map":  # source maps are half of the wheel

@@ -68,7 +68,7 @@ def run(workers: int | None, base_port: int | None, bind: str, no_haproxy: bool,
     except ModuleNotFoundError as error:
         if error.name != "honcho":
             raise
-        raise Error("webfarm run needs the extra 'run': pip install 'webfarm[run,embedded]'.") from None
+        raise Error("webfarm run needs the extra 'run': pip install 'webfarm[run]'.") from None
 
     environ = dict(os.environ)
     if "PORT" in environ:
