@@ -122,11 +122,11 @@ def test_the_readme_names_the_paths_that_a_worker_answers(workers):
         assert method(url + path, params=query, timeout=5).status_code in (200, 401), path
 
 
-def test_the_app_of_the_readme_runs(own_redis, workers, client, tmp_path):
+def test_the_app_of_the_readme_runs(own_redis, workers, connect, tmp_path):
     [source] = [block for block in get_blocks(README, "python") if "def vote" in block]
     (tmp_path / "shown.py").write_text(source)
     own_redis.start()
-    one, other = map(client, workers(2, "--pythonpath", str(tmp_path), app="shown:app", url=own_redis.url).urls)
+    one, other = map(connect, workers(2, "--pythonpath", str(tmp_path), app="shown:app", url=own_redis.url).urls)
     assert one.ask("vote", "tea") == "ok"
     assert other.wait_for("voted") == [["tea"]]
 

@@ -166,10 +166,10 @@ def test_pytest_finds_the_kit_and_loads_none_of_it(run, tmp_path):
     output = run("pytest", "-s", "-p", "no:cacheprovider", "-W", "error")
     assert "['webfarm', 'webfarm.testing', 'webfarm.testing.plugin']" in output
     fixtures = run("pytest", "--fixtures", "-p", "no:cacheprovider")
-    assert all(f"\n{name}" in fixtures for name in ("redis_server", "workers", "farm", "client"))
+    assert all(f"\n{name}" in fixtures for name in ("redis_server", "workers", "farm", "connect"))
 
 
-def test_the_poll_runs_on_two_workers(environment, environ, redis_server, run, start, client, tmp_path):
+def test_the_poll_runs_on_two_workers(environment, environ, redis_server, run, start, connect, tmp_path):
     """With the browser's files of the wheel, and a ``chat.py`` of the app's own beside it."""
     write_files(tmp_path)
     (tmp_path / "chat.py").write_text('GREETING = "hello"\n')
@@ -183,7 +183,7 @@ def test_the_poll_runs_on_two_workers(environment, environ, redis_server, run, s
 
     nodes = json.loads(run("webfarm", "nodes", "--json", **settings))
     assert {int(node["address"].rpartition(":")[2]) for node in nodes} == {base, base + 1}
-    anna, ben = (client(f"http://127.0.0.1:{port}", query={"userId": f"of {port}"}) for port in (base, base + 1))
+    anna, ben = (connect(f"http://127.0.0.1:{port}", query={"userId": f"of {port}"}) for port in (base, base + 1))
     assert anna.ask("vote", "tea") == "ok"
     assert ben.ask("vote", "coffee") == "ok"
     for page in (anna, ben):

@@ -1,5 +1,6 @@
 """The test kit, as somebody uses it who has an app of their own (docs/testing.md)."""
 
+import os
 import re
 import sys
 
@@ -62,6 +63,16 @@ def test_a_project_without_the_fixtures_does_not_load_gevent(start, tmp_path):
     assert code == 0, output
 
 
+@pytest.mark.parametrize("where", ["conftest.py", "other_plugin.py"])
+def test_a_client_fixture_of_another_plugin_or_of_the_project_stays(start, tmp_path, where):
+    """pytest-flask and pytest-django have one."""
+    (tmp_path / where).write_text("import pytest\n\n@pytest.fixture\ndef client():\n    return 'its own'\n")
+    (tmp_path / "test_it.py").write_text("def test_it(client):\n    assert client == 'its own'\n")
+    names = ["-p", "other_plugin"] if where == "other_plugin.py" else []
+    process = start(sys.executable, "-m", "pytest", "-q", *names, cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."})
+    assert process.wait(60) == 0, process.output
+
+
 def test_every_fixture_stands_in_the_page():
     fixtures = {name for name, one in vars(plugin).items() if "FixtureFunctionDefinition" in type(one).__name__}
     table = PAGE[PAGE.index("| fixture |") :].split("\n\n")[0]
@@ -69,23 +80,23 @@ def test_every_fixture_stands_in_the_page():
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-def test_a_client_answers_and_is_answered(workers, client, transport):
-    one = client(workers(1, app="tests.kit.handlers:app").urls[0], transports=(transport,))
+def test_a_client_answers_and_is_answered(workers, connect, transport):
+    one = connect(workers(1, app="tests.kit.handlers:app").urls[0], transports=(transport,))
     one.answers["question"] = lambda question: ("asked", question)
     assert one.ask("ask", "why?") == ("asked", "why?")
     assert one.get("early") == [["from the connect handler"]]
 
 
-def test_a_refused_client_says_why(farm, client):
+def test_a_refused_client_says_why(farm, connect):
     url = farm(2, WEBFARM_SECRET="s" * 32).url
     with pytest.raises(socketio.exceptions.ConnectionError) as refused:
-        client(url, query={"userId": "7"})
+        connect(url, query={"userId": "7"})
     assert refused.value.args[0]["data"]["code"] == "unauthorized"
 
 
-def test_a_client_behind_haproxy_recovers_with_what_it_missed(farm, client):
+def test_a_client_behind_haproxy_recovers_with_what_it_missed(farm, connect):
     site = farm(2)
-    anna, ben = (client(site.url, query={"userId": user}) for user in ("0", "1"))
+    anna, ben = (connect(site.url, query={"userId": user}) for user in ("0", "1"))
     ben.cut()
     assert anna.ask("broadcast", "hello")["ok"]
     assert ben.wait_for("broadcast")[0][0] == "hello"

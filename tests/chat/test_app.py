@@ -12,8 +12,8 @@ def site(redis_server):
         yield start_workers(1, app="tests.kit.my_chat:app")
 
 
-def test_a_subclass_adds_an_event_beside_those_of_the_chat(site, client):
-    anna, ben = (client(site.urls[0], query={"userId": user}) for user in ("anna", "ben"))
+def test_a_subclass_adds_an_event_beside_those_of_the_chat(site, connect):
+    anna, ben = (connect(site.urls[0], query={"userId": user}) for user in ("anna", "ben"))
     assert anna.ask("shout", "hello")["ok"]
     assert ben.wait_for("message")[0][0] == "HELLO"
     assert anna.ask("shout", 1)["error"]["code"] == "bad_request"

@@ -20,22 +20,22 @@ def show(strokes):
     return {square: colour for square, colour, _ in strokes}
 
 
-def test_two_workers_paint_one_board(board, client):
-    one, other = map(client, board.urls)
+def test_two_workers_paint_one_board(board, connect):
+    one, other = map(connect, board.urls)
     assert one.ask("watch") == other.ask("watch") == []
     for number in range(20):
         assert one.ask("paint", number % 7, "gold")
         assert other.ask("paint", number % 7, "crimson")
     strokes = one.wait_for("painted", 40)
     assert other.wait_for("painted", 40) == strokes
-    assert client(board.urls[1]).ask("watch") == strokes
+    assert connect(board.urls[1]).ask("watch") == strokes
     assert show(strokes) == dict.fromkeys(range(7), "crimson")
     for stroke in ((256, "gold"), (-1, "gold"), (True, "gold"), (1, "pink"), (1, ["gold"])):
         assert one.ask("paint", *stroke)["error"]["code"] == "bad_request"
 
 
-def test_who_lost_its_worker_gets_the_strokes_that_it_missed_once(board, client):
-    one, other = map(client, board.urls)
+def test_who_lost_its_worker_gets_the_strokes_that_it_missed_once(board, connect):
+    one, other = map(connect, board.urls)
     other.ask("watch")
     one.ask("watch")
     id = other.id

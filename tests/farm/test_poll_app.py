@@ -127,12 +127,12 @@ def server(redis_server):
 
 
 @pytest.fixture
-def connect(client, poll):
+def join(connect, poll):
     """Connects a user, with a token, to a worker."""
 
     def connect_user(user, number=0, **options):
         auth = {"token": create_token(user, SECRET, 60)}
-        return client(poll.urls[number], auth=auth, transports=POLLING, **options)
+        return connect(poll.urls[number], auth=auth, transports=POLLING, **options)
 
     return connect_user
 
@@ -148,21 +148,21 @@ HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
 # Settings
 
 
-def test_with_a_secret_a_client_without_a_token_is_refused(poll, client):
+def test_with_a_secret_a_client_without_a_token_is_refused(poll, connect):
     with pytest.raises(socketio.exceptions.ConnectionError) as refused:
-        client(poll.urls[0], query={"userId": "anna"}, transports=POLLING)
+        connect(poll.urls[0], query={"userId": "anna"}, transports=POLLING)
     assert refused.value.args[0]["data"]["code"] == "unauthorized"
 
 
-def test_a_token_names_the_user_on_all_workers(connect):
-    anna, ben = connect("anna"), connect("ben", 1)
+def test_a_token_names_the_user_on_all_workers(join):
+    anna, ben = join("anna"), join("ben", 1)
     anna.ask("vote", "tea")
     assert ben.wait_for("voted")[0] == [{"user": "anna", "choice": "tea"}]
 
 
-def test_without_a_secret_the_user_id_is_believed(plain, client):
-    client(plain.urls[0], query={"userId": "anna"}).ask("vote", "tea")
-    other = client(plain.urls[1], query={"userId": "carl"})
+def test_without_a_secret_the_user_id_is_believed(plain, connect):
+    connect(plain.urls[0], query={"userId": "anna"}).ask("vote", "tea")
+    other = connect(plain.urls[1], query={"userId": "carl"})
     other.ask("vote", "coffee")
     assert other.wait_for("voted")[-1] == [{"user": "carl", "choice": "coffee"}]
 
@@ -173,24 +173,24 @@ def test_origins_are_those_of_the_setting(poll):
     assert get_status(url, HANDSHAKE, headers={"Origin": url}) == 400
 
 
-def test_proxies_are_those_of_the_setting(poll, plain, client, connect):
+def test_proxies_are_those_of_the_setting(poll, plain, connect, join):
     headers = {"X-Forwarded-For": "7.7.7.7"}
     for workers, one, address in (
-        (poll, connect("proxied", headers=headers), "127.0.0.1"),
-        (plain, client(plain.urls[0], headers=headers), "7.7.7.7"),
+        (poll, join("proxied", headers=headers), "127.0.0.1"),
+        (plain, connect(plain.urls[0], headers=headers), "7.7.7.7"),
     ):
         assert f"address={address} " in workers.wait_for_line(f"connect sid={one.id}")
 
 
-def test_a_rooms_history_has_the_length_of_the_setting(connect):
-    one = connect("historian")
+def test_a_rooms_history_has_the_length_of_the_setting(join):
+    one = join("historian")
     for number in range(8):
         one.ask("vote", number)
     assert one.ask("count") == 5
 
 
-def test_a_rooms_history_lives_as_long_as_the_setting_says(connect, server):
-    connect("archivist").ask("vote", "tea")
+def test_a_rooms_history_lives_as_long_as_the_setting_says(join, server):
+    join("archivist").ask("vote", "tea")
     stream = get_keys("polls", "poll", 2).stream("/", "poll")
     assert 900 < server.ttl(stream) <= 1200
 
@@ -204,8 +204,8 @@ def test_a_session_outlives_its_connection_by_the_window(poll, raw_client, serve
     wait_until(lambda: 25 < server.ttl(session) <= 30 + 12, "the session's last life")
 
 
-def test_without_a_window_there_is_no_session_to_resume(start, client):
-    one = client(start(WEBFARM_RECOVERY_WINDOW_S="0").urls[0])
+def test_without_a_window_there_is_no_session_to_resume(start, connect):
+    one = connect(start(WEBFARM_RECOVERY_WINDOW_S="0").urls[0])
     one.cut()
     one.wait_until_connected()
     assert one.connections == 2
@@ -231,15 +231,15 @@ def test_all_keys_begin_with_the_prefix(poll, server):
     assert not list(server.scan_iter("{webfarm*"))
 
 
-def test_stock_emitters_reach_the_farm_on_the_prefixs_channel(poll, connect, redis_server):
-    one = connect("listener")
+def test_stock_emitters_reach_the_farm_on_the_prefixs_channel(poll, join, redis_server):
+    one = join("listener")
     stock = socketio.RedisManager(redis_server.url, channel="polls", write_only=True)
     stock.emit("news", "tea is out", room="poll")
     assert one.wait_for("news")[0][0] == "tea is out"
 
 
-def test_who_votes_too_often_is_refused(connect):
-    one, answers = connect("hasty"), []
+def test_who_votes_too_often_is_refused(join):
+    one, answers = join("hasty"), []
     for _ in range(30):  # at once: twice the limit is let through
         one.emit("count", callback=answers.append)
     wait_until(lambda: len(answers) == 30, "all answers")
@@ -247,10 +247,10 @@ def test_who_votes_too_often_is_refused(connect):
     assert answers[-1]["error"]["code"] == "rate_limited"
 
 
-def test_a_user_has_as_many_connections_as_the_setting_says(connect):
-    connect("many"), connect("many", 1)
+def test_a_user_has_as_many_connections_as_the_setting_says(join):
+    join("many"), join("many", 1)
     with pytest.raises(socketio.exceptions.ConnectionError) as refused:
-        connect("many")
+        join("many")
     assert refused.value.args[0]["data"]["code"] == "too_many_connections"
 
 
@@ -322,8 +322,8 @@ def test_pages_that_are_off_are_the_apps(plain):
     assert get_status(plain.urls[0], "/status/of-my-own", "POST") == 200
 
 
-def test_a_program_emits_to_a_user_with_the_key(poll, connect):
-    one = connect("reader", 1)
+def test_a_program_emits_to_a_user_with_the_key(poll, join):
+    one = join("reader", 1)
     body = {"event": "news", "data": 1, "user": "reader"}
     assert get_status(poll.urls[0], "/api/emit", "POST", json=body) == 401
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -343,14 +343,14 @@ def get_times(one, count):
     return [pid for [pid] in one.wait_for("time", count)]
 
 
-def test_what_runs_once_runs_on_one_worker_and_moves_when_that_is_killed(start, client):
+def test_what_runs_once_runs_on_one_worker_and_moves_when_that_is_killed(start, connect):
     poll = start()
     by_pid = {poll.get_worker(port): url for port, url in zip(poll.ports, poll.urls, strict=True)}
-    one = client(poll.urls[0])
+    one = connect(poll.urls[0])
     [first] = set(get_times(one, 5))
     assert first in by_pid
     [other] = set(by_pid) - {first}
-    watcher = client(by_pid[other])
+    watcher = connect(by_pid[other])
     killed_at = time.monotonic()
     poll.kill_worker(urllib.parse.urlsplit(by_pid[first]).port)
     wait_until(lambda: [pid for [pid] in watcher.get("time") if pid != first], "another worker to take over")
@@ -362,9 +362,9 @@ def test_what_runs_once_runs_on_one_worker_and_moves_when_that_is_killed(start, 
 # The end
 
 
-def test_a_drain_takes_as_long_as_the_setting_says(poll, connect):
+def test_a_drain_takes_as_long_as_the_setting_says(poll, join):
     for number in range(4):
-        connect(f"last {number}")
+        join(f"last {number}")
     began = time.monotonic()
     poll.kill(signal.SIGTERM)
     assert "over_s=2.0" in poll.wait_for_line("drain begins")

@@ -3,8 +3,8 @@
 pytest finds the fixtures where ``webfarm[run,embedded,testing]`` is installed.
 ``pytest_plugins = ["webfarm.testing"]`` does the same. A test::
 
-    def test_a_message_of_one_worker_arrives_on_the_other(workers, client):
-        one, other = map(client, workers(2, app="room:app").urls)
+    def test_a_message_of_one_worker_arrives_on_the_other(workers, connect):
+        one, other = map(connect, workers(2, app="room:app").urls)
         assert one.ask("say", "hi") == "ok"
         assert other.wait_for("said") == [["hi"]]
 

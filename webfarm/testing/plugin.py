@@ -69,15 +69,15 @@ def farm(redis_server: "RedisServer", tmp_path: Path) -> "Iterator[Callable[...,
 
 
 @pytest.fixture
-def client() -> "Iterator[Callable[..., Client]]":
+def connect() -> "Iterator[Callable[..., Client]]":
     """Connects clients (the arguments of ``Client``), which end with the test."""
     from webfarm.testing.clients import Client
 
     with ExitStack() as stack:
 
-        def connect(*args: Any, **kwargs: Any) -> "Client":
+        def connect_client(*args: Any, **kwargs: Any) -> "Client":
             client = Client(*args, **kwargs)
             stack.callback(client.disconnect)
             return client
 
-        yield connect
+        yield connect_client
