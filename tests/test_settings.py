@@ -204,6 +204,33 @@ def test_a_setting_counts_as_unused_until_it_is_read():
     assert list_unused(Settings(drain_s=3)) == []  # nothing was given
 
 
+def test_settings_made_by_hand_use_no_variable():
+    forget_reads()
+    settings = Settings.from_env({"WEBFARM_DRAIN_S": "3", "WEBFARM_SECRET": "s" * 32})
+    own = Settings(drain_s=5, secret="x" * 32)
+    assert (own.drain_s, own.secret) == (5, "x" * 32)
+    assert list_unused(settings) == ["WEBFARM_SECRET", "WEBFARM_DRAIN_S"]
+
+
+def test_reading_all_fields_at_once_uses_none():
+    forget_reads()
+    settings = Settings.from_env({"WEBFARM_DRAIN_S": "3", "WEBFARM_SECRET": "s" * 32})
+    assert repr(settings)
+    assert settings != Settings.from_env({"WEBFARM_DRAIN_S": "4", "WEBFARM_SECRET": "s" * 32})
+    assert dataclasses.asdict(settings)["drain_s"] == 3
+    changed = dataclasses.replace(settings, prefix="other")
+    assert list_unused(settings) == ["WEBFARM_SECRET", "WEBFARM_DRAIN_S"]
+    assert changed.drain_s == 3  # which is the environment's
+    assert list_unused(settings) == ["WEBFARM_SECRET"]
+
+
+def test_the_options_of_an_engine_are_uses():
+    forget_reads()
+    settings = Settings.from_env({"WEBFARM_DRAIN_S": "3", "WEBFARM_SECRET": "s" * 32})
+    assert settings.engine_options["drain_s"] == 3
+    assert list_unused(settings) == ["WEBFARM_SECRET"]
+
+
 def test_the_run_key_and_the_app_are_no_unknown_variables():
     settings = Settings.from_env({"WEBFARM_RUN_KEY": "key", "WEBFARM_APP": "poll:app", "WEBFARM_SECRET": "s" * 32})
     assert settings.warnings == ()

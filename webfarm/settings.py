@@ -1,13 +1,14 @@
 """The settings: one frozen dataclass, and the only reader of the environment.
 
 Each field names its variable, its parser and its default; a test compares the README's table with these fields. Reading
-a field is noted: a worker warns of a variable that is set and that nothing has read by the worker's start.
+a field that the environment gave is noted. At its start a worker warns of a variable whose field nothing has read.
 """
 
 import difflib
 import ipaddress
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -209,8 +210,10 @@ class Settings:
             object.__setattr__(self, "wait_replicas", get_default_wait_replicas(values["redis_url"]))
 
     def __getattribute__(self, name: str) -> Any:
-        _read.add(name)
-        return super().__getattribute__(name)
+        value = super().__getattribute__(name)
+        if name in super().__getattribute__("__dict__").get("given", ()) and not _is_listing():
+            _read.add(name)
+        return value
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -240,13 +243,20 @@ class Settings:
     @property
     def engine_options(self) -> dict[str, Any]:
         """The times and sizes that an ``EngineServer``, or the ``Server`` around one, takes as arguments."""
-        return {
-            "ping_interval": self.ping_interval_s,
-            "ping_timeout": self.ping_timeout_s,
-            "max_http_buffer_size": self.max_message_bytes,
-            "max_outbox_bytes": self.max_outbox_bytes,
-            "drain_s": self.drain_s,
+        fields_of = {
+            "ping_interval": "ping_interval_s",
+            "ping_timeout": "ping_timeout_s",
+            "max_http_buffer_size": "max_message_bytes",
+            "max_outbox_bytes": "max_outbox_bytes",
+            "drain_s": "drain_s",
         }
+        _read.update(self.given.intersection(fields_of.values()))
+        return {option: getattr(self, name) for option, name in fields_of.items()}
+
+
+def _is_listing() -> bool:
+    """Return whether ``repr``, ``==``, ``asdict`` or ``replace`` reads a field: these read all fields and use none."""
+    return sys._getframe(2).f_globals.get("__name__") in ("dataclasses", __name__)
 
 
 def list_unused(settings: Settings) -> list[str]:
