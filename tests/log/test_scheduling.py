@@ -139,8 +139,9 @@ def test_replicas_are_hurried_unless_they_are_in_time(scheduler, connection, mon
     monkeypatch.setattr(store_scheduler, "_LATE_S", 0.001)
     source = Source("a", connection, 1, 2, replicas=1)
     scheduler.add(source)
-    turn()
-    gevent.sleep(0.005)
+    with gevent.Timeout(10):
+        while not source.hurried:
+            gevent.sleep(0.001)
     assert source.hurried == 1
     connection.answer(["stored"])
     assert source.answers == ["stored"]
