@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import gevent
 from flask import Flask
 
 from webfarm.auth import Identity, authenticate
@@ -146,9 +147,8 @@ class Farm(Service):
             run.start(self.manager.node)
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Stop the functions that run once, so that another worker starts them."""
-        for run in self._runs.values():
-            run.stop()
+        """Stop the functions that run once, all at a time, so that another worker starts them."""
+        gevent.joinall([gevent.spawn(run.stop) for run in self._runs.values()])
 
 
 def create_manager(settings: Settings, **options: Any) -> RedisManager:

@@ -1,5 +1,6 @@
 """A function that runs on one node of the farm at a time; the nodes here are in one process, on a real Redis."""
 
+import contextlib
 import os
 import signal
 from contextlib import contextmanager
@@ -9,11 +10,13 @@ import gevent
 import pytest
 import redis
 
+import webfarm
 from webfarm.nodes import run_once
 from webfarm.nodes.run_once import RunOnce
 from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys
 from webfarm.redis.pipeline import Pipeline
+from webfarm.settings import Settings
 
 HELD_S = 2.0
 
@@ -25,6 +28,8 @@ def short_lease(monkeypatch):
     monkeypatch.setattr(run_once, "_RENEW_S", 0.3)
     monkeypatch.setattr(run_once, "_TRY_S", 0.2)
     monkeypatch.setattr(run_once, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(run_once, "_END_S", 0.2)
+    monkeypatch.setattr(run_once, "_STOP_S", 1.0)
     monkeypatch.setattr(run_once, "_AGAIN_S", 0.1)
 
 
@@ -34,6 +39,7 @@ class Farm:
     def __init__(self, url, prefix):
         self.commands, self.keys = Pipeline(connect(url)), Keys(prefix)
         self.running, self.most, self.begun = set(), 0, []
+        self.redis = connect(url)
         self.nodes = {}
 
     def start(self, name, body=lambda: gevent.sleep(3600)):
@@ -54,10 +60,19 @@ class Farm:
         node = self.nodes.pop(name)
         gevent.killall([one for one in (node._watcher, node._job) if one is not None])
 
+    def take_lease(self, lease_s):
+        """Another process has the lease from now on, as after a stall of its holder."""
+        self.redis.set(self.keys.run_lease("job"), "another", px=int(lease_s * 1000))
+
+    def get_holder(self):
+        return self.redis.get(self.keys.run_lease("job"))
+
     def close(self):
+        self.redis.close()
         for name in list(self.nodes):
             self.crash(name)
-        self.commands._wire.lose(redis.ConnectionError("the test has ended"))
+        if self.commands._wire is not None:
+            self.commands._wire.lose(redis.ConnectionError("the test has ended"))
 
 
 @contextmanager
@@ -130,6 +145,110 @@ def test_a_function_that_has_returned_is_done_while_its_node_lives(farm):
     assert farm.begun == ["a"]
     farm.crash("a")
     wait_for(lambda: farm.begun == ["a", "b"])
+
+
+def test_a_function_that_has_returned_stays_done_after_its_node_lost_the_lease(farm):
+    farm.start("a", lambda: None)
+    wait_for(lambda: farm.begun)
+    farm.take_lease(0.8)
+    wait_for(lambda: farm.get_holder() == b"a")
+    gevent.sleep(0.5)
+    assert farm.begun == ["a"]
+
+
+def test_a_function_that_lost_the_lease_ends_and_starts_again_with_it(farm):
+    farm.start("a")
+    wait_for(lambda: farm.running)
+    farm.take_lease(0.8)
+    wait_for(lambda: not farm.running)
+    assert farm.get_holder() == b"another"
+    wait_for(lambda: farm.running == {"a"})
+    assert farm.begun == ["a", "a"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_function_that_was_killed_has_ended_before_it_starts_again(farm, fails):
+    def tidy_up():
+        try:
+            gevent.sleep(3600)
+        finally:
+            gevent.sleep(0.8)
+            if fails and len(farm.begun) == 1:
+                raise RuntimeError("untidy")
+
+    farm.start("a", tidy_up)
+    wait_for(lambda: farm.running)
+    farm.take_lease(0.3)
+    wait_for(lambda: len(farm.begun) == 2)
+    assert farm.most == 1
+
+
+def test_a_node_that_stops_waits_for_the_functions_end_before_another_starts_it(farm):
+    def tidy_up():
+        try:
+            gevent.sleep(3600)
+        finally:
+            gevent.sleep(0.5)
+
+    running_at_begin = []
+    farm.start("a", tidy_up)
+    wait_for(lambda: farm.running)
+    farm.start("b", lambda: running_at_begin.append({*farm.running}))
+    farm.nodes["a"].stop()
+    wait_for(lambda: running_at_begin)
+    assert running_at_begin == [{"b"}]
+
+
+def test_a_function_that_does_not_end_keeps_its_lease_and_delays_a_stop_by_a_second(farm, caplog):
+    def go_on():
+        with contextlib.suppress(gevent.GreenletExit):
+            gevent.sleep(3600)
+        gevent.sleep(30)
+
+    farm.start("a", go_on)
+    wait_for(lambda: farm.running)
+    stopped_at = monotonic()
+    farm.nodes["a"].stop()
+    assert 0.9 < monotonic() - stopped_at < 2.0
+    assert farm.get_holder() == b"a"
+    assert "has not ended" in caplog.text
+
+
+def test_the_functions_of_a_worker_stop_all_at_a_time(farm):
+    def go_on():
+        with contextlib.suppress(gevent.GreenletExit):
+            gevent.sleep(3600)
+        gevent.sleep(30)
+
+    worker = webfarm.Farm(settings=Settings())
+    for name in ("a", "b", "c"):
+        worker._runs[name] = RunOnce(farm.commands, farm.keys, name, go_on)
+        worker._runs[name].start("node")
+    wait_for(lambda: all(run._job is not None for run in worker._runs.values()))
+    gevent.sleep(0.05)
+    stopped_at = monotonic()
+    worker.stop()
+    assert 0.9 < monotonic() - stopped_at < 2.0
+    gevent.killall([run._job for run in worker._runs.values()])
+
+
+def test_a_node_that_stops_before_it_started_does_nothing(farm):
+    RunOnce(farm.commands, farm.keys, "job", lambda: None).stop()
+
+
+def test_a_holder_that_redis_left_without_one_answer_goes_on(own_redis, monkeypatch):
+    for name, seconds in (("HELD", 2.5), ("RENEW", 1.0), ("TRY", 0.5), ("ANSWER", 0.5), ("END", 0.25)):
+        monkeypatch.setattr(run_once, f"_{name}_S", seconds)  # half of what they are
+    own_redis.start()
+    with open_farm(own_redis.url, "one-answer") as farm:
+        farm.start("a")
+        wait_for(lambda: farm.running)
+        os.kill(own_redis.process.pid, signal.SIGSTOP)
+        gevent.sleep(1.7)  # a renewal begins after 1 s
+        os.kill(own_redis.process.pid, signal.SIGCONT)
+        gevent.sleep(2.0)
+        assert farm.begun == ["a"]
+        assert farm.running == {"a"}
 
 
 def test_a_node_that_cannot_renew_kills_the_function_before_others_may_start_it(own_redis):
