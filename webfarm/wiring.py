@@ -123,15 +123,21 @@ class Farm(Service):
     def run_once(self, function: _Function) -> _Function:
         """Run ``function`` in a greenlet on one worker of the farm at a time; usable as a decorator.
 
-        If its worker crashes, another worker starts it within six seconds (``webfarm.nodes.run_once``).
+        A function that returns is done for as long as its worker lives; when that worker ends, another one runs it
+        again. A function that raises is logged and runs again after a second. If its worker crashes, another worker
+        starts it within six seconds (``webfarm.nodes.run_once``).
 
         Args:
             function: takes no arguments, and is no lambda: all workers know it by its module and name.
 
         Raises:
+            TypeError: ``function`` has no name, as a lambda or a ``functools.partial``.
             ValueError: another function of this name runs once already.
         """
-        name = f"{function.__module__}.{function.__qualname__}"
+        own_name = getattr(function, "__qualname__", None)
+        if not callable(function) or own_name is None or "<lambda>" in own_name:
+            raise TypeError(f"Farm.run_once: all workers know the function by its name: use def, not {function!r}.")
+        name = f"{function.__module__}.{own_name}"
         if name in self._runs:
             raise ValueError(f"Farm.run_once: two functions are called {name}; give one another name.")
         shard = self.manager.shards.get(name)
