@@ -7,9 +7,11 @@ import gevent
 import pytest
 
 from tests.kit.polling_client import PollingClient, settle
-from webfarm import Server
+from webfarm import Namespace, Server
 from webfarm.auth import Identity
 from webfarm.errors import Forbidden, Unauthorized
+from webfarm.monitoring.throttle import Throttled
+from webfarm.socketio import joining
 from webfarm.socketio.joining import IDENTITY
 
 
@@ -102,6 +104,36 @@ def test_identify_names_the_user(identified, user):
     client.close()
     settle()
     assert server.get_user(sid) is None
+
+
+@pytest.mark.parametrize("identified", [7, Identity(7)])
+def test_a_number_is_a_name(identified):
+    server = Server(identify=lambda environ, auth: identified, has_user_rooms=True)
+    sid = PollingClient(server).connect()["sid"]
+    assert server.get_user(sid) == "7"
+    assert "user:7" in server.rooms(sid)
+
+
+@pytest.mark.parametrize("identified", [1.5, True, b"anna", {"user": "anna"}, Identity(b"anna"), object()])
+def test_an_identify_that_returns_anything_else_closes_the_connection_and_says_what_it_may_return(
+    caplog, monkeypatch, identified
+):
+    class Game(Namespace):
+        def identify(self, environ, auth):
+            return identified
+
+    monkeypatch.setattr(joining, "log", Throttled(joining.log.logger))  # which has counted no line of other tests
+    server = Server()
+    server.register_namespace(Game("/"))
+    client = PollingClient(server)
+    client.send("0")
+    settle()
+    assert not client.is_open
+    assert server.manager.get_namespaces_of(client.sid) == ()
+    [record] = caplog.records
+    why = str(record.exc_info[1])
+    assert "Game.identify returned" in why
+    assert "a user's name (str or int), None for a guest, or an object with user, expires_at and rooms" in why
 
 
 def test_the_user_is_known_until_the_disconnect_handler_has_run():

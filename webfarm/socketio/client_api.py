@@ -4,6 +4,7 @@ In place of methods of ``socketio.Server`` (5.18):
 
 - ``call``: stock waits for its whole timeout if the client has disconnected, and keeps the callback for as long as the
   client stays.
+- ``enter_room``: the room of another user is refused.
 - ``save_session``: the session outlives the connection (``webfarm.manager.recovery``).
 """
 
@@ -14,7 +15,11 @@ import gevent
 import socketio
 from gevent.event import AsyncResult
 
-from webfarm.socketio.core import ServerCore
+from webfarm.errors import Forbidden
+from webfarm.socketio.core import ServerCore, has_user_rooms
+from webfarm.socketio.external_events import get_user_room
+
+_USER_ROOMS = get_user_room("")
 
 
 class ClientAPI:
@@ -69,6 +74,19 @@ class ClientAPI:
         """
         self._manager.recovery.save(sid, session)
         socketio.Server.save_session(self._server, sid, session, namespace)
+
+    def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
+        """Put a client into ``room``; it may be the name that the client has sent.
+
+        Raises:
+            Forbidden: ``room`` is the room of another user; ``enter_inbox`` puts the client there.
+            Unavailable: Redis could not take it.
+        """
+        namespace = namespace or "/"
+        is_users = isinstance(room, str) and room.startswith(_USER_ROOMS) and has_user_rooms(self._server, namespace)
+        if is_users and room != get_user_room(self._manager.get_user(sid) or ""):
+            raise Forbidden("This is another user's room.")
+        socketio.Server.enter_room(self._server, sid, room, namespace)
 
     def enter_inbox(self, sid: str, room: str, namespace: str | None = None) -> None:
         """In a connect handler: put the client into ``room``, and send it the messages that nobody there received.

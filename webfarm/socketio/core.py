@@ -46,3 +46,9 @@ class ServerCore(Protocol):
     def _get_event_handler(self, event: str, namespace: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]: ...
 
     def _get_namespace_handler(self, namespace: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]: ...
+
+
+def has_user_rooms(server: ServerCore, namespace: str) -> bool:
+    """Return whether the clients of ``namespace`` are in their users' rooms."""
+    of_namespace = getattr(server.namespace_handlers.get(namespace), "has_user_rooms", None)
+    return server.hooks.has_user_rooms if of_namespace is None else bool(of_namespace)

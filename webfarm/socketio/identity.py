@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Identity(Protocol):
@@ -31,17 +31,37 @@ class Named:
     rooms: tuple[str, ...] = ()
 
 
-#: What ``identify`` may return; a text or ``None`` is a user's name. An empty text is nobody, as ``None`` is.
-Identified = Identity | str | None
+#: What ``identify`` may return: a user's name, or its number in a database; ``None`` or an empty text for nobody.
+Identified = Identity | str | int | None
 
 
-def make_identity(identified: Identified) -> Identity:
-    """Return the answer of ``identify`` as an ``Identity``; an empty name is nobody's."""
-    if identified is None or isinstance(identified, str):
-        return Named(identified or None)
-    if identified.user == "":
-        return Named(None, identified.expires_at, tuple(identified.rooms))
-    return identified
+def make_identity(identified: Identified, hook: str = "identify") -> Identity:
+    """Return the answer of ``identify`` as an ``Identity``; a number becomes a text, an empty name is nobody's.
+
+    Raises ``TypeError`` for any other type; its text names the method, ``hook``.
+    """
+    if identified is None or _is_name(identified):
+        return Named(_get_name(identified))
+    if isinstance(identified, str | int) or not _is_identity(identified):
+        raise TypeError(
+            f"{hook} returned {identified!r}: expected a user's name (str or int), None for a guest, or an object with"
+            " user, expires_at and rooms."
+        )
+    name = _get_name(identified.user)
+    return identified if identified.user == name else Named(name, identified.expires_at, tuple(identified.rooms))
+
+
+def _is_identity(value: Any) -> bool:
+    has_parts = all(hasattr(value, part) for part in ("user", "expires_at", "rooms"))
+    return has_parts and (value.user is None or _is_name(value.user))
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _get_name(name: Any) -> str | None:
+    return None if name is None or name == "" else str(name)
 
 
 def create_guest() -> str:

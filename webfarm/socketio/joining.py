@@ -25,7 +25,7 @@ from webfarm.monitoring.throttle import Throttled
 from webfarm.sessions.replay import Replay
 from webfarm.sessions.session import NotResumable
 from webfarm.socketio.client_log import log_connect
-from webfarm.socketio.core import ServerCore
+from webfarm.socketio.core import ServerCore, has_user_rooms
 from webfarm.socketio.external_events import get_user_room
 from webfarm.socketio.handling import Handling
 from webfarm.socketio.identity import Identity, create_guest, make_identity
@@ -149,18 +149,14 @@ class Joining:
     def _identify(self, namespace: str, environ: dict[str, Any], auth: Any) -> Identity:
         handler = self._server.namespace_handlers.get(namespace)
         identify = getattr(handler, "identify", self._server.hooks.identify)
-        return make_identity(identify(environ, auth))
-
-    def _has_user_rooms(self, namespace: str) -> bool:
-        of_namespace = getattr(self._server.namespace_handlers.get(namespace), "has_user_rooms", None)
-        return self._server.hooks.has_user_rooms if of_namespace is None else bool(of_namespace)
+        return make_identity(identify(environ, auth), getattr(identify, "__qualname__", "identify"))
 
     def _apply(self, identity: Identity, namespace: str, sid: str) -> None:
         """Have the client's session end with its identity; put a new client into its user's room."""
         recovery = self._manager.recovery
         if identity.expires_at is not None:
             recovery.expire(sid, identity.expires_at)
-        if self._has_user_rooms(namespace) and not recovery.is_recovered(sid):
+        if has_user_rooms(self._server, namespace) and not recovery.is_recovered(sid):
             recovery.enter_inbox(sid, namespace, get_user_room(self._manager.get_user(sid) or ""))
 
     def _resume(
@@ -179,7 +175,7 @@ class Joining:
             else:
                 counters.sessions_resumed += 1
                 return sid, replay, ""
-        if user is None and self._has_user_rooms(namespace):
+        if user is None and has_user_rooms(self._server, namespace):
             user = create_guest()
         return recovery.begin(eio_sid, namespace, owner, user or ""), None, why_not
 

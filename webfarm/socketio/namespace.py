@@ -51,7 +51,7 @@ class Namespace(socketio.Namespace):
     has_user_rooms: bool | None = None
 
     def identify(self, environ: dict[str, Any], auth: Any) -> Identified:
-        """Return who a connecting client is: a user's name, ``None`` for a guest, or an ``Identity``.
+        """Return who a connecting client is: a user's name or number, ``None`` for a guest, or an ``Identity``.
 
         Only the same user can resume the client's session; anybody who knows its ``pid`` can resume a guest's.
 
