@@ -102,10 +102,15 @@ def _is_of_folder(module: Any) -> bool:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The app is loaded: the first worker says which settings it leaves unused."""
+    """The app is loaded: the first worker says whether it can be served, and which settings it leaves unused."""
+    from webfarm.run.app import find_fault
     from webfarm.settings import list_unused  # with ``--reload`` the module was loaded again
 
-    for name in list_unused(settings) if worker.slot == 0 else ():
+    if worker.slot != 0:
+        return
+    if fault := find_fault(worker.app.app_uri or "", worker.wsgi):
+        worker.log.error("%s", fault)
+    for name in list_unused(settings):
         worker.log.warning("%s is set, but this app does not use it: webfarm.Farm would, or read farm.settings.", name)
 
 

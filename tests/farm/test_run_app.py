@@ -1,10 +1,15 @@
 """``webfarm run`` and gunicorn with an app of any folder: found, looked at, and refused with one sentence."""
 
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import requests
 
+from tests.kit.paths import ROOT
 from webfarm.testing import get_free_ports, get_status, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -19,6 +24,10 @@ farm = Farm(app)
 number = 3
 
 
+def create_app(name="poll", greeting=None):
+    return app
+
+
 @app.get("/own")
 def show():
     return data.VALUE
@@ -29,6 +38,10 @@ def show():
 def folder(tmp_path):
     (tmp_path / "poll.py").write_text(POLL)
     (tmp_path / "data.py").write_text('VALUE = "one"\n')
+    (tmp_path / "plain.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
+    (tmp_path / "slow.py").write_text(
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nwhile True: time.sleep(60)\n"
+    )
     (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
     return tmp_path
 
@@ -75,6 +88,8 @@ def test_a_module_of_the_app_that_changes_is_loaded_again_also_if_the_master_has
         ("nothing:app", 1, "webfarm: there is no module 'nothing' in {folder}: go to the folder of the app, and name the app as MODULE:APP."),
         ("poll:other", 1, "webfarm: the module 'poll' has no 'other': name the WSGI application that it has (MODULE:APP)."),
         ("poll:number", 1, "webfarm: poll:number is no WSGI application, as it can't be called: name a Flask app, or a webfarm.Farm."),
+        ("poll:create_app", 1, "webfarm: poll:create_app does not take (environ, start_response): a factory is named with parentheses, 'poll:create_app()'."),
+        ("plain:app", 1, "webfarm: plain:app has no Farm: write farm = Farm(app)."),
         ("poll", 2, "webfarm: WEBFARM_APP has value 'poll': expected a module and its WSGI application like wsgi:app."),
     ],
 )  # fmt: skip
@@ -82,6 +97,36 @@ def test_an_app_that_is_not_there_is_one_sentence(run, folder, app, code, senten
     process, _ = run(app)
     assert process.wait() == code
     assert process.lines == [sentence.format(folder=folder)]
+
+
+@pytest.mark.parametrize("name", ["board", "echo_engineio", "echo_socketio", "echo_websocket", "flask_rooms"])
+def test_an_app_on_a_part_of_the_farm_is_one(redis_server, name):
+    """A bare ``Server``, an ``EngineServer``, websockets, or ``SocketIO(app)``."""
+    argv = [sys.executable, "-m", "webfarm.run.app", f"examples.{name}:app"]
+    done = subprocess.run(
+        argv, cwd=ROOT, env=os.environ | {"REDIS_URL": redis_server.url}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_the_look_at_an_app_ends_with_the_command(run, folder, signum):
+    """Also while the app is being imported, and also if the command is killed."""
+    process, _ = run("slow:app")
+    pid = int(wait_until(lambda: (folder / "pid").exists() and (folder / "pid").read_text(), "the import"))
+    os.kill(process.pid, signum)
+    assert process.wait() == (-signum if signum == signal.SIGKILL else 0)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the import")
+
+
+def test_a_state_that_is_a_file_is_one_sentence(run, folder):
+    (folder / ".run").touch()
+    process, _ = run("poll:app")
+    assert process.wait() == 1
+    assert process.lines == [
+        f"webfarm: the folder {folder}/.run can't be made (File exists):"
+        " move away what is there, change its owner, or run from another folder."
+    ]
 
 
 def test_an_app_that_fails_to_import_shows_its_traceback_and_then_a_sentence(run):
@@ -99,6 +144,14 @@ def test_gunicorn_alone_says_the_same_sentence(start, folder, redis_server):
     )
     assert process.wait() != 0
     assert "webfarm: broken:app can't be imported: fix the error above, and start again." in process.lines
+
+
+@pytest.mark.parametrize("app", ["plain:app", "poll:create_app"])
+def test_gunicorn_alone_logs_that_an_app_can_not_be_served(start, folder, redis_server, app):
+    env = {"REDIS_URL": redis_server.url, "PORT": str(get_free_ports())}
+    process = start(sys.executable, "-m", "gunicorn", "-c", "python:webfarm.gunicorn", app, env=env, cwd=folder)
+    text = "plain:app has no Farm" if app == "plain:app" else "a factory is named with parentheses"
+    assert "ERROR" in process.wait_for_line(text)
 
 
 def test_a_configuration_of_other_workers_is_one_sentence(run, folder):

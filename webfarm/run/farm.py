@@ -24,14 +24,13 @@ from webfarm import haproxy
 from webfarm.addresses import bracket, check_free, get_reachable
 from webfarm.errors import Error, SettingsError
 from webfarm.run import redis_cluster
-from webfarm.run.app import check_app
+from webfarm.run.app import check_app, has_config
 from webfarm.run.processes import Part
-from webfarm.run.programs import check_redis, choose_redis, find_haproxy, find_redis
+from webfarm.run.programs import check_redis, choose_redis, find_haproxy, find_redis, make_folder
 from webfarm.run.redis_cluster import Node
 from webfarm.settings import Settings
 
 _STATE = ".run"  # of the current folder
-_CONFIG = "gunicorn.conf.py"  # of the current folder, if it has one
 _IGNORED = ("PORT", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
 
 _START_S = 30.0
@@ -74,26 +73,19 @@ def run(
     front = haproxy.parse_bind(bind) if bind else None
     _check_ports(settings, front, nodes)
     environ = {name: value for name, value in environ.items() if name not in _IGNORED}
-    _check_config()
-    check_app(settings.app, environ)
+    config = [] if has_config(Path.cwd()) else ["-c", "python:webfarm.gunicorn"]
     farm = _Farm(state)
     with farm.stopping_on_signals():
         try:
+            check_app(settings.app, environ, farm.raise_if_stopped)
             farm.start_redis(settings, environ, nodes)
-            farm.start(settings, environ, front, reload)
+            farm.start(settings, environ, front, [*config, *(["--reload"] if reload else [])])
             farm.watch()
         except _Stopped:
             pass
         finally:
             farm.stop()
     return 0
-
-
-def _check_config() -> None:
-    """Raise ``Error`` if the folder's own configuration would start workers that are not webfarm's."""
-    config = Path(_CONFIG)
-    if config.exists() and "webfarm.gunicorn" not in config.read_text():
-        raise Error(f"{config.absolute()} starts other workers: begin it with 'from webfarm.gunicorn import *'.")
 
 
 def _prepare_cluster(environ: Mapping[str, str], size: int, state: Path) -> list[Node]:
@@ -128,9 +120,14 @@ class _Farm:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def raise_if_stopped(self) -> None:
+        """End the start, or the watch, if a signal has come."""
+        if self._signals:
+            raise _Stopped
+
     def start_redis(self, settings: Settings, environ: Mapping[str, str], nodes: Sequence[Node]) -> None:
         """Start a Redis, or the cluster of ``nodes``, unless one answers; check that the farm can use it."""
-        self._state.mkdir(exist_ok=True)
+        make_folder(self._state)
         if nodes:
             self._start_cluster(settings.redis_url, environ, nodes)
         else:
@@ -150,15 +147,13 @@ class _Farm:
         self._say(f"Redis Cluster: {redis_cluster.describe(nodes)}; REDIS_URL={url}")
 
     def start(
-        self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, reload: bool
+        self, settings: Settings, environ: Mapping[str, str], front: tuple[str, int] | None, options: Sequence[str]
     ) -> None:
-        """Start the workers, and HAProxy at ``front``."""
+        """Start the workers, with gunicorn's ``options``, and HAProxy at ``front``."""
         ports = range(settings.base_port, settings.base_port + settings.workers)
         host = get_reachable(settings.host)
         authority = bracket(host)
-        argv = [sys.executable, "-m", "gunicorn", *(["--reload"] if reload else [])]
-        argv += [] if Path(_CONFIG).exists() else ["-c", "python:webfarm.gunicorn"]
-        argv.append(settings.app)
+        argv = [sys.executable, "-m", "gunicorn", *options, settings.app]
         numbers = {"WEBFARM_WORKERS": str(settings.workers), "WEBFARM_BASE_PORT": str(settings.base_port)}
         key = secrets.token_urlsafe()  # an app of this farm may know that webfarm run has started it
         environ_of_workers = {**environ, **numbers, "REDIS_URL": settings.redis_url, "WEBFARM_RUN_KEY": key}
@@ -186,7 +181,10 @@ class _Farm:
             source_connections=0,
             admin_password=settings.admin_password,
         )
-        config.write_text(text)
+        try:
+            config.write_text(text)
+        except OSError as error:
+            raise Error(f"{config} can't be written ({error.strerror}): remove it, or change its owner.") from None
         self._start("haproxy", [program, "-db", "-f", str(config)], environ)
         self._wait(lambda: _is_ready(get_reachable(host), port), "HAProxy")
 
@@ -220,8 +218,7 @@ class _Farm:
 
     def _pump(self) -> None:
         self._print_messages(_POLL_S)
-        if self._signals:
-            raise _Stopped
+        self.raise_if_stopped()
         for part in [part for part in self._parts if not part.is_running]:
             if not (part.is_replaceable and self._is_ready):
                 raise Error(f"the part {part.name} ended by itself; the lines above say why. The rest was stopped.")

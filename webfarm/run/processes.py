@@ -1,11 +1,9 @@
 """The processes of a farm: started in sessions of their own, read, and stopped."""
 
 import contextlib
-import ctypes
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from typing import Any
 import honcho.process
 from honcho.printer import Message
 
-_PR_SET_PDEATHSIG = 1
+from webfarm.run.parent_death import get_preexec
 
 
 class Part:
@@ -72,14 +70,9 @@ class _Process(honcho.process.Process):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        preexec = _die_with_parent if sys.platform == "linux" else None
-        self._child_ctor = partial(honcho.process.Popen, shell=False, preexec_fn=preexec)
+        self._child_ctor = partial(honcho.process.Popen, shell=False, preexec_fn=get_preexec())
 
     @property
     def pid(self) -> int | None:
         """The process's id, ``None`` while it is being started."""
         return self._child.pid if self._child else None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

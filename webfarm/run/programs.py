@@ -52,11 +52,20 @@ def choose_redis(url: str, *, is_set: bool, state: Path) -> Redis:
         raise Error(f"the Redis at {url} can't be used: {fault}. Name another one with REDIS_URL.")
     program = find_redis()
     data = state / Path(program).name  # each its own: Redis 7 can't read what Valkey 9 wrote
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     port = str(urlsplit(url).port)
     argv = [program, "--port", port, "--bind", "127.0.0.1", "-::1", "--dir", str(data)]
     argv += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
     return Redis(url, f"Redis: starting {program} on port {port}, its data in {data}", argv)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder of the farm's state, unless it is there. Raises ``Error`` if that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "move away what is there, change its owner, or run from another folder"
+        raise Error(f"the folder {path} can't be made ({error.strerror}): {hint}.") from None
 
 
 def check_redis(settings: Settings) -> None:

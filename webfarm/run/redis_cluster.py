@@ -20,6 +20,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
 from webfarm.errors import Error
 from webfarm.redis.client import connect
+from webfarm.run.programs import make_folder
 
 HOST = "127.0.0.1"
 FIRST_PORT = 6401
@@ -72,7 +73,7 @@ def prepare(program: str, folder: Path, size: int, first_port: int = FIRST_PORT,
     count = size * (1 + replicas)
     for port in range(first_port, first_port + count):
         data, bus_port = folder / str(port), port + count
-        data.mkdir(parents=True, exist_ok=True)
+        make_folder(data)
         own = {"port": str(port), "bind": HOST, "cluster-port": str(bus_port), "dir": str(data)}
         options = [part for name, value in (own | _OPTIONS).items() for part in (f"--{name}", value)]
         nodes.append(Node(port, bus_port, data, (program, *options)))
