@@ -53,7 +53,10 @@ if [ ! -e /etc/webfarm/webfarm.env ]; then
     mv /etc/webfarm/webfarm.env.new /etc/webfarm/webfarm.env
 fi
 chgrp webfarm /etc/webfarm/webfarm.env
-(cd "$release" && env -i .venv/bin/webfarm systemd-units --directory /opt/webfarm --output "$UNITS") ||
+# The units name /opt/webfarm, which leads to this folder only below.
+mkdir "$release/systemd/units"
+(cd "$release" && env -i .venv/bin/webfarm systemd-units --directory "$release" --output systemd/units) &&
+    sed -i "s|$release|/opt/webfarm|g" "$release"/systemd/units/* && cp "$release"/systemd/units/* "$UNITS" ||
     fail "the units could not be written (above); the version before still runs."
 ln -sfn "$release" /opt/webfarm.new
 mv -T /opt/webfarm.new /opt/webfarm

@@ -25,6 +25,9 @@ if [ -d /run/systemd/system ]; then
     systemctl reset-failed webfarm.target webfarm.service 'webfarm@*.service' 2>/dev/null || true
 fi
 [ ! -L /opt/webfarm ] || rm /opt/webfarm
+if [ -d /var/lib/webfarm ] && ! rmdir /var/lib/webfarm 2>/dev/null; then
+    echo "uninstall: /var/lib/webfarm stays: it holds files of the app."
+fi
 rm -rf /opt/webfarm.new /opt/webfarm-releases
 if uid=$(id -u webfarm 2>/dev/null) && [ "$uid" -lt 1000 ]; then
     [ ! -e /etc/webfarm/webfarm.env ] || chgrp root /etc/webfarm/webfarm.env

@@ -15,6 +15,7 @@ from faults.oracle import judge
 from tests.kit.machine import booting
 from tests.kit.paths import ROOT
 from webfarm.commands.systemd_units import UNITS, join_units, render_units
+from webfarm.errors import Error
 from webfarm.haproxy import parse_ranges, render
 from webfarm.run.programs import find_haproxy, find_redis
 from webfarm.settings import Settings
@@ -58,8 +59,14 @@ def test_the_units_of_an_app_name_it_and_its_folder(tmp_path):
         assert "WorkingDirectory=/srv/poll\n" in units[name]
         assert "/srv/poll/.venv/bin/gunicorn -c python:webfarm.gunicorn\n" in units[name]
         assert f"# /etc/systemd/system/{name}\n{units[name]}" in join_units(units)
-    (tmp_path / "gunicorn.conf.py").touch()
+    (tmp_path / "gunicorn.conf.py").write_text("from webfarm.gunicorn import *\n")
     assert f"ExecStart={sys.prefix}/bin/gunicorn\n" in render_units("poll:app", tmp_path)["webfarm.service"]
+
+
+def test_no_unit_is_made_for_a_configuration_that_starts_other_workers(tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text("workers = 4\n")
+    with pytest.raises(Error, match="starts other workers: begin it with"):
+        render_units("poll:app", tmp_path)
 
 
 @pytest.mark.parametrize("unit", ["webfarm@3001.service", "webfarm.service"])
@@ -135,6 +142,10 @@ def is_ready(port):
     return get_status(f"http://127.0.0.1:{port}/readyz") == 200
 
 
+def get_units(machine):
+    return machine.run("sh", "-c", f"cd /etc/systemd/system && cat {' '.join(UNITS)}")
+
+
 def test_an_installation_is_complete(installed):
     assert "systemctl enable --now webfarm.target webfarm@3001 webfarm@3002" in installed.said
     assert installed.template == (ROOT / "systemd/webfarm.env").read_text().strip()
@@ -144,6 +155,9 @@ def test_an_installation_is_complete(installed):
     not_roots_alone = ("(", "-not", "-user", "root", "-or", "-perm", "/022", ")", "-not", "-type", "l")
     assert installed.run("find", "/opt/webfarm/", *not_roots_alone) == ""
     assert int(installed.run("id", "-u", "webfarm")) < 1000
+    units = get_units(installed)
+    assert "ExecStart=/opt/webfarm/.venv/bin/gunicorn\n" in units  # with the clone's own gunicorn.conf.py
+    assert "/opt/webfarm-releases" not in units
 
 
 def test_a_unit_has_started_when_it_serves(installed, ports):
@@ -162,6 +176,16 @@ def test_a_unit_has_started_when_it_serves(installed, ports):
     assert is_ready(ports[0])
     for path in ("/", "/demo", "/static/chat/chat.js", "/socket.io/socket.io.js"):
         assert get_status(f"http://127.0.0.1:{ports[0]}{path}") == 200, path
+
+
+def test_an_app_can_write_its_own_files(installed, ports):
+    """To the folder that systemd makes for it, and nowhere else."""
+    assert installed.run("stat", "-c", "%a %U %G", "/var/lib/webfarm") == "750 webfarm webfarm"
+    inside = ("nsenter", "--mount", "--target", installed.get(name(ports[0]), "MainPID"))
+    as_user = ("setpriv", "--reuid=webfarm", "--regid=webfarm", "--clear-groups", "touch")
+    installed.run(*inside, *as_user, "/var/lib/webfarm/poll.db")
+    assert "Read-only" in installed.run(*inside, "touch", "/opt/webfarm/poll.db", code=1)
+    installed.run("rm", "/var/lib/webfarm/poll.db")
 
 
 def test_the_doctor_finds_the_units_that_run_and_no_others(installed, ports):
@@ -271,6 +295,7 @@ def test_a_redis_that_wants_a_password_is_one_sentence_and_the_unit_starts_after
 
 def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_that_runs(installed, ports):
     before, settings = installed.run("readlink", "-f", "/opt/webfarm"), installed.run("cat", SETTINGS)
+    units = get_units(installed)
     masters = [installed.get(name(port), "MainPID") for port in ports]
     said = installed.run(*INSTALL, code=2, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="")
     assert "the set-up failed (above); the version before still runs." in said
@@ -282,6 +307,7 @@ def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_tha
     assert installed.run("ls", "-d", before, after) == f"{before}\n{after}"  # and not what was left half-done
     assert len(installed.run("ls", "/opt/webfarm-releases").split()) == 2
     assert installed.run("cat", SETTINGS) == settings
+    assert get_units(installed) == units
     assert [installed.get(name(port), "MainPID") for port in ports] == masters
     installed.run("systemctl", "restart", name(ports[0]))
     cwd = installed.run("readlink", f"/proc/{installed.get(name(ports[0]), 'MainPID')}/cwd")

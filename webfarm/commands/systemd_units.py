@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from webfarm.errors import SettingsError
+from webfarm.run.app import has_config
 
 UNITS = ("webfarm@.service", "webfarm.service", "webfarm.target")
 FOLDER = Path("/etc/systemd/system")
@@ -25,6 +26,7 @@ def render_units(app: str, directory: Path) -> dict[str, str]:
 
     Raises:
         SettingsError: a unit can't name the app, or can't reach the directory.
+        Error: the directory has a configuration of gunicorn that isn't webfarm's.
     """
     if not _APP.fullmatch(app):
         raise SettingsError(f"{app!r} is no MODULE:APP, like poll:app.")
@@ -34,8 +36,7 @@ def render_units(app: str, directory: Path) -> dict[str, str]:
     for folder in (directory, environment):
         if any(folder.is_relative_to(home) for home in _HOMES):
             raise SettingsError(f"the units can't reach {folder} in a home directory: choose another, like /opt/poll.")
-    has_config = (directory / "gunicorn.conf.py").exists()
-    gunicorn = f"{environment}/bin/gunicorn" + ("" if has_config else " -c python:webfarm.gunicorn")
+    gunicorn = f"{environment}/bin/gunicorn" + ("" if has_config(directory) else " -c python:webfarm.gunicorn")
     loader = FileSystemLoader(Path(__file__).parent)
     jinja = Environment(
         loader=loader, undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
