@@ -30,6 +30,10 @@ class Service:
     def start(self, node: str) -> None:
         """Begin to work; ``node`` names this worker in the farm. It may not block for long."""
 
+    def list_warnings(self) -> list[str]:
+        """Return sentences about the set-up, which the first worker logs at its start."""
+        return []
+
     def get_unready_reason(self) -> str | None:
         """Return in a word why this service can't work just now, ``None`` while it can."""
         return None

@@ -8,7 +8,7 @@ import gevent
 from flask import Flask
 
 from webfarm.auth import Identity, authenticate
-from webfarm.http.wsgi import WSGIApp
+from webfarm.http.wsgi import READY, WSGIApp
 from webfarm.log.shard_log import Retention
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.nodes.run_once import RunOnce
@@ -186,6 +186,5 @@ def wrap(
         app: a Flask app, another WSGI application, or ``None``.
         path: Socket.IO's.
     """
-    pages = create_pages(server, settings, path)
-    own = app.wsgi_app if isinstance(app, Flask) else app or pages.wsgi_app
-    return TrustedProxies(WSGIApp(server, Pages(pages, own), path), settings.trusted_proxies)
+    pages = Pages(create_pages(server, settings, path), server, app, (path, path.rstrip("/"), READY))
+    return TrustedProxies(WSGIApp(server, pages, path), settings.trusted_proxies)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-_READY = "/readyz"  # where HAProxy asks
+#: The path at which HAProxy asks whether a worker takes new clients.
+READY = "/readyz"
 
 
 class _Server(Protocol):
@@ -33,7 +34,7 @@ class WSGIApp:
         path = environ["PATH_INFO"]
         if path in self._paths:
             return self._server.handle_request(environ, start_response)
-        if path == _READY:
+        if path == READY:
             return self._say_whether_ready(environ, start_response)
         return self._wsgi_app(environ, start_response)
 

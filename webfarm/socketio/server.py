@@ -57,11 +57,10 @@ class Server(Service, StockServer, socketio.Server):
     Args:
         client_manager: a ``RedisManager``, or ``None`` for one process without Redis.
         connect_timeout_s: after so many seconds without a namespace a connection is closed.
-        identify: returns who a client is, given its environment and its ``auth``: a user's name or number, ``None``
-            for a guest, or an ``Identity`` (``webfarm.socketio.identity``). Only the same user can resume the client's
-            session; anybody who knows its ``pid`` can resume a guest's. The session ends at the identity's
-            ``expires_at``. While the client joins, the identity is in ``environ["webfarm.identity"]``. It may raise a
-            ``ClientError``.
+        identify: returns a client's user, given its environment and its ``auth``: a name, a number, ``None`` for a
+            guest, or an ``Identity`` (``webfarm.socketio.identity``). Only the same user can resume the client's
+            session; anybody who knows its ``pid`` can resume a guest's. The session ends at ``expires_at``. While the
+            client joins, the identity is in ``environ["webfarm.identity"]``. It may raise a ``ClientError``.
         get_user: returns the user of a sid, or ``None``, for limits and lists. The default: what ``identify`` named.
         max_connections_per_user: on all nodes; 0: any number. Needs a ``RedisManager``. A client above it is refused
             at CONNECT, after its connect handler. It resumes no other session. ``always_connect`` switches it off.
