@@ -161,6 +161,26 @@ def test_another_number_of_shards(whole):
             client.delete(key)
 
 
+def test_another_format(redis_server, start):
+    """A version that can't read what another one has stored is told so by the doctor, and before a farm starts."""
+    url, key = redis_server.url, Keys("otherformat").clock
+    text = "Redis holds what a farm of format 99 has stored, and this version has format 1"
+    remedy = "use the version that stored it, or another WEBFARM_PREFIX for a new farm."
+    with redis.Redis.from_url(url) as client:
+        client.hset(key, "format", "99/1")
+        try:
+            for shards in (None, 1, 8):
+                assert list(map(str, find_faults(url, "otherformat", shards=shards))) == [f"{text}: {remedy}"]
+            found = find(url, WEBFARM_PREFIX="otherformat")["format"]
+            assert (found.level, found.text, found.remedy) == ("fault", f"{text}.", f"{remedy[0].upper()}{remedy[1:]}")
+            argv = ["-m", "webfarm", "run", "--no-haproxy", "--base-port", str(get_free_ports(2))]
+            process = start(sys.executable, *argv, env={"REDIS_URL": url, "WEBFARM_PREFIX": "otherformat"})
+            assert process.wait() == 1
+            assert process.lines[-1] == f"webfarm: {text}: {remedy}"
+        finally:
+            client.delete(key)
+
+
 def test_a_redis_that_is_too_old_for_a_cluster():
     assert str(find_old_version({"redis_version": "6.2.14"})) == (
         "the cluster is Redis 6.2.14: use 7.0 or later, or Valkey."

@@ -293,6 +293,7 @@ def test_a_redis_that_wants_a_password_is_one_sentence_and_the_unit_starts_after
         assert get_status(f"{url}/readyz") == 503
 
 
+@pytest.mark.timeout(300)  # it installs twice
 def test_an_upgrade_that_fails_changes_nothing_and_one_that_succeeds_nothing_that_runs(installed, ports):
     before, settings = installed.run("readlink", "-f", "/opt/webfarm"), installed.run("cat", SETTINGS)
     units = get_units(installed)

@@ -14,7 +14,7 @@ from webfarm.redis.preflight import (
     Primaries,
     count_replicas,
     find_lost_slots,
-    find_other_shards,
+    find_other_format,
     find_wrong_kind,
     get_primaries,
     name_node,
@@ -48,8 +48,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _show_silence(shown, error)
         return
     yield ok("Redis", f"{shown} answers.")
-    for other in find_other_shards(primaries, settings.prefix, settings.shards, get_database(url)):
-        yield _show("shards", other)
+    for other in find_other_format(primaries, settings.prefix, settings.shards, get_database(url)):
+        yield _show("shards" if "SHARDS" in other.remedy else "format", other)
     if is_cluster_url(url):
         yield from _check_slots(primaries)
     for primary in primaries:

@@ -92,6 +92,7 @@ class Follower:
         self._rooms: dict[str, _Room] = {}
         self._held: list[Entry] | None = []  # until the node has caught up
         self._epoch = ""  # in which it was live last
+        self._explained = ""  # the other format that the log names already
         self._marked = 0  # the last marker's id, of this connection
         self._has_heard = Event()  # of this connection
 
@@ -252,12 +253,18 @@ class Follower:
                 self._recover(life)
         except (Exception, gevent.Timeout) as error:
             if "FORMAT" in str(error):
-                log.error(explain_format(str(error).rpartition("FORMAT ")[2].split()[0]))
+                self._explain(str(error).rpartition("FORMAT ")[2].split()[0])
             elif not isinstance(error, redis.RedisError | Unavailable):
                 log.exception("catching up failed")
             log.debug("not caught up: %s", error)
             if self.subscription.life is life:
                 self.subscription.interrupt()
+
+    def _explain(self, format: str) -> None:
+        """Log once, and not at each try, that Redis holds another farm's data."""
+        if format != self._explained:
+            log.error(explain_format(format))
+        self._explained = format
 
     def _recover(self, life: object) -> None:
         if self.position.id and self._epoch == self._log.epoch:
@@ -268,6 +275,7 @@ class Follower:
             self.position.reset()
             self._wait_for_marker(life, self._log.newest)
         self._epoch = self._log.epoch
+        self._explained = ""
         slice_ends = monotonic() + SLICE_S
         while self._held:
             entries, self._held = self._held, []

@@ -10,7 +10,7 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as _SLOTS
 
 from webfarm.redis.client import connect
-from webfarm.redis.keys import Keys
+from webfarm.redis.keys import FORMAT, Keys
 from webfarm.redis.slot_map import SlotMap
 from webfarm.redis.url import get_database, get_node_url, is_cluster_url, split_cluster_url, without_password
 
@@ -48,7 +48,7 @@ def find_faults(url: str, prefix: str, *, shards: int | None = None, wait_replic
     if wrong := find_wrong_kind(url):
         return [wrong]
     primaries = get_primaries(url)
-    faults = [*find_other_shards(primaries, prefix, shards, get_database(url))]
+    faults = [*find_other_format(primaries, prefix, shards, get_database(url))]
     if is_cluster_url(url):
         faults += [*find_lost_slots(primaries), *_find_lonely(primaries, wait_replicas)]
     return faults
@@ -192,19 +192,24 @@ def _find_lonely(primaries: Primaries, wait_replicas: int) -> Iterator[Fault]:
             yield Fault(text, "start the missing ones, or lower WEBFARM_WAIT_REPLICAS")
 
 
-def find_other_shards(primaries: Primaries, prefix: str, shards: int | None, database: int = 0) -> Iterator[Fault]:
-    """Yield the fault that the farm has had another number of shards, by the clock of its first shard."""
+def find_other_format(primaries: Primaries, prefix: str, shards: int | None, database: int = 0) -> Iterator[Fault]:
+    """Yield the fault that another version has made the farm, or with other shards, by the clock of its first shard."""
     home = Keys(prefix, database=database)
     key, slot = home.clock, home.slot
     urls = [url for url, slots in primaries.items() if any(first <= slot <= last for first, last in slots)]
-    if shards is None or not urls:
+    if not urls:
         return
     try:
         with connect(urls[0]) as client:
-            format: Any = client.hget(key, "format")
+            stored: Any = client.hget(key, "format")
     except redis.RedisError:
         return  # another fault, or the follower will name it
-    kept = int((format or b"").partition(b"/")[2] or 1)
-    if format is not None and kept != shards:
+    if stored is None:
+        return
+    version, _, others = stored.decode(errors="replace").partition("/")
+    if version != FORMAT:
+        text = f"Redis holds what a farm of format {version} has stored, and this version has format {FORMAT}"
+        yield Fault(text, "use the version that stored it, or another WEBFARM_PREFIX for a new farm")
+    elif shards not in (None, kept := int(others or 1)):
         text = f"WEBFARM_SHARDS is {shards}, and this farm has had {kept} from its beginning"
         yield Fault(text, f"set WEBFARM_SHARDS to {kept}, or another WEBFARM_PREFIX for a new farm")
