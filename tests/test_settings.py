@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
+from webfarm import Farm
 from webfarm.errors import SettingsError
 from webfarm.redis.client import connect
 from webfarm.redis.url import get_node_url, split_cluster_url, split_sentinel_path, without_password
-from webfarm.settings import Settings, forget_reads, list_unused
+from webfarm.settings import Settings, explain_unused, forget_reads, list_unused
 
 
 def test_defaults_need_no_environment():
@@ -210,6 +211,22 @@ def test_settings_made_by_hand_use_no_variable():
     own = Settings(drain_s=5, secret="x" * 32)
     assert (own.drain_s, own.secret) == (5, "x" * 32)
     assert list_unused(settings) == ["WEBFARM_SECRET", "WEBFARM_DRAIN_S"]
+
+
+def test_a_farm_uses_every_setting_for_apps_but_those_that_are_said_to_be_the_chats():
+    forget_reads()
+    values = {"secret": "s" * 32, "allowed_origins": ("*",), "admin_password": "p" * 16, "api_key": "k" * 16}
+    names = {one.name for one in dataclasses.fields(Settings) if one.metadata and one.metadata["is_for_app"]}
+    settings = Settings(**values, given=frozenset(names))
+    Farm(settings=settings)
+    assert list_unused(settings) == ["WEBFARM_MAX_ROOMS_PER_CLIENT"]
+    assert explain_unused("WEBFARM_MAX_ROOMS_PER_CLIENT") == (
+        "WEBFARM_MAX_ROOMS_PER_CLIENT is set, but this app does not use it:"
+        " only this repository's chat does; else read farm.settings.max_rooms_per_client."
+    )
+    assert explain_unused("WEBFARM_SECRET") == (
+        "WEBFARM_SECRET is set, but this app does not use it: webfarm.Farm would, or read farm.settings.secret."
+    )
 
 
 def test_reading_all_fields_at_once_uses_none():

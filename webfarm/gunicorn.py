@@ -105,14 +105,14 @@ def post_worker_init(worker: Any) -> None:
     """The app is loaded: the first worker says whether it can be served, and what there is to warn of."""
     from webfarm.run.app import find_fault
     from webfarm.service import Service
-    from webfarm.settings import list_unused  # with ``--reload`` the module was loaded again
+    from webfarm.settings import explain_unused, list_unused  # with ``--reload`` the module was loaded again
 
     if worker.slot != 0:
         return
     if fault := find_fault(worker.app.app_uri or "", worker.wsgi):
         worker.log.error("%s", fault)
     for name in list_unused(settings):
-        worker.log.warning("%s is set, but this app does not use it: webfarm.Farm would, or read farm.settings.", name)
+        worker.log.warning("%s", explain_unused(name))
     for service in Service.get_all():
         for warning in service.list_warnings():
             worker.log.warning("%s", warning)

@@ -142,7 +142,13 @@ def _prefix(text: str) -> str:
 
 
 def _setting(
-    env: str, parse: Callable[[str], Any], default: Any, *, secret: bool = False, is_for_app: bool = True
+    env: str,
+    parse: Callable[[str], Any],
+    default: Any,
+    *,
+    secret: bool = False,
+    is_for_app: bool = True,
+    is_for_farm: bool = True,
 ) -> Any:
     """Declare a field that is read from the variable ``env``.
 
@@ -152,8 +158,9 @@ def _setting(
         default: the value without the variable.
         secret: whether errors and ``repr`` hide the value.
         is_for_app: whether the app must use it; otherwise the commands and gunicorn's configuration do.
+        is_for_farm: whether ``Farm`` uses it in the name of every app.
     """
-    metadata = {"env": env, "parse": parse, "secret": secret, "is_for_app": is_for_app}
+    metadata = {"env": env, "parse": parse, "secret": secret, "is_for_app": is_for_app, "is_for_farm": is_for_farm}
     return field(default=default, metadata=metadata, repr=not secret)
 
 
@@ -183,7 +190,9 @@ class Settings:
     max_connections_per_user: int = _setting(
         "WEBFARM_MAX_CONNECTIONS_PER_USER", _int(1), defaults.MAX_CONNECTIONS_PER_USER
     )
-    max_rooms_per_client: int = _setting("WEBFARM_MAX_ROOMS_PER_CLIENT", _int(1), defaults.MAX_ROOMS_PER_CLIENT)
+    max_rooms_per_client: int = _setting(
+        "WEBFARM_MAX_ROOMS_PER_CLIENT", _int(1), defaults.MAX_ROOMS_PER_CLIENT, is_for_farm=False
+    )
     connect_timeout_s: float = _setting("WEBFARM_CONNECT_TIMEOUT_S", _positive_seconds, defaults.CONNECT_TIMEOUT_S)
     ping_interval_s: float = _setting("WEBFARM_PING_INTERVAL_S", _positive_seconds, defaults.PING_INTERVAL_S)
     ping_timeout_s: float = _setting("WEBFARM_PING_TIMEOUT_S", _positive_seconds, defaults.PING_TIMEOUT_S)
@@ -266,6 +275,13 @@ def list_unused(settings: Settings) -> list[str]:
         for one in fields(Settings)
         if one.name in settings.given and one.metadata["is_for_app"] and one.name not in _read
     ]
+
+
+def explain_unused(env: str) -> str:
+    """Return a sentence for a variable of ``list_unused``: which code would use it."""
+    [unused] = [one for one in fields(Settings) if one.metadata.get("env") == env]
+    code = "webfarm.Farm would, or" if unused.metadata["is_for_farm"] else "only this repository's chat does; else"
+    return f"{env} is set, but this app does not use it: {code} read farm.settings.{unused.name}."
 
 
 def forget_reads() -> None:
