@@ -12,6 +12,7 @@ import pytest
 import requests
 import yaml
 
+import chat
 from chat import events
 from chat.events import ChatNamespace
 from tests.kit import engine_map, glossary
@@ -85,6 +86,11 @@ def test_every_module_stands_in_the_map():
     assert read("engine.md") == engine_map.render()
     wings = {path.parent.name for path in (ROOT / "webfarm").glob("*/__init__.py")}
     assert wings == set(engine_map.WINGS)
+
+
+def test_every_module_of_the_chat_stands_in_its_own_map():
+    named = set(re.findall(r"``(\w+)``", chat.__doc__))
+    assert named == {path.stem for path in (ROOT / "chat").glob("*.py")} - {"__init__"}
 
 
 def test_the_readme_and_the_file_to_edit_show_the_same_handler():
