@@ -81,6 +81,15 @@ def test_every_file_that_the_readme_names_is_there():
         assert (ROOT / path).exists(), path
 
 
+def test_each_place_to_change_has_the_name_that_the_map_gives():
+    """A row names a part in brackets behind its file: ``file`` (``Part``)."""
+    rows = read("engine.md").split("## All files")[0]
+    named = re.findall(r"`((?:webfarm|chat)/[\w./]+\.py)` \(`(\w+)`\)", rows)
+    assert len(named) > 5
+    for path, name in named:
+        assert re.search(rf"^(class {name}|def {name}|{name}\b)", (ROOT / path).read_text(), re.MULTILINE), (path, name)
+
+
 def test_every_module_stands_in_the_map():
     """If it fails: python -m tests.kit.engine_map."""
     assert read("engine.md") == engine_map.render()

@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     )
     from webfarm.http.websocket import WebSockets
     from webfarm.http.wsgi import WSGIApp
-    from webfarm.log.shard_log import Retention, Stored
+    from webfarm.log.retention import Retention
+    from webfarm.log.shard_log import Stored
     from webfarm.manager.local_manager import LocalManager
     from webfarm.manager.redis_manager import RedisManager
     from webfarm.monitoring.throttle import Throttled
@@ -147,7 +148,7 @@ _MODULES = {
     "NotInRoom": "errors",
     "RateLimited": "errors",
     "RedisManager": "manager.redis_manager",
-    "Retention": "log.shard_log",
+    "Retention": "log.retention",
     "Server": "socketio.server",
     "Settings": "settings",
     "SettingsError": "errors",

@@ -17,7 +17,8 @@ from webfarm.errors import Error
 from webfarm.log import direct
 from webfarm.log.batch import Outgoing
 from webfarm.log.entry import encode_body
-from webfarm.log.shard_log import Retention, Stored
+from webfarm.log.retention import Retention
+from webfarm.log.shard_log import Stored
 from webfarm.log.writer import wait_for_replicas
 from webfarm.nodes.request import encode_request
 from webfarm.protocol.packet import Packet, list_arguments

@@ -9,7 +9,7 @@ from flask import Flask
 
 from webfarm.auth import Identity, authenticate
 from webfarm.http.wsgi import READY, WSGIApp
-from webfarm.log.shard_log import Retention
+from webfarm.log.retention import Retention
 from webfarm.manager.redis_manager import RedisManager
 from webfarm.nodes.run_once import RunOnce
 from webfarm.rate_limits import RateLimits
@@ -102,10 +102,8 @@ class Farm(Service):
         self.settings = settings if settings is not None else Settings.from_env(os.environ)
         self.manager = create_manager(self.settings)
         self.server = Server(self.manager, **get_server_options(self.settings))
-        handlers = namespace() if isinstance(namespace, type) else namespace
-        if handlers is not None:
-            handlers.farm = self
-            self.server.register_namespace(handlers)
+        if namespace is not None:
+            self.register_namespace(namespace)
         self.wsgi_app = wrap(self.server, self.settings, app)
         if isinstance(app, Flask):
             app.wsgi_app = self.wsgi_app  # type: ignore[method-assign, assignment]
@@ -115,6 +113,12 @@ class Farm(Service):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve a request, as WSGI has it."""
         return self.wsgi_app(environ, start_response)
+
+    def register_namespace(self, namespace: Namespace | type[Namespace]) -> None:
+        """Serve one more class-based namespace, or its class, which is called without arguments."""
+        handlers = namespace() if isinstance(namespace, type) else namespace
+        handlers.farm = self
+        self.server.register_namespace(handlers)
 
     def get_user(self, sid: str) -> str | None:
         """Return the user of a client of this worker; a guest has a made-up id. ``None``: there is no such client."""

@@ -3,7 +3,7 @@
 import itertools
 
 from webfarm.log.batch import Outgoing, describe_batch, join_batches
-from webfarm.log.shard_log import Retention
+from webfarm.log.retention import Retention
 
 _numbers = itertools.count(1)
 

@@ -7,7 +7,7 @@ import redis.connection
 
 from webfarm.log import store_scheduler as rounds_module
 from webfarm.log.batch import MESSAGES, Batch, Outgoing, describe_batch
-from webfarm.log.shard_log import Retention
+from webfarm.log.retention import Retention
 from webfarm.log.store_scheduler import StoreScheduler
 from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys

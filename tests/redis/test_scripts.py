@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from webfarm.log.batch import Outgoing, describe_batch, join_batches
-from webfarm.log.shard_log import Retention
+from webfarm.log.retention import Retention
 from webfarm.redis.keys import Keys
 from webfarm.redis.scripts import get_source
 

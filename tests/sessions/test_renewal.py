@@ -6,7 +6,8 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from webfarm.log.shard_log import Retention, ShardLog
+from webfarm.log.retention import Retention
+from webfarm.log.shard_log import ShardLog
 from webfarm.redis.client import connect
 from webfarm.redis.keys import Keys
 from webfarm.redis.pipeline import Pipeline

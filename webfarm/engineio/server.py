@@ -7,22 +7,21 @@ queue and no task that looks for timeouts.
 
 import logging
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import Any, Protocol
 
 import engineio
-import gevent
 from engineio import packet
 
 from webfarm.defaults import MAX_OUTBOX_BYTES
 from webfarm.engineio.connection import Connection
+from webfarm.engineio.drain import Drain
 from webfarm.engineio.heartbeats import Heartbeats
 from webfarm.engineio.pending_calls import PendingCalls
 from webfarm.engineio.requests import Requests
 from webfarm.engineio.stock import StockEngineServer
 from webfarm.engineio.upgrade import Upgrade
 from webfarm.http.websocket import WebSockets
-from webfarm.loop.time_slices import TimeSlices, wait_a_turn
+from webfarm.loop.time_slices import TimeSlices
 from webfarm.monitoring.capacity import capacity
 from webfarm.monitoring.close_reasons import CloseReason
 from webfarm.monitoring.counters import counters
@@ -34,10 +33,8 @@ log = Throttled(logging.getLogger(__name__))
 
 _UPGRADE_TIMEOUT_S = 10.0
 _LINGER_S = 30.0  # for the last messages of a closed session to be polled
-_NOTICE_S = 2.0  # for load balancers to learn that this worker takes no new clients
 _NAMES = {str(number): name for number, name in enumerate(packet.packet_names)}
 _CONNECT = "0"  # Socket.IO's packet begins with it
-_STOP_S = 2.0  # for disconnect handlers to run, and last messages to be polled
 
 
 class Receiver(Protocol):
@@ -98,8 +95,7 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
         self.set_receiver(_Handlers(self.handlers))
         #: Beginnings of messages that no log may have.
         self.secrets: tuple[str, ...] = ()
-        self.is_draining = False
-        self._drain_s = drain_s
+        self.drain = Drain(self, drain_s)
         self.logs_packets = self.logger.isEnabledFor(20)
         self._closed: TimeSlices[tuple[Connection, CloseReason]] = TimeSlices(self._begin_to_finish)
         self.register()
@@ -178,31 +174,12 @@ class EngineServer(Service, StockEngineServer, engineio.Server):
 
     def stop(self, *, at_once: bool = False) -> None:
         """Open no new session; close all over ``drain_s`` seconds, and wait a little until they are closed."""
-        if at_once:
-            self._drain_s = 0.0  # also for a stop that has begun
-        if self.is_draining:
-            return
-        self.is_draining = True
-        # Closed connections that wait for a last poll are left alone.
-        started, connections = monotonic(), [one for one in self.sockets.values() if not one.closed]
-        log.info("drain begins", extra={"clients": len(connections), "over_s": self._drain_s})
-        notice_s = min(_NOTICE_S, self._drain_s / 2)
-        for count, connection in enumerate(connections):
-            while True:
-                due_s = self._drain_s and notice_s + (self._drain_s - notice_s) * count / len(connections)
-                early_s = started + due_s - monotonic()
-                if early_s <= 0:
-                    break
-                gevent.sleep(min(early_s, 0.1))
-            if count % 100 == 99:
-                wait_a_turn()
-            # After the messages that the client has sent so far, with their acknowledgements.
-            connection.enqueue(0, connection.close, CloseReason.SERVER_DISCONNECT)
-        with gevent.Timeout(_STOP_S, False):  # type: ignore[arg-type]
-            while self.sockets:
-                gevent.sleep(0.02)
-        log.info("drain ends", extra={"left": len(self.sockets), "after_s": round(monotonic() - started, 1)})
-        self.disconnect()  # those that wait for a handler that does not end
+        self.drain.run(at_once=at_once)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it opens no new session, as its worker stops."""
+        return self.drain.has_begun
 
     def count_clients(self) -> tuple[dict[str, int], int]:
         """Return how many clients are connected, by transport, and the bytes that wait for them."""

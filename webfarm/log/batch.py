@@ -5,7 +5,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from webfarm.errors import NoRecipient, Unavailable
-from webfarm.log.shard_log import Retention, Stored
+from webfarm.log.retention import Retention
+from webfarm.log.shard_log import Stored
 from webfarm.redis.keys import Keys
 
 MESSAGES, BYTES = 200, 1_000_000  #: that one call of the script takes

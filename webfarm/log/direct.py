@@ -3,7 +3,8 @@
 import secrets
 
 from webfarm.log.batch import Outgoing, decode_answer, describe_batch, join_batches
-from webfarm.log.shard_log import Retention, Stored
+from webfarm.log.retention import Retention
+from webfarm.log.shard_log import Stored
 from webfarm.redis.commands import AnyShard
 
 

@@ -8,21 +8,13 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from webfarm.defaults import HISTORY_BYTES, HISTORY_LENGTH, HISTORY_TTL_S
 from webfarm.log.entry import Entry
+from webfarm.log.retention import Retention
 from webfarm.redis.commands import Commands
 from webfarm.redis.keys import Keys
 
 _ROOMS_AT_ONCE = 250
 _MAX_READ_BYTES = 16_777_216
-
-
-class Retention(NamedTuple):
-    """How much of each room is kept: its newest messages, as long as all three limits hold."""
-
-    length: int = HISTORY_LENGTH  # messages
-    bytes: int = HISTORY_BYTES
-    ttl_s: float = HISTORY_TTL_S  # since the room's last message
 
 
 class Stored(NamedTuple):

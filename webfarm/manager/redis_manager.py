@@ -22,7 +22,8 @@ from webfarm.defaults import PREFIX, RECOVERY_WINDOW_S
 from webfarm.log.batch import Outgoing
 from webfarm.log.entry import Copy, encode_body
 from webfarm.log.offset import Vector
-from webfarm.log.shard_log import Retention, Stored
+from webfarm.log.retention import Retention
+from webfarm.log.shard_log import Stored
 from webfarm.log.store_scheduler import StoreScheduler
 from webfarm.loop.ticker import Ticker
 from webfarm.manager.delivery import LogDelivery, make_event

@@ -18,7 +18,8 @@ from webfarm.log.follower import Follower
 from webfarm.log.inboxes import Inboxes
 from webfarm.log.offset import Vector
 from webfarm.log.position import Position
-from webfarm.log.shard_log import Retention, ShardLog
+from webfarm.log.retention import Retention
+from webfarm.log.shard_log import ShardLog
 from webfarm.log.store_scheduler import StoreScheduler
 from webfarm.log.writer import Writer
 from webfarm.loop.repeating import Repeating
