@@ -42,6 +42,7 @@ def test_defaults_need_no_environment():
         ("WEBFARM_TRUSTED_PROXIES", "10.0.0.0/99", "a comma-separated list of addresses or networks"),
         ("WEBFARM_PREFIX", "a b", "1 to 32 letters"),
         ("WEBFARM_PREFIX", "socketio", "1 to 32 letters"),
+        ("WEBFARM_PREFIX", "flask-socketio", "1 to 32 letters"),
         ("WEBFARM_WORKERS", "1_0", "a whole number from 1 to 1024"),
         ("WEBFARM_HOST", "a\0", "an address to bind"),
         ("WEBFARM_HOST", "", "an address to bind"),

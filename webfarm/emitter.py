@@ -24,6 +24,7 @@ from webfarm.nodes.request import encode_request
 from webfarm.protocol.packet import Packet, list_arguments
 from webfarm.redis.blocking import BlockingShard, list_shards
 from webfarm.redis.client import connect, redis_errors_as_unavailable
+from webfarm.redis.keys import check_prefix
 from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
 from webfarm.sessions.end_by_room import Ended, end_sessions, get_sids
 from webfarm.settings import Settings
@@ -40,7 +41,10 @@ class Emitter:
             has fewer, all of them must. ``None``: 1 with Sentinel or a cluster, else 0.
         shards: how many shards the farm's log has. ``None``: 8 on a cluster, else 1.
 
-    Raises ``Unavailable`` if Redis does not answer, ``Error`` if another farm has stored its messages there.
+    Raises:
+        ValueError: ``url`` names no Redis, or ``prefix`` is reserved.
+        Unavailable: Redis does not answer.
+        Error: another farm has stored its messages there.
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class Emitter:
         wait_replicas: int | None = None,
         shards: int | None = None,
     ) -> None:
+        check_prefix(prefix)
+        database = get_database(url)
         count = get_default_shards(url) if shards is None else shards
         with redis_errors_as_unavailable():
             self._client = connect(url)
-        self._shards = list_shards(self._client, prefix, count, get_database(url))
+        self._shards = list_shards(self._client, prefix, count, database)
         self._limits = history or Retention()
         self._wait_replicas = get_default_wait_replicas(url) if wait_replicas is None else wait_replicas
         try:

@@ -9,9 +9,9 @@ Such an app imports from here the names that it imported from ``flask_socketio``
 Its decorators, ``request``, ``session`` and class-based namespaces are Flask-SocketIO's own; the server, the manager
 and the WSGI application are the engine's. ``SocketIO`` takes the same settings from the environment as ``Farm``, and
 serves the same pages; arguments win over settings. It uses Redis if ``message_queue`` or ``REDIS_URL`` is given. Its
-channel is Flask-SocketIO's, unless ``channel`` or ``WEBFARM_PREFIX`` gives another. It also takes
-``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``. One of these is ``has_user_rooms=True``:
-then each client is in its user's room. ``socketio.server`` is the ``Server``.
+channel is Flask-SocketIO's, unless ``channel`` or ``WEBFARM_PREFIX`` gives another; a ``SocketIO`` without an app emits
+on the same one. It also takes ``client_manager=RedisManager(...)`` and the arguments of ``webfarm.Server``. One of
+these is ``has_user_rooms=True``: then each client is in its user's room. ``socketio.server`` is the ``Server``.
 
 Overridden of ``flask_socketio.SocketIO`` (5.7), and why:
 
@@ -84,10 +84,10 @@ class SocketIO(flask_socketio.SocketIO):
 
         Raises ``ValueError`` for an option that the engine does not have.
         """
-        if app is None:
-            super().init_app(None, **kwargs)
-            return
         options = {**self.server_options, **kwargs}
+        if app is None:
+            self._init_emitting(options)
+            return
         self.manage_session = options.pop("manage_session", self.manage_session)
         settings = options.pop("settings", None) or Settings.from_env(os.environ)
         url, channel = options.pop("message_queue", None), options.pop("channel", None)
@@ -113,6 +113,16 @@ class SocketIO(flask_socketio.SocketIO):
             return serve(environ, start_response)
 
         app.wsgi_app = serve_app  # type: ignore[method-assign]
+
+    def _init_emitting(self, options: dict[str, Any]) -> None:
+        """Emit on the channel that the farm with these options listens on."""
+        url, of_stock = options.get("message_queue"), dict(options)
+        if url and "client_manager" not in options:
+            settings = options.get("settings") or Settings.from_env(os.environ)
+            described = _describe_manager(settings, url, options.get("channel"))
+            of_stock["channel"] = described.get("channel") or get_stock_channel(settings.prefix, get_database(url))
+        super().init_app(None, **of_stock)
+        self.server_options = options  # without stock's manager: ``init_app`` may get an app later
 
     def run(self, app: Flask, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError("Run it by gunicorn: gunicorn -c python:webfarm.gunicorn MODULE:app")
@@ -158,7 +168,9 @@ def _describe_manager(settings: Settings, url: str | None, channel: str | None) 
     """Return the arguments of Flask-SocketIO that win over the settings, as those of ``RedisManager``."""
     options: dict[str, Any] = {"channel": channel} if channel else {}
     if channel and "prefix" not in settings.given:
-        options["prefix"] = channel
+        database = get_database(url or settings.redis_url)
+        name = channel.removesuffix(f"/{database}") if database else channel
+        options["prefix"] = PREFIX if name in ("socketio", _CHANNEL) else name.replace("/", "-")  # "/n" is a database's
     elif not channel and settings.prefix == PREFIX:  # as other processes with Flask-SocketIO expect it
         options["channel"] = get_stock_channel(_CHANNEL, get_database(url or settings.redis_url))
     if url:

@@ -131,9 +131,9 @@ def _app(text: str) -> str:
 
 
 def _prefix(text: str) -> str:
-    """1 to 32 letters, digits, dots, dashes or underscores, and not socketio, the default farm's channel"""
+    """1 to 32 letters, digits, dots, dashes or underscores, and neither socketio nor flask-socketio"""
     if (
-        text == "socketio"
+        text in ("socketio", "flask-socketio")  # the channels of farms with the default prefix
         or not 1 <= len(text) <= 32
         or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
     ):

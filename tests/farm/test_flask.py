@@ -13,6 +13,7 @@ import socketio
 
 from tests.kit.node_client import start_node
 from tests.kit.paths import ROOT
+from webfarm import RedisManager
 from webfarm.flask import SocketIO
 from webfarm.testing import Client, get_free_ports, get_status, starting_workers, wait_until
 
@@ -158,11 +159,11 @@ def site(redis_server):
 
 
 @pytest.fixture
-def connect_to(client):
+def connect_to(connect):
     """Connects clients to a worker of the site."""
 
     def connect_to(url, namespace="/", **options):
-        return client(url, namespace, path="ws/socket.io", **options)
+        return connect(url, namespace, path="ws/socket.io", **options)
 
     return connect_to
 
@@ -238,6 +239,41 @@ def test_another_process_emits_with_flask_socketio_itself(site, connect_to, redi
     assert other.wait_for("news") == [[{"for": "all"}]]
     other.ask("shout", "hey")
     assert one.wait_for("shouted")[0][0] == "hey"
+
+
+def test_another_process_emits_with_this_socketio_on_the_farms_channel(site, connect_to, redis_server, monkeypatch):
+    monkeypatch.setenv("WEBFARM_PREFIX", "flask")
+    one = connect_to(site.urls[0])
+    SocketIO(message_queue=redis_server.url).emit("news", "for all")
+    assert one.wait_for("news") == [["for all"]]
+
+
+@pytest.mark.parametrize("prefix", [None, "webfarm", "own"])
+@pytest.mark.parametrize("channel", [None, "given", "flask-socketio", "flask-socketio/1"])
+@pytest.mark.parametrize("database", [0, 1])
+def test_with_and_without_an_app_the_channel_is_one(monkeypatch, prefix, channel, database):
+    options = {"message_queue": f"redis://localhost:1/{database}"} | ({"channel": channel} if channel else {})
+    if prefix:
+        monkeypatch.setenv("WEBFARM_PREFIX", prefix)
+    emitting, serving = SocketIO(**options), SocketIO(flask.Flask("app"), **options)
+    assert emitting.server.manager.channel == serving.server.manager.channel
+    assert type(emitting.server.manager) is socketio.RedisManager
+    expected = channel or {"own": "own"}.get(prefix, "flask-socketio") + ("/1" if database else "")
+    assert serving.server.manager.channel == expected
+
+
+def test_a_process_that_only_emitted_may_get_an_app_later():
+    sio = SocketIO(message_queue="redis://localhost:1/1")
+    sio.init_app(flask.Flask("app"))
+    assert isinstance(sio.server.manager, RedisManager)
+    assert sio.server.manager.channel == "flask-socketio/1"
+
+
+def test_stocks_default_channel_is_no_prefix():
+    manager = SocketIO(flask.Flask("app"), message_queue="redis://localhost:1/1", channel="x/1").server.manager
+    assert manager.shards.home.keys.tag == "{x/1:0}:"
+    manager = SocketIO(flask.Flask("app"), message_queue="redis://localhost:1/0", channel="socketio").server.manager
+    assert manager.shards.home.keys.tag == "{webfarm:0}:"
 
 
 @pytest.mark.parametrize("option", [{"async_mode": "eventlet"}, {"serializer": "msgpack"}, {"json": flask.json}])

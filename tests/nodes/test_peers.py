@@ -10,7 +10,9 @@ import pytest
 import redis
 from gevent.event import Event
 
-from webfarm import Server
+from webfarm import LocalManager, Server
+from webfarm.errors import Unavailable
+from webfarm.nodes import peers as peers_module
 from webfarm.nodes.peers import Peers, pack, unpack
 from webfarm.nodes.request import Request
 from webfarm.redis.client import connect
@@ -133,3 +135,45 @@ def test_answers_that_have_come_are_kept_though_redis_stands_still(own_redis):
             os.kill(own_redis.process.pid, signal.SIGCONT)
     assert (answers.by_node, list(answers.missing)) == ({"b": 5}, ["gone (1)"])
     commands._wire.lose(redis.ConnectionError("the test has ended"))
+
+
+def test_the_reason_of_a_clients_node_is_in_what_its_asker_is_told(redis_server, monkeypatch):
+    monkeypatch.setattr(peers_module, "_CONFIRM_S", 0.05)
+    commands, keys = Pipeline(connect(redis_server.url)), Keys("reasons")
+    peers = Peers(SimpleNamespace(home=SimpleNamespace(commands=commands, keys=keys)))
+    peers.start("a")
+
+    def refuse():
+        with gevent.Timeout(2):
+            while not peers._open:
+                gevent.sleep(0.001)
+        [number] = peers._open
+        peers.on_answer(json.dumps({"number": number, "node": "b", "error": "Redis does not answer"}).encode())
+
+    gevent.spawn(refuse)
+    with pytest.raises(
+        Unavailable, match=r"no node has confirmed the request 'enter' with .*; b: Redis does not answer$"
+    ):
+        peers.ask_owner("enter", {"room": "r"})
+    commands._wire.lose(redis.ConnectionError("the test has ended"))
+
+
+@pytest.mark.parametrize("error", [ValueError("cannot enter a sid room"), Unavailable("Redis does not answer")])
+def test_a_clients_node_logs_one_warning_for_a_room_that_it_cannot_change(caplog, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    manager = LocalManager()
+    monkeypatch.setattr(manager, "enter_room", fail)
+    sio = Server(manager)
+    for number in range(3):
+        manager.clients.add_client(f"sid {number}", f"eio {number}", "/")
+        manager.connect(f"sid {number}", "/")
+        manager.clients.enter(f"sid {number}", "/", "red")
+    enter = manager.peers.handlers["enter"]
+    for members_of, of in (("sid 1", "sid 1"), ("red", "some clients in red"), (None, "some clients in /")):
+        caplog.clear()
+        with pytest.raises(Unavailable, match=f"^{error}$"):
+            enter(namespace="/", members_of=members_of, room="r")
+        assert caplog.messages == [f"the rooms of {of} are as they were: {error}"]
+    assert sio.manager is manager

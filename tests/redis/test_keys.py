@@ -3,7 +3,7 @@
 import pytest
 from redis.crc import key_slot
 
-from webfarm.redis.keys import Keys, get_stock_channel
+from webfarm.redis.keys import Keys, check_prefix, get_stock_channel
 from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
 
 
@@ -61,3 +61,35 @@ def test_all_names_of_a_shard_are_in_one_slot(database):
 )
 def test_what_follows_from_the_url(url, database, shards, replicas):
     assert (get_database(url), get_default_shards(url), get_default_wait_replicas(url)) == (database, shards, replicas)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["socketio", "flask-socketio", "socketio/1", "flask-socketio/x", "webfarm/1", "b/c/2"]
+)
+def test_a_prefix_that_is_another_farms_channel_or_name_is_refused(prefix):
+    with pytest.raises(ValueError, match=f"prefix='{prefix}' may be another farm's channel or name: choose"):
+        check_prefix(prefix)
+
+
+@pytest.mark.parametrize("prefix", ["webfarm", "flask", "socketio-2", "my/app", "b1", "b:1"])
+def test_other_prefixes_are_allowed(prefix):
+    check_prefix(prefix)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:6379/abc",
+        "redis://user:secret@h:6379/abc",
+        "redis://h:6379/1?db=abc",
+        "unix:///run/redis.sock?db=abc",
+        "redis+sentinel://a:1/farm/abc",
+        "redis+cluster://a:1/2",
+        "http://h",
+        "h:6379",
+    ],
+)
+def test_a_url_that_names_no_redis_is_refused_by_one_sentence(url):
+    with pytest.raises(ValueError, match="names no Redis: expected a URL like redis://") as refused:
+        get_database(url)
+    assert "secret" not in str(refused.value)

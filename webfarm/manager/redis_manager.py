@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 import socketio
+from gevent import monkey
 
 from webfarm.defaults import PREFIX, RECOVERY_WINDOW_S
 from webfarm.log.batch import Outgoing
@@ -39,9 +40,19 @@ from webfarm.manager.stock_channel import StockChannel
 from webfarm.nodes.directory import Directory
 from webfarm.nodes.peers import Peers
 from webfarm.redis.connections import open_connections
-from webfarm.redis.keys import Keys, get_stock_channel
+from webfarm.redis.keys import Keys, check_prefix, get_stock_channel
 from webfarm.redis.preflight import log_faults
 from webfarm.redis.url import get_database, get_default_shards, get_default_wait_replicas
+
+_UNPATCHED = (
+    "gevent has not patched the sockets, so a wait for Redis would stop all clients: run the app by"
+    " gunicorn -c python:webfarm.gunicorn, or call gevent.monkey.patch_all() before all other imports."
+)
+
+
+def _require_patched_sockets() -> None:
+    if not monkey.is_module_patched("socket"):
+        raise RuntimeError(_UNPATCHED)
 
 
 class RedisManager(RoomManager, socketio.RedisManager):
@@ -49,10 +60,10 @@ class RedisManager(RoomManager, socketio.RedisManager):
 
     Args:
         url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://host:port[,…]/name/db`` or
-            ``redis+cluster://host:port[,…]``.
-        channel: the channel of stock ``socketio.RedisManager(write_only=True)``, and of callbacks. ``None``:
-            ``socketio`` with the default prefix, else the prefix; in database *n* above 0 ``/n`` follows.
-        prefix: what every key and channel of the farm begins with.
+            ``redis+cluster://host:port[,…]``; another one raises ``ValueError``.
+        channel: of stock ``socketio.RedisManager(write_only=True)``, and of callbacks; a given name is taken as it is.
+            ``None``: ``socketio`` with the default prefix, else the prefix; in database *n* above 0 ``/n`` follows.
+        prefix: what every key and channel of the farm begins with; ``socketio`` and ``flask-socketio`` are refused.
         recovery_window_s: how long a client can come back to its session at least, in seconds; 0: never.
         history: how much the log keeps of each room.
         wait_replicas: how many replicas of Redis must have a message before an emit returns. If a cluster's primary has
@@ -74,9 +85,10 @@ class RedisManager(RoomManager, socketio.RedisManager):
         wait_replicas: int | None = None,
         shards: int | None = None,
     ) -> None:
+        check_prefix(prefix)
+        database = get_database(url)
         wait_replicas = get_default_wait_replicas(url) if wait_replicas is None else wait_replicas
         count = get_default_shards(url) if shards is None else shards
-        database = get_database(url)
         channel = channel or get_stock_channel(prefix, database)
         super().__init__(url, channel=channel)
         self.address = self.node = ""
@@ -103,7 +115,8 @@ class RedisManager(RoomManager, socketio.RedisManager):
         self.on_ping, self.on_pong = self.recovery.on_ping, self.recovery.on_pong
 
     def start(self, node: str) -> None:
-        """Connect to Redis and stay connected; ``node`` names this worker in the cluster."""
+        """Connect to Redis, over sockets that gevent has patched, and stay connected; ``node`` names this worker."""
+        _require_patched_sockets()
         self.address = node
         self.node = f"{node}#{uuid.uuid4().hex[:8]}"  # each start is a node of its own: the one before is dead
         self._connections.start()
@@ -240,4 +253,4 @@ class RedisManager(RoomManager, socketio.RedisManager):
         """Do nothing yet with an emit of this process: the channel brings it back."""
 
     def _handle_close_room(self, message: dict[str, Any]) -> None:
-        self.stock_channel.close_own_room(message)
+        gevent.spawn(self.stock_channel.close_own_room, message)  # what stock publishes then waits for no client

@@ -136,17 +136,18 @@ class Peers(LocalPeers):
     def ask_owner(self, name: str, arguments: dict[str, Any]) -> None:
         """Ask all nodes, and wait until one node has answered with a number above 0: the node of a client.
 
-        The request is repeated. Raises ``Unavailable`` if no node answers so.
+        The request is repeated. Raises ``Unavailable`` if no node answers so; it names the last failure.
         """
-        request = Request(is_one_enough=True)
+        failed: dict[str, str] = {}
         for _ in range(_TRIES):
-            asked_at = monotonic()
+            asked_at, request = monotonic(), Request(is_one_enough=True)
             self._ask(request, name, arguments, _CONFIRM_S)
             if any(request.answers.values()):
                 return
-            request = Request(is_one_enough=True)
+            failed = request.failed or failed
             gevent.sleep(max(0.0, asked_at + _CONFIRM_S - monotonic()))
-        raise Unavailable(f"no node has confirmed the request {name!r} with {arguments}")
+        reasons = "".join(f"; {node}: {why}" for node, why in failed.items())
+        raise Unavailable(f"no node has confirmed the request {name!r} with {arguments}{reasons}")
 
     def _ask(
         self, request: Request, name: str, arguments: dict[str, Any], timeout_s: float, *, others_only: bool = False

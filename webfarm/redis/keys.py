@@ -4,6 +4,7 @@ All names of a shard have one hash tag, so that a script finds all its keys on o
 channel of its messages have one name.
 """
 
+import re
 from binascii import crc_hqx
 from functools import lru_cache
 from itertools import count
@@ -18,6 +19,9 @@ _OTHER_VERSION = (
     "Redis holds what a farm of format %s has stored, which this version can't share; change WEBFARM_PREFIX."
 )
 _OTHER_SHARDS = "Redis holds what a farm with %s has stored; set WEBFARM_SHARDS=%s, or change WEBFARM_PREFIX."
+
+_CHANNELS = ("socketio", "flask-socketio")  # of farms with the default prefix, and Flask-SocketIO's own
+_OTHERS_NAME = re.compile(rf"({'|'.join(_CHANNELS)})(/.*)?|.*/[0-9]+")
 
 _STREAMS = "log:"
 
@@ -115,6 +119,15 @@ class Keys:
     def members_of(self, node: str) -> str:
         """Return the start of the keys of rooms' members on ``node``; the room's name follows."""
         return f"{self.members}{node}:"
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ``ValueError`` if the names of a farm with this prefix could be those of another farm."""
+    if _OTHERS_NAME.fullmatch(prefix):
+        raise ValueError(
+            f"prefix={prefix!r} may be another farm's channel or name: choose a prefix other than"
+            f" {' and '.join(_CHANNELS)} that does not end in a slash and a number."
+        )
 
 
 def get_stock_channel(prefix: str, database: int = 0) -> str:

@@ -21,12 +21,21 @@ _ADDRESS = re.compile(r"([^\s/?#\[\]:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
 def check_redis_url(url: str) -> None:
-    """Raise ``ValueError`` unless ``url`` follows ``URL_RULE``."""
+    """Raise ``ValueError``, which has a sentence about ``url``, unless ``url`` follows ``URL_RULE``."""
+    try:
+        _check(url)
+    except ValueError:
+        raise ValueError(f"{without_password(url)!r} names no Redis: expected {URL_RULE}.") from None
+
+
+def _check(url: str) -> None:
     if is_cluster_url(url):
         split_cluster_url(url)
         return
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
+        raise ValueError
+    if not _is_database(_get_named_database(parts.query)):
         raise ValueError
     if parts.scheme == "unix":
         if not parts.path:
@@ -81,14 +90,23 @@ def _is_database(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit())
 
 
+def _get_named_database(query: str) -> str:
+    """Return the database that a URL's query names; redis-py lets it win over the path."""
+    return parse_qs(query).get("db", [""])[0]
+
+
 def get_database(url: str) -> int:
-    """Return the number of the database that a URL names, 0 if it names none; a cluster has only 0."""
+    """Return the number of the database that a URL names, 0 if it names none; a cluster has only 0.
+
+    Raises ``ValueError`` unless the URL follows ``URL_RULE``.
+    """
+    check_redis_url(url)
     if is_cluster_url(url):
         return 0
     parts = urlsplit(url)
     if parts.scheme == "redis+sentinel":
         return split_sentinel_path(parts.path)[1]
-    [named] = parse_qs(parts.query).get("db", [""])[:1]  # redis-py lets it win over the path
+    named = _get_named_database(parts.query)
     path = "" if parts.scheme == "unix" else parts.path.strip("/")
     return int(named or path or 0)
 

@@ -201,7 +201,12 @@ class AllNodes:
         sids = self._get_own(namespace, members_of)
         if members_of is not None and self._manager.is_sid_room(namespace, members_of):
             sids = [members_of]  # one client, which may be connecting
-        return sum(Pool(_AT_ONCE).imap_unordered(change_one, sids))
+        try:
+            return sum(Pool(_AT_ONCE).imap_unordered(change_one, sids))
+        except (Unavailable, ValueError) as error:
+            of = members_of if sids == [members_of] else f"some clients in {members_of or namespace}"
+            log.warning("the rooms of %s are as they were: %s", of, error)
+            raise Unavailable(str(error)) from error
 
     def _fetch_own(self, namespace: str, room: str | None) -> list[dict[str, Any]]:
         return [
