@@ -244,8 +244,8 @@ def test_another_process_emits_with_flask_socketio_itself(site, connect_to, redi
 def test_another_process_emits_with_this_socketio_on_the_farms_channel(site, connect_to, redis_server, monkeypatch):
     monkeypatch.setenv("WEBFARM_PREFIX", "flask")
     one = connect_to(site.urls[0])
-    SocketIO(message_queue=redis_server.url).emit("news", "for all")
-    assert one.wait_for("news") == [["for all"]]
+    SocketIO(message_queue=redis_server.url).emit("news", {"for": "all"})
+    assert one.wait_for("news") == [[{"for": "all"}]]
 
 
 @pytest.mark.parametrize("prefix", [None, "webfarm", "own"])
