@@ -223,8 +223,11 @@ def test_workers_and_haproxy_start_by_themselves(folder, start, connect):
     assert connect(f"http://127.0.0.1:{front}", query={"userId": "anna"}).ask("vote", "tea") == "ok"
 
 
-def test_the_units_that_the_page_names_serve_the_poll(run):
+def test_the_units_that_the_page_names_serve_the_poll(run, folder):
     [command] = re.findall(r"`(webfarm systemd-units [^`]+)`", PAGE.read_text())
-    units = run(command)
-    assert "poll:app" in units
-    assert "/srv/poll" in units
+    run(command.replace("/etc/systemd/system", str(folder)))
+    unit = (folder / "webfarm@.service").read_text()
+    assert "Environment=WEBFARM_APP=poll:app\n" in unit
+    assert "WorkingDirectory=/srv/poll\n" in unit
+    [state] = re.findall(r"^StateDirectory=(\w+)$", unit, re.MULTILINE)
+    assert f"`POLL_DB=/var/lib/{state}/poll.db`" in PAGE.read_text()

@@ -9,11 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import requests
 
 from faults.crowd import Crowd, Users
 from faults.oracle import judge
 from tests.kit.machine import booting
 from tests.kit.paths import ROOT
+from tests.kit.your_own_app import get_files
 from webfarm.commands.systemd_units import UNITS, join_units, render_units
 from webfarm.errors import Error
 from webfarm.haproxy import parse_ranges, render
@@ -215,6 +217,24 @@ def own_unit(installed):
         installed.run("systemctl", "stop", unit)
         installed.run("rm", "-r", f"/etc/systemd/system/{unit}.d")
     installed.run("systemctl", "daemon-reload")
+
+
+def test_the_poll_of_the_docs_keeps_its_votes(installed, own_unit):
+    """In the sandbox, with the database where ``docs/your-own-app.md`` puts it."""
+    unit = own_unit("POLL_DB=/var/lib/webfarm/poll.db\nWEBFARM_APP=poll:app\n")
+    command = "/usr/bin/env PORT=%i /opt/webfarm/.venv/bin/gunicorn -c python:webfarm.gunicorn"
+    own = f"[Service]\nWorkingDirectory=/srv/poll\nExecStart=\nExecStart={command}\n"
+    installed.write(f"/etc/systemd/system/{unit}.d/poll.conf", own)
+    for path, text in get_files().items():
+        installed.write(f"/srv/poll/{path}", text)
+    try:
+        installed.run("systemctl", "daemon-reload")
+        installed.run("systemctl", "start", unit)
+        port = re.sub(r"[^0-9]", "", unit)
+        assert requests.get(f"http://127.0.0.1:{port}/results.json", timeout=5).json()["tea"] == 0
+        assert installed.run("stat", "-c", "%U", "/var/lib/webfarm/poll.db") == "webfarm"
+    finally:
+        installed.run("rm", "-rf", "/srv/poll", "/var/lib/webfarm/poll.db")
 
 
 def test_frozen_and_killed_processes_are_replaced(installed, ports, own_unit):
