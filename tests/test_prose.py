@@ -33,6 +33,10 @@ def find(tmp_path, name, text):
         ("module.py", f'f(\n    help="{LONG}"\n)\n', 2),
         ("script.lua", f"-- Title.\n-- KEYS: a, b\n-- {LONG}\n", 2),
         ("script.lua", f"local a = 1 -- {LONG}\n", 1),
+        ("script.js", f"const a = 'http://b'; // {LONG}\n", 1),
+        ("script.js", f"/**\n * Short.\n * {LONG}\n */\n", 3),
+        ("proxy.cfg.j2", f"{{#- Short. -#}}\nglobal\n    # {LONG}\n", 3),
+        ("farm.env", f"# {LONG}\n#NAME=value\n", 1),
     ],
 )
 def test_a_long_sentence_is_named_with_its_line_and_its_words(tmp_path, name, text, line):

@@ -224,7 +224,7 @@ def test_a_farm_that_has_lost_its_first_shard_is_not_written_over(stopped, redis
 
 def test_what_is_stored_in_the_source_meanwhile_is_not_left_out_silently(stopped, redis_server, target):
     outside = Emitter(redis_server.url, PREFIX)
-    with contextlib.closing(outside), pytest.raises(Error, match="something was stored in the source meanwhile"):
+    with contextlib.closing(outside), pytest.raises(Error, match="a message was stored in the source during the copy"):
         migrate(redis_server.url, target, settle(target, 8), lambda copied: outside.store("late", None, "y"))
     with redis.Redis.from_url(target) as there:
         assert not there.exists(list_shards(there, PREFIX, 8).home.keys.clock)

@@ -84,7 +84,7 @@ def test_a_primary_without_a_replica_is_a_fault_or_a_warning_where_no_message_wa
     assert found[f"replicas of {primary}"].level == "fault"
     assert get_sentences(whole.url, wait_replicas=0) == []
     lonely = find(whole.url, WEBFARM_WAIT_REPLICAS="0")[f"replicas of {primary}"]
-    assert (lonely.level, lonely.text) == ("warning", "None works: what this primary has is away when it is.")
+    assert (lonely.level, lonely.text) == ("warning", "None works: if this primary crashes, its data is unreachable.")
 
 
 def test_a_replica_that_stands_still_does_not_work(whole):

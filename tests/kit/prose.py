@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 MAX_WORDS = 25
 DEFAULT_PATHS = (
-    *("README.md", "*.md", "docs", "examples", "webfarm", "chat"),
+    *("README.md", "*.md", "docs", "examples", "webfarm", "chat", "systemd"),
     *("wsgi.py", "gunicorn.conf.py", "benchmarks", "faults"),
 )
 # Two pages are made by scripts: of docstrings, and of measurements.
-_SKIPPED = {"node_modules", ".venv", "__pycache__", "build", "api.md", "RESULTS.md"}
+_SKIPPED = {"node_modules", ".venv", "__pycache__", "build", "packages", "api.md", "RESULTS.md"}
 
 # A pattern, and what to write instead. Each has one plain replacement; a word that is good English elsewhere isn't here.
 _BANNED = [
@@ -241,10 +241,32 @@ def _read_comments(comments: Iterator[tuple[int, int, str]]) -> Iterator[Text]:
     yield from read_prose(block)
 
 
+def read_script(source: str) -> Iterator[Text]:
+    """Return the comments of a browser's script."""
+    comments = []
+    for found in re.finditer(r"(?:^|(?<=\s))(?://(?P<line>.*)|/\*+(?P<block>(?s:.*?))\*+/)", source, re.MULTILINE):
+        number, column = source.count("\n", 0, found.start()) + 1, found.start() - source.rfind("\n", 0, found.start())
+        text = found["line"] if found["block"] is None else found["block"]
+        comments += [(number + n, column, re.sub(r"^ *\* ?", " ", line)) for n, line in enumerate(text.split("\n"))]
+    yield from _read_comments(iter(comments))
+
+
+def read_template(source: str) -> Iterator[Text]:
+    """Return the comments of a configuration, and those of its template."""
+    comments = []
+    for number, line in enumerate(source.split("\n"), 1):
+        if found := re.match(r"\s*(?:\{#-?|#(?!\w))(.*?)(?:-?#\})?$", line):
+            comments.append((number, found.start(1), found[1]))
+    yield from _read_comments(iter(comments))
+
+
 _READERS = {
     ".md": lambda source: read_prose(enumerate(source.split("\n"), 1), is_page=True),
     ".py": read_python,
     ".lua": read_lua,
+    ".js": read_script,
+    ".j2": read_template,
+    ".env": read_template,
 }
 
 

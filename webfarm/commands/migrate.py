@@ -175,7 +175,9 @@ class _Migration:
                 self._copy_sessions(shard)
         self._check_stopped()
         if self._read_clocks() != self._clocks:
-            raise Error("something was stored in the source meanwhile. Stop whatever emits there, and try again.")
+            raise Error(
+                "a message was stored in the source during the copy: stop the process that emits there, and try again."
+            )
         self._write_clocks()
         home.execute("DEL", self._mark)
         return self._copied
@@ -298,4 +300,4 @@ def _limit(key: str, left_ms: int, least_ms: int = 0) -> list[tuple[Any, ...]]:
 
 def _compare(found: Any, arrived: Any, key: str) -> None:
     if found != arrived:
-        raise Error(f"{key} did not arrive as it was; is somebody writing there? Try again.")
+        raise Error(f"{key} differs from its copy. Stop everything that writes to the target, and try again.")

@@ -129,7 +129,7 @@ def _check_balancer(url: str, workers: int) -> Iterator[Finding]:
         )
         return
     if status != 200 or not all(re.fullmatch(r"webserver\d+", name) for name in names):
-        text = "What answers there does not tell the workers their names."
+        text = "The proxy there does not tell the workers their names."
         yield fault(subject, text, "Use what webfarm haproxy-config prints.")
     elif len(names) == 1 and workers > 1:
         text = f"All of {_USERS} users came to {names.pop()}."
@@ -148,7 +148,7 @@ def _check_origin(url: str) -> Iterator[Finding]:
         return  # which has been said
     if status == HTTPStatus.BAD_REQUEST:
         remedy = f"Set WEBFARM_TRUSTED_PROXIES to HAProxy's address, or WEBFARM_ALLOWED_ORIGINS to {origin}."
-        yield fault(f"HAProxy at {url}", f"The workers turn pages of {origin} away.", remedy)
+        yield fault(f"HAProxy at {url}", f"The workers refuse pages of {origin}.", remedy)
 
 
 def _check_websocket(url: str, subject: str) -> Finding:

@@ -168,7 +168,7 @@ def _check_replicas(look: _Look, subject: str, is_cluster: bool, wanted: int) ->
         text = f"{there} are connected, and WEBFARM_WAIT_REPLICAS wants {wanted} for each message."
         yield fault(subject, text, "Start the missing ones, or lower WEBFARM_WAIT_REPLICAS.")
     elif is_cluster and not there:
-        yield warning(subject, "None works: what this primary has is away when it is.", "Start one.")
+        yield warning(subject, "None works: if this primary crashes, its data is unreachable.", "Start one.")
     elif there and not wanted:
         text = f"{there} are connected, and no message waits for them: a failover can lose some."
         yield warning(subject, text, "Set WEBFARM_WAIT_REPLICAS to 1.")

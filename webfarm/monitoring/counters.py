@@ -80,7 +80,7 @@ class Counters(Collector):
         "code", ("internal", "unavailable"), "events_refused", "Events that were not accepted."
     )
     sessions_not_resumed: Counter[str] = _by(
-        "reason", _NOT_RESUMED, "sessions_not_resumed", "Connections that came back and had to begin anew."
+        "reason", _NOT_RESUMED, "sessions_not_resumed", "Connections that came back and got a new session."
     )
     sessions_ended: Counter[str] = _by(
         "reason",

@@ -5,8 +5,8 @@ const MOST = 10_000;
 
 export class Conversation {
   /**
-   * `kind` is "room", "user" or "everybody"; `name` the room's or the user's; `source` the room that its history is
-   * read from, or null if there is none. `lastRead` is the id of the last message that was read, null if unknown.
+   * `kind` is "room", "user" or "everybody", and `name` the room's or the user's name. `source` is the room with its
+   * history, or null if there is none. `lastRead` is the id of the last message that was read, null if unknown.
    */
   constructor(kind, name, source, lastRead) {
     Object.assign(this, { kind, name, source, lastRead });

@@ -57,8 +57,8 @@ export class Conversations {
   }
 
   /**
-   * Take in what the server told, unless `only` one conversation is asked for and it belongs to another; return
-   * `{conversation, item}` if it is new, else null.
+   * Take in an event of the server; with `only`, one that belongs to this conversation. Return `{conversation, item}` if
+   * it is new, else null.
    */
   receive(event, data, meta, only = null) {
     const known = readMeta(meta);

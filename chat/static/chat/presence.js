@@ -1,27 +1,27 @@
-// Who is in a room, kept up to date by the server's word on who comes and goes.
+// The users in a room, kept up to date by the server's `presence` events.
 
 export class Presence {
-  /** `session` has `socket`, `user` and `request`; `onChange()` is called when something is different. */
+  /** `session` has `socket`, `user` and `request`; `onChange()` is called after each change. */
   constructor(session, room, onChange) {
     Object.assign(this, { session, room, onChange });
     this.users = new Set([session.user]);
     this.isKnown = false;
-    this.isMore = false; // people than were told
-    this.problem = ""; // why it is not known
-    this.question = null; // the newest one; answers to others are out of date
+    this.isMore = false; // users than the server named
+    this.problem = ""; // why the list is unknown
+    this.question = null; // the newest one; answers to older questions are out of date
     this.listener = (change) => this.hear(change);
     session.socket.on("presence", this.listener);
     if (session.isConnected) this.ask();
   }
 
-  /** Read anew who is there. Every connection needs it: what changed while there was none is not told later. */
+  /** Read the list of users again. Each new connection needs it: the server does not repeat missed changes. */
   async ask() {
-    const question = (this.question = { early: [] }); // what changes before the answer is there
+    const question = (this.question = { early: [] }); // the changes that come before the answer
     const { ok, users, more, error } = await this.session.request("who", { room: this.room, watch: true });
     if (question !== this.question) return;
     this.problem = ok ? "" : `Who is here could not be read: ${error.message}`;
     if (ok) {
-      // Of very many users not all are told, and oneself may be missing.
+      // The server names a part of very many users, and the own user may be missing.
       this.users = new Set([this.session.user, ...users.map(({ userId }) => userId)]);
       this.isMore = Boolean(more);
       this.isKnown = true;
@@ -31,7 +31,7 @@ export class Presence {
     this.onChange();
   }
 
-  /** Ask for no more news, unless the room was left: then there are none. */
+  /** Stop watching the room; a room that was left sends no changes. */
   stop(isLeft = false) {
     this.question = null;
     this.session.socket.off("presence", this.listener);

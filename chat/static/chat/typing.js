@@ -1,4 +1,4 @@
-// Who is writing: told to others while one writes, and shown of others for some seconds.
+// The users who are writing: the own user tells others, and others are shown for some seconds.
 
 import { perFrame, setText } from "./dom.js";
 
@@ -21,7 +21,7 @@ export class Typing {
     socket.volatile.emit("typing", conversation.audience);
   }
 
-  /** What was written is sent: the next word begins anew. */
+  /** The text was sent: tell others at the next word. */
   reset() {
     this.toldAt = 0;
   }
@@ -35,12 +35,12 @@ export class Typing {
     this.update();
   }
 
-  /** Nothing is heard of anybody any more. */
+  /** Forget all users who are writing. */
   clear() {
     for (const [key, writers] of this.writers) for (const user of writers.keys()) this.forget(key, user);
   }
 
-  /** `user` writes no more in the conversation `key`. */
+  /** `user` has stopped writing in the conversation `key`. */
   forget(key, user) {
     const writers = this.writers.get(key);
     if (!writers?.has(user)) return;

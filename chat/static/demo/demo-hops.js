@@ -5,8 +5,8 @@ const CLOCK_MS = 0.1; // to which browsers round
 /**
  * Return the hops of a message, `{from, to, ms, error}`, each between the names of two places.
  *
- * `id` is Redis' time (microseconds), `sender` is `{name, worker, clock, notes, at}`, and so is each of `receivers`:
- * `notes` is what its worker knows of the message, `at` when it was sent or received by the page's clock (milliseconds).
+ * `id` is Redis' time (microseconds), `sender` is `{name, worker, clock, notes, at}`, and so is each of `receivers`.
+ * `notes` has what its worker knows of the message. `at` is when it was sent or received, by the page's clock (milliseconds).
  */
 export function measure(id, sender, receivers) {
   const up = sender.notes.handled && span(sender.name, sender.worker, sender.clock.toPage(sender.notes.handled) - sender.at, sender.clock.error);

@@ -7,11 +7,11 @@ import { make } from "./dom.js";
 const WINDOW_S = 300;
 const HEIGHT = 160;
 const COLORS = ["#4a80e8", "#dd7a1a", "#23a367", "#c2519f", "#8a6ce0", "#1199a8", "#d64d4d", "#94832a"];
-const DASHES = [[], [6, 4], [2, 3]]; // for nodes beyond as many as there are colours
+const DASHES = [[], [6, 4], [2, 3]]; // when there are more nodes than colours
 
 const look = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** What the figures were: times (seconds since 1970), and of each node a list of the values at these times. */
+/** Past figures: times (seconds since 1970), and for each node a list of its values at these times. */
 export class History {
   times = [];
   nodes = new Map(); // name -> {label, number, values: {figure: [...]}}
@@ -20,7 +20,7 @@ export class History {
     this.figures = figures;
   }
 
-  /** Add what was seen at `time`: `seen` has a `{label, values}` for each node that was; of others nothing is known. */
+  /** Add the figures of `time`: `seen` has `{label, values}` for each node that answered; other nodes get a gap. */
   add(time, seen) {
     for (const [name, { label }] of seen) {
       if (!this.nodes.has(name)) this.nodes.set(name, { number: this.#findNumber(), values: this.#fill() });
@@ -33,12 +33,12 @@ export class History {
     while (this.times[0] < time - WINDOW_S) this.#dropFirst();
   }
 
-  /** The node's colour: that of its lines. */
+  /** Return the colour of the node's lines. */
   getColor(name) {
     return COLORS[this.nodes.get(name).number % COLORS.length];
   }
 
-  /** The lowest number that no node has, so that few nodes have different colours however often they start anew. */
+  /** Return the lowest free number: a few nodes then have different colours, however often they start again. */
   #findNumber() {
     const taken = new Set([...this.nodes.values()].map(({ number }) => number));
     let number = 0;
@@ -62,7 +62,7 @@ export class History {
 /** A plot of one figure, in a `figure` element of its own. */
 export class Plot {
   #plot = null;
-  #shown = ""; // the nodes whose lines it has
+  #shown = ""; // the nodes that it has lines for
 
   constructor(history, figure, title, format) {
     Object.assign(this, { history, figure, title, format });
@@ -72,7 +72,7 @@ export class Plot {
     new ResizeObserver(() => this.#plot?.setSize(this.#getSize())).observe(this.area);
   }
 
-  /** Draw what the history has by now. */
+  /** Draw the history. */
   draw() {
     const nodes = [...this.history.nodes.values()];
     const data = [this.history.times, ...nodes.map(({ values }) => values[this.figure])];
@@ -82,7 +82,7 @@ export class Plot {
     this.#shown = shown;
   }
 
-  /** Draw it anew, as colours are others. */
+  /** Draw it again, in other colours. */
   restart() {
     this.#plot?.destroy();
     this.#plot = null;
@@ -114,7 +114,7 @@ export class Plot {
     this.#plot = new uPlot(options, data, this.area);
   }
 
-  /** Say below the plot what the values are where the pointer is. */
+  /** Show below the plot the values at the pointer. */
   #tell({ cursor: { idx }, data, series }) {
     if (idx === null || idx === undefined || data[0][idx] === undefined) {
       this.output.textContent = "";

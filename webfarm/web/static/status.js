@@ -19,8 +19,8 @@ function time(value) {
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const most = (values) => Math.max(...values);
 
-// Each figure: what it is called, how it is written, what it is for all nodes, and how it comes of a node's figures
-// (`now`, `before`, and the seconds between).
+// Each figure: its title, its format, how to combine the nodes' values, and how to get one from `now`, `before`
+// and the seconds between.
 const FIGURES = {
   clients: { title: "Clients", format: count, combine: sum, get: ({ clients }) => sum(Object.values(clients)) },
   messages: { title: "Messages stored /s", format: rate, combine: sum, get: grow("stored") },
