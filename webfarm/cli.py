@@ -129,6 +129,17 @@ def haproxy_config(
     click.echo(text, nl=False)
 
 
+def _check_namespace(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.startswith("/"):
+        raise SettingsError(f"'{value}' is no namespace, like /game.")
+    return value
+
+
+_namespace = click.option(
+    "--namespace", default="/", show_default=True, callback=_check_namespace, help="The clients' namespace."
+)
+
+
 def _listing(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that all listings have."""
     for option in (
@@ -145,11 +156,16 @@ def _print_listing(name: str, as_json: bool, filters: dict[str, str | None]) -> 
     from webfarm.commands import listing
 
     settings = Settings.from_env(os.environ)
-    click.echo(listing.render(name, settings, listing.Filters(**filters), as_json=as_json))
+    found = listing.render(name, settings, listing.Filters(**filters), as_json=as_json)
+    click.echo(found.text)
+    if found.others:
+        others = " or ".join(f"--namespace {name}" for name in found.others)
+        click.echo(f"webfarm: other namespaces have clients, too: {others}.", err=True)
 
 
 @main.command()
 @_listing
+@_namespace
 def clients(as_json: bool, **filters: str | None) -> None:
     """List the clients of all workers: sid, user, node, transport, rooms, and the time of the connect.
 
@@ -160,6 +176,7 @@ def clients(as_json: bool, **filters: str | None) -> None:
 
 @main.command()
 @_listing
+@_namespace
 def rooms(as_json: bool, **filters: str | None) -> None:
     """List the rooms that have clients, with the number and bytes of the messages stored for each.
 
@@ -264,6 +281,7 @@ def doctor(servers: tuple[str, ...], url: str, no_haproxy: bool, as_json: bool, 
 @click.option("--room", help="To all clients in this room.")
 @click.option("--user", help="To all clients of this user; an absent user gets it on the next connection.")
 @click.option("--all", "everybody", is_flag=True, help="To all clients.")
+@_namespace
 @click.option("--json", "as_json", is_flag=True, help="Print an object: {id, nodes}.")
 def emit(event: str, data: str, as_json: bool, **target: Any) -> None:
     """Store EVENT with the argument JSON, and deliver it; print its id and the number of nodes that it reached.
@@ -283,9 +301,9 @@ def emit(event: str, data: str, as_json: bool, **target: Any) -> None:
 @main.command()
 @click.argument("user")
 def kick(user: str) -> None:
-    """Disconnect every client of USER, on every node, and end the sessions of those whose connection is lost.
+    """Disconnect every client of USER on every node, and end the sessions of those whose connection is lost.
 
-    A kicked user may connect again. Example: webfarm kick anna
+    All namespaces are meant. A kicked user may connect again. Example: webfarm kick anna
     """
     from webfarm.commands.remove import kick
 

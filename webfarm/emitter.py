@@ -20,6 +20,7 @@ from webfarm.log.entry import encode_body
 from webfarm.log.retention import Retention
 from webfarm.log.shard_log import Stored
 from webfarm.log.writer import wait_for_replicas
+from webfarm.nodes.directory import Directory
 from webfarm.nodes.request import encode_request
 from webfarm.protocol.packet import Packet, list_arguments
 from webfarm.redis.blocking import BlockingShard, list_shards
@@ -114,6 +115,22 @@ class Emitter:
             request = encode_request("disconnect", {"namespace": namespace, "room": room})
             nodes = self._shards.home.commands.publish(self._shards.home.keys.requests, request)
         return ended, nodes
+
+    def disconnect_user(self, user: str) -> tuple[Ended, int]:
+        """Disconnect all clients of ``user``, in all namespaces and on every node, and end all sessions of that user.
+
+        Returns how many sessions ended, and how many nodes were told. Raises ``Unavailable``.
+        """
+        with redis_errors_as_unavailable():
+            counts = [end_sessions(self._shards, one, None, user) for one in self.get_namespaces()]
+            request = encode_request("disconnect_user", {"user": user})
+            nodes = self._shards.home.commands.publish(self._shards.home.keys.requests, request)
+        return Ended(sum(one.connected for one in counts), sum(one.away for one in counts)), nodes
+
+    def get_namespaces(self) -> list[str]:
+        """Return the namespaces that the farm's nodes serve. Raises ``Unavailable``."""
+        with redis_errors_as_unavailable():
+            return Directory(self._shards).get_namespaces()
 
     def erase(self, room: str | None, namespace: str = "/") -> int:
         """Delete all messages of a room; return how many. Raises ``Unavailable``.

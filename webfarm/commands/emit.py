@@ -18,7 +18,14 @@ class Emitted(NamedTuple):
 
 
 def emit(
-    settings: Settings, event: str, data: str, *, room: str | None = None, user: str | None = None, everybody: bool
+    settings: Settings,
+    event: str,
+    data: str,
+    *,
+    room: str | None = None,
+    user: str | None = None,
+    everybody: bool,
+    namespace: str = "/",
 ) -> Emitted:
     """Store an event for a room, a user, or everybody.
 
@@ -29,6 +36,7 @@ def emit(
         room: all clients in this room.
         user: all clients of this user.
         everybody: all clients.
+        namespace: the clients' namespace.
 
     Raises:
         ClientError: the event is none, too large, or has not exactly one target.
@@ -40,5 +48,5 @@ def emit(
         raise TooLarge(f"A message has at most {settings.max_message_bytes} bytes (WEBFARM_MAX_MESSAGE_BYTES).")
     name, arguments = create_message(event, parse_json(text), room)
     with open_emitter(settings) as emitter:
-        stored = emitter.store(name, arguments, target)
+        stored = emitter.store(name, arguments, target, namespace)
     return Emitted(str(stored.id), stored.nodes)

@@ -27,6 +27,7 @@ class Filters(NamedTuple):
     user: str | None = None
     room: str | None = None
     node: str | None = None  # its name, its address, or HAProxy's name of it
+    namespace: str | None = "/"  # of clients and rooms
 
 
 def list_clients(directory: Directory, filters: Filters) -> list[Row]:
@@ -36,11 +37,11 @@ def list_clients(directory: Directory, filters: Filters) -> list[Row]:
 
 def list_rooms(directory: Directory, filters: Filters) -> list[Row]:
     """Return the rooms; of a user, those that its clients are in."""
-    rooms = directory.get_rooms(node=filters.node)
+    rooms = directory.get_rooms(node=filters.node, namespace=filters.namespace or "/")
     if filters.room is not None:
         rooms = [row for row in rooms if row["room"] == filters.room]
     if filters.user is not None:
-        clients = directory.iterate_clients(user=filters.user, node=filters.node)
+        clients = directory.iterate_clients(**filters._replace(room=None)._asdict())
         names = {room for client in clients for room in client["rooms"]}
         rooms = [row for row in rooms if row["room"] in names]
     return rooms
@@ -55,6 +56,14 @@ def list_nodes(directory: Directory, filters: Filters) -> list[Row]:
     return nodes
 
 
+def list_others(directory: Directory, filters: Filters) -> list[str]:
+    """Return the other namespaces that have clients which the filters leave."""
+    if directory.get_namespaces() == [filters.namespace]:
+        return []  # so that no client is read twice
+    everywhere = directory.iterate_clients(**filters._replace(namespace=None)._asdict())
+    return sorted({client["namespace"] for client in everywhere} - {filters.namespace})
+
+
 _LISTINGS: dict[str, tuple[Callable[[Directory, Filters], list[Row]], Sequence[str]]] = {
     "clients": (list_clients, ("sid", "userId", "node", "transport", "rooms", "since")),
     "rooms": (list_rooms, ("room", "clients", "messages", "bytes")),
@@ -62,13 +71,27 @@ _LISTINGS: dict[str, tuple[Callable[[Directory, Filters], list[Row]], Sequence[s
 }
 
 
-def render(name: str, settings: Settings, filters: Filters, *, as_json: bool) -> str:
-    """Return ``clients``, ``rooms`` or ``nodes`` of the farm as text. Raises ``Error`` if Redis does not answer."""
+class Listing(NamedTuple):
+    """A listing as text, and the other namespaces that have clients."""
+
+    text: str
+    others: list[str]
+
+
+def render(name: str, settings: Settings, filters: Filters, *, as_json: bool) -> Listing:
+    """Return ``clients``, ``rooms`` or ``nodes`` of the farm. Raises ``Error`` if Redis does not answer."""
     listing, columns = _LISTINGS[name]
     with _open_directory(settings) as directory:
         rows = listing(directory, filters)
-    if as_json:
-        return orjson.dumps([{column: row[column] for column in columns} for row in rows]).decode()
+        others = list_others(directory, filters) if name != "nodes" else []
+    return Listing(_render_json(columns, rows) if as_json else _render_table(columns, rows), others)
+
+
+def _render_json(columns: Sequence[str], rows: list[Row]) -> str:
+    return orjson.dumps([{column: row[column] for column in columns} for row in rows]).decode()
+
+
+def _render_table(columns: Sequence[str], rows: list[Row]) -> str:
     cells = [[_show(column, row[column]) for column in columns] for row in rows]
     alignment = ["right" if column in _NUMBERS else "left" for column in columns]
     return tabulate(cells, columns, tablefmt="simple", disable_numparse=True, colalign=alignment if cells else None)

@@ -7,14 +7,14 @@ from webfarm.socketio.external_events import get_target_room, get_user_room
 
 
 def kick(settings: Settings, user: str) -> tuple[int, int, int]:
-    """Disconnect a user's clients on every node, and end the sessions of those whose connection is lost.
+    """Disconnect a user's clients, in all namespaces and on every node; end the sessions of unconnected ones, too.
 
     Returns:
         The number of clients disconnected, of sessions ended, and of nodes told.
     """
-    room = get_target_room(user=user)
+    get_target_room(user=user)  # refuses a bad name
     with open_emitter(settings) as emitter:
-        ended, nodes = emitter.disconnect(room, user=user)
+        ended, nodes = emitter.disconnect_user(user)
     return ended.connected, ended.away, nodes
 
 
@@ -30,5 +30,5 @@ def erase(settings: Settings, *, user: str | None, room: str | None) -> int:
     with open_emitter(settings) as emitter:
         if user is None:
             return emitter.erase(target)
-        emitter.disconnect(target, user=user)
-        return emitter.erase_user(user, get_user_room(user))
+        emitter.disconnect_user(user)
+        return sum(emitter.erase_user(user, get_user_room(user), one) for one in emitter.get_namespaces())

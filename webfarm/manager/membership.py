@@ -3,6 +3,7 @@
 A client stands in the registry from when it is let in until it has left.
 """
 
+from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ from webfarm.redis.client import redis_errors_as_unavailable
 
 _SHARE = 10  # a room's users are read in a tenth of the time at most, however often and large
 _MAX_PAUSE_S = 1.0  # a reading that took longer has waited for Redis
+_MOST_NAMESPACES = 1000  # are told of; where clients may join any, they name them
 _FEW = 10  # so many users are read at any time
 
 
@@ -143,8 +145,11 @@ class Membership:
 
     def describe_node(self) -> dict[str, Any]:
         """Return what others may know of this node."""
-        server = self._owner.server
+        server, clients = self._owner.server, self._owner.clients
+        given = () if server.namespaces == "*" else server.namespaces
+        namespaces = {*given, *server.handlers, *server.namespace_handlers, *islice(clients.rooms, _MOST_NAMESPACES)}
         return {
+            "namespaces": sorted(namespaces - {"*"}),
             "server": server.name or None,
             "address": self._owner.address,
             "version": VERSION,

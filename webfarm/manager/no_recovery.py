@@ -84,6 +84,11 @@ class NoRecovery:
     def evict_resuming(self, namespace: str, room: str | None) -> None:
         """The sessions of a room have ended; nobody resumes any."""
 
+    def evict_resuming_of(self, user: str) -> list[tuple[str, str]]:
+        """Return sid and namespace of the clients of ``user``; nobody resumes any session."""
+        users = self._owner.clients.users
+        return [(sid, namespace) for sid, namespace in self._namespaces.items() if users.get(sid) == user]
+
     def _forget(self, sid: str) -> None:
         self._namespaces.pop(sid, None)
         self._ends.pop(sid, None)

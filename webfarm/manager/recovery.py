@@ -226,6 +226,16 @@ class Recovery:
             if is_in_room and not self.manager.clients.is_connected(session.sid, namespace):
                 self.evict(session)
 
+    def evict_resuming_of(self, user: str) -> list[tuple[str, str]]:
+        """The sessions of ``user`` have ended: evict as above; return sid and namespace of the connected clients."""
+        connected = []
+        for session in [one for shard in self.manager.shards for one in shard.sessions.get_all() if one.user == user]:
+            if self.manager.clients.is_connected(session.sid, session.namespace):
+                connected.append((session.sid, session.namespace))
+            else:
+                self.evict(session)
+        return connected
+
     def _expire_and_close(self, session: Session, why: str) -> None:
         """Messages are lost: deliver nothing from beyond the hole. The client comes back, and is told."""
         counters.sessions_ended[why] += 1

@@ -33,17 +33,20 @@ class Directory:
             node: only the one with this name, server or address.
         """
         nodes: dict[str, dict[str, Any]] = {}
-        for shard in self._shards:
-            keys = shard.keys
-            for name, description, clients in shard.commands.run(
-                "nodes/nodes", [keys.nodes], [keys.leases, keys.clients]
-            ):
-                one = nodes.setdefault(
-                    name.decode(), {"node": name.decode(), **orjson.loads(description), "clients": 0}
-                )
-                one["clients"] += clients
+        for name, description, clients in self._iterate_nodes():
+            one = nodes.setdefault(name, {"node": name, **description, "clients": 0})
+            one["clients"] += clients
         found = [one for one in nodes.values() if node in (None, one["node"], one["server"], one["address"])]
+        for one in found:
+            one.pop("namespaces", None)
         return sorted(found, key=lambda one: (one["address"], one["since"]))
+
+    def get_namespaces(self) -> list[str]:
+        """Return the namespaces that the nodes serve. One that only a client has named comes some seconds later."""
+        namespaces = {"/"}
+        for _, description, _ in self._iterate_nodes():
+            namespaces.update(description.get("namespaces", ()))
+        return sorted(namespaces)
 
     def iterate_clients(
         self, *, user: str | None = None, room: str | None = None, node: str | None = None, namespace: str | None = "/"
@@ -104,6 +107,14 @@ class Directory:
         arguments = [name_room(namespace, room), keys.leases, keys.members, most, int(is_watched)]
         found = shard.commands.run("nodes/users", [keys.nodes, keys.present + name_room(namespace, room)], arguments)
         return {found[i].decode(): found[i + 1] for i in range(0, len(found), 2)}
+
+    def _iterate_nodes(self) -> Iterator[tuple[str, dict[str, Any], int]]:
+        """Yield name, description and clients of each node, for each shard."""
+        for shard in self._shards:
+            keys = shard.keys
+            found = shard.commands.run("nodes/nodes", [keys.nodes], [keys.leases, keys.clients])
+            for name, description, clients in found:
+                yield name.decode(), orjson.loads(description), clients
 
     def _get_names(self, node: str | None) -> list[str]:
         return [one["node"] for one in self.get_nodes(node=node)]

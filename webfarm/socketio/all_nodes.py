@@ -66,6 +66,7 @@ class AllNodes:
         self._server_handlers: dict[str, Callable[..., Any]] = {}
         self._peers.handlers.update(
             disconnect=self._disconnect_own,
+            disconnect_user=self._disconnect_user_own,
             enter=partial(self._change_own, self._manager.enter_room),
             leave=partial(self._change_own, self._manager.leave_room),
             fetch=self._fetch_own,
@@ -186,6 +187,12 @@ class AllNodes:
         if sids:
             log.info("kicked", extra={"room": room, "clients": len(sids)})
         Pool(_AT_ONCE).map(partial(self._server.disconnect, namespace=namespace, ignore_queue=True), sids)
+
+    def _disconnect_user_own(self, user: str) -> None:
+        clients = self._manager.recovery.evict_resuming_of(user)
+        if clients:
+            log.info("kicked", extra={"user": user, "clients": len(clients)})
+        Pool(_AT_ONCE).map(lambda client: self._server.disconnect(*client, ignore_queue=True), clients)
 
     def _change_own(
         self, change: Callable[[str, str, str], Any], namespace: str, members_of: str | None, room: str
