@@ -7,7 +7,7 @@ import pytest
 from tests.kit.commands import run_webfarm
 from webfarm.testing import starting_workers, wait_until
 
-GAME = '''
+GAME = """
 from webfarm import Farm, Namespace
 
 
@@ -18,8 +18,8 @@ class Game(Namespace):
 
 farm = Farm(namespace=Game("/game"))
 farm.server.on("connect", lambda sid, environ: None)
-'''
-FLASK = '''
+"""
+FLASK = """
 from flask import Flask
 
 from webfarm.flask import SocketIO
@@ -28,7 +28,7 @@ app = Flask(__name__)
 socketio = SocketIO(app, identify=lambda environ, auth: auth["id"])
 socketio.on_event("connect", lambda auth: None, namespace="/desk")
 socketio.on_event("connect", lambda auth: None)
-'''
+"""
 
 
 class Site:

@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import gevent
 
 from webfarm.manager.rooms import Rooms
 from webfarm.sessions.replay import Replay
-from webfarm.sessions.session import NotResumable
+from webfarm.sessions.session import NotResumable, Session
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +82,9 @@ class NoRecovery:
         """A client was disconnected, or did so itself."""
         self._forget(sid)
 
-    def evict_resuming(self, namespace: str, room: str | None) -> None:
-        """The sessions of a room have ended; nobody resumes any."""
-
-    def evict_resuming_of(self, user: str) -> list[tuple[str, str]]:
-        """Return sid and namespace of the clients of ``user``; nobody resumes any session."""
-        users = self._owner.clients.users
-        return [(sid, namespace) for sid, namespace in self._namespaces.items() if users.get(sid) == user]
+    def evict_resuming(self, has_ended: Callable[[Session], bool]) -> list[tuple[str, str]]:
+        """Return that no client has a session that could end elsewhere."""
+        return []
 
     def _forget(self, sid: str) -> None:
         self._namespaces.pop(sid, None)

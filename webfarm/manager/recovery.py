@@ -9,7 +9,7 @@ that nothing is missing; else the client is a new one, and knows it.
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
@@ -219,17 +219,10 @@ class Recovery:
             self.evict(error.session)
             error.session.check()
 
-    def evict_resuming(self, namespace: str, room: str | None) -> None:
-        """The sessions of a room have ended: evict the connections that are just resuming one of them."""
-        for session in [one for shard in self.manager.shards for one in shard.sessions.get_all()]:
-            is_in_room = session.namespace == namespace and room in session.floors
-            if is_in_room and not self.manager.clients.is_connected(session.sid, namespace):
-                self.evict(session)
-
-    def evict_resuming_of(self, user: str) -> list[tuple[str, str]]:
-        """The sessions of ``user`` have ended: evict as above; return sid and namespace of the connected clients."""
+    def evict_resuming(self, has_ended: Callable[[Session], bool]) -> list[tuple[str, str]]:
+        """Sessions have ended: evict who is just resuming one; return sid and namespace of the connected clients."""
         connected = []
-        for session in [one for shard in self.manager.shards for one in shard.sessions.get_all() if one.user == user]:
+        for session in [one for shard in self.manager.shards for one in shard.sessions.get_all() if has_ended(one)]:
             if self.manager.clients.is_connected(session.sid, session.namespace):
                 connected.append((session.sid, session.namespace))
             else:

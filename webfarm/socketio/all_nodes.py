@@ -182,14 +182,14 @@ class AllNodes:
         return [sid for sid, _ in participants if self._manager.is_connected(sid, namespace)]
 
     def _disconnect_own(self, namespace: str, room: str | None) -> None:
-        self._manager.recovery.evict_resuming(namespace, room)
+        self._manager.recovery.evict_resuming(lambda one: one.namespace == namespace and room in one.floors)
         sids = self._get_own(namespace, room)
         if sids:
             log.info("kicked", extra={"room": room, "clients": len(sids)})
         Pool(_AT_ONCE).map(partial(self._server.disconnect, namespace=namespace, ignore_queue=True), sids)
 
     def _disconnect_user_own(self, user: str) -> None:
-        clients = self._manager.recovery.evict_resuming_of(user)
+        clients = self._manager.recovery.evict_resuming(lambda one: one.user == user)
         if clients:
             log.info("kicked", extra={"user": user, "clients": len(clients)})
         Pool(_AT_ONCE).map(lambda client: self._server.disconnect(*client, ignore_queue=True), clients)
