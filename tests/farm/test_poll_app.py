@@ -120,6 +120,13 @@ def plain(start):
     return start(WEBFARM_PREFIX="plain")
 
 
+@pytest.fixture(scope="module")
+def limited(start):
+    """The poll with limits of bytes alone."""
+    limits = {"WEBFARM_HISTORY_BYTES": "2000", "WEBFARM_RATE_LIMIT_BYTES": "10000", "WEBFARM_RATE_LIMIT": "0"}
+    return start(WEBFARM_PREFIX="limited", **limits)
+
+
 @pytest.fixture
 def server(redis_server):
     with redis.Redis.from_url(redis_server.url, decode_responses=True) as server:
@@ -189,6 +196,14 @@ def test_a_rooms_history_has_the_length_of_the_setting(join):
     assert one.ask("count") == 5
 
 
+def test_a_rooms_history_has_the_bytes_of_the_setting(limited, plain, connect):
+    for site, fewest, most in ((limited, 1, 4), (plain, 10, 100)):
+        one = connect(site.urls[0], query={"userId": "writer"})
+        for _ in range(10):
+            one.ask("vote", "x" * 500)
+        assert fewest <= one.ask("count") <= most
+
+
 def test_a_rooms_history_lives_as_long_as_the_setting_says(join, server):
     join("archivist").ask("vote", "tea")
     stream = get_keys("polls", "poll", 2).stream("/", "poll")
@@ -226,6 +241,18 @@ def test_replicas_are_waited_for_where_the_url_says_that_there_are_some(folder, 
     assert int(done.stdout) == replicas
 
 
+def test_without_the_settings_replica_nothing_is_acknowledged(start, connect):
+    """The Redis of the tests has none."""
+    site = start(WEBFARM_WAIT_REPLICAS="1", WEBFARM_API_KEY=KEY)
+    one, answers = connect(site.urls[0]), []
+    one.emit("vote", "tea", callback=answers.append)
+    body, headers = {"event": "news", "data": 1, "all": True}, {"Authorization": f"Bearer {KEY}"}
+    done = requests.post(site.urls[1] + "/api/emit", json=body, headers=headers, timeout=20)
+    assert (done.status_code, done.json()["error"]["code"]) == (503, "unavailable")
+    site.wait_for_line("not acknowledged")
+    assert answers == []
+
+
 def test_all_keys_begin_with_the_prefix(poll, server):
     assert list(server.scan_iter("{polls*"))
     assert not list(server.scan_iter("{webfarm*"))
@@ -244,6 +271,15 @@ def test_who_votes_too_often_is_refused(join):
         one.emit("count", callback=answers.append)
     wait_until(lambda: len(answers) == 30, "all answers")
     assert isinstance(answers[0], int)
+    assert answers[-1]["error"]["code"] == "rate_limited"
+
+
+def test_who_votes_too_much_is_refused(limited, connect):
+    one, answers = connect(limited.urls[0], query={"userId": "bulky"}), []
+    for _ in range(60):  # at once: twice the limit is let through
+        one.emit("vote", "x" * 1000, callback=answers.append)
+    wait_until(lambda: len(answers) == 60, "all answers")
+    assert isinstance(answers[0], str)
     assert answers[-1]["error"]["code"] == "rate_limited"
 
 
