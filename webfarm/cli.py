@@ -303,7 +303,9 @@ def emit(event: str, data: str, as_json: bool, **target: Any) -> None:
 def kick(user: str) -> None:
     """Disconnect every client of USER on every node, and end the sessions of those whose connection is lost.
 
-    All namespaces are meant. A kicked user may connect again. Example: webfarm kick anna
+    It does so in all namespaces. A kicked user may connect again.
+
+    Example: webfarm kick anna
     """
     from webfarm.commands.remove import kick
 
