@@ -9,6 +9,7 @@
     farm = Farm(app)
     sio = farm.server
 
+
     @sio.event
     def vote(sid, choice):
         sio.emit("voted", choice)
