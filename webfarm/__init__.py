@@ -9,7 +9,6 @@
     farm = Farm(app)
     sio = farm.server
 
-
     @sio.event
     def vote(sid, choice):
         sio.emit("voted", choice)
