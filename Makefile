@@ -6,7 +6,9 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 EXTRAS ?= [run,embedded]
 # Each of the many workers that tests start would compile all modules again.
-COMPILED := PYTHONDONTWRITEBYTECODE=
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# The tests whose coverage is measured; in the others the code runs in gunicorn's workers, and tracing would delay it.
+IN_PROCESS := $(patsubst %,tests/%,protocol monitoring loop http engineio redis log sessions nodes manager socketio)
 fail = { echo "setup: $(1)" >&2; exit 1; }
 
 .PHONY: run test lint bench faults soak setup install uninstall
@@ -17,8 +19,12 @@ test: .venv/developer node_modules/axe-core/axe.min.js
 	@sh tests/install-browser.sh
 	@sh tests/install-systemd.sh
 	@sh tests/install-iproute2.sh
-	@$(COMPILED) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
-	@$(BIN)/python -m tests.kit.coverage_summary $(if $(ARGS),--no-floor)
+ifdef ARGS
+	@$(PYTEST) $(ARGS)
+else
+	@$(PYTEST) --cov --cov-report= $(IN_PROCESS) && $(BIN)/python -m tests.kit.coverage_summary
+	@$(PYTEST) $(IN_PROCESS:%=--ignore=%)
+endif
 
 lint: .venv/developer
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m tests.kit.prose
