@@ -163,7 +163,7 @@ def test_clients_come_back_recovered_to_handlers_that_were_edited_also_after_a_s
     def edit(answer, imported="ClientError"):
         handler = f"def on_shout(self, sid: str, text: str) -> str:\n        return {answer}\n\n    def on_leave("
         changed = good.replace("def on_leave(", handler).replace(
-            "import BadRequest,", f"import BadRequest, {imported},"
+            "import time\n", f"import time\nfrom webfarm.errors import {imported}\n", 1
         )
         events.write_text(changed)
 
