@@ -256,9 +256,9 @@ def test_a_cluster_of_its_own_in_which_a_node_may_die(start, copy):
 
 
 READY = """
-def app(environ, start_response):
-    start_response("200 OK", [])
-    return [b"ready\\n"]
+from webfarm import EngineServer, WSGIApp
+
+app = WSGIApp(EngineServer())
 """
 
 
