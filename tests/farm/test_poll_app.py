@@ -259,8 +259,8 @@ def test_without_the_settings_replica_nothing_is_acknowledged(start, connect):
 
 
 def test_all_keys_begin_with_the_prefix(poll, server):
-    assert list(server.scan_iter("{polls*"))
-    assert not list(server.scan_iter("{webfarm*"))
+    assert list(server.scan_iter("{polls*:log:/,poll"))
+    assert not list(server.scan_iter("{webfarm*:log:/,poll"))  # other tests' farms have the default prefix
 
 
 def test_stock_emitters_reach_the_farm_on_the_prefixs_channel(poll, join, redis_server):
