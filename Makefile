@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 EXTRAS ?= [run,embedded]
 # Each of the many workers that tests start would compile all modules again.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 # The tests whose coverage is measured; in the others the code runs in gunicorn's workers, and tracing would delay it.
 IN_PROCESS := $(patsubst %,tests/%,protocol monitoring loop http engineio redis log sessions nodes manager socketio)
 fail = { echo "setup: $(1)" >&2; exit 1; }
