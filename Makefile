@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 EXTRAS ?= [run,embedded]
 # Each of the many workers that tests start would compile all modules again.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # The tests whose coverage is measured; in the others the code runs in gunicorn's workers, and tracing would delay it.
 IN_PROCESS := $(patsubst %,tests/%,protocol monitoring loop http engineio redis log sessions nodes manager socketio)
 fail = { echo "setup: $(1)" >&2; exit 1; }
@@ -20,10 +20,10 @@ test: .venv/developer node_modules/axe-core/axe.min.js
 	@sh tests/install-systemd.sh
 	@sh tests/install-iproute2.sh
 ifdef ARGS
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) -n 3 $(ARGS)
 else
-	@$(PYTEST) --cov --cov-report= $(IN_PROCESS) && $(BIN)/python -m tests.kit.coverage_summary
-	@$(PYTEST) $(IN_PROCESS:%=--ignore=%)
+	@$(PYTEST) -n 4 --cov --cov-report= $(IN_PROCESS) && $(BIN)/python -m tests.kit.coverage_summary
+	@$(PYTEST) -n 3 $(IN_PROCESS:%=--ignore=%)
 endif
 
 lint: .venv/developer
