@@ -12,6 +12,8 @@ from pathlib import Path
 
 import griffe
 
+from tests.kit.generated import write_or_check
+
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "api.md"
 _HIDDEN_BASES = ("Service",)  # what a worker starts and stops by itself
@@ -176,17 +178,5 @@ def _convert(text: str) -> str:
     return re.sub(r"(?<!`)``(?!`)(.+?)``(?!`)", r"`\1`", text, flags=re.DOTALL).strip()
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it; return the exit code."""
-    page = render()
-    if "--check" not in arguments:
-        PAGE.write_text(page)
-        return 0
-    if PAGE.read_text() == page:
-        return 0
-    print("docs/api.md is not what the docstrings say: run python -m tests.kit.api_docs.")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, render(), sys.argv[1:], "tests.kit.api_docs"))

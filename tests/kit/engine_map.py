@@ -1,5 +1,7 @@
 """Makes the map of all files in ``docs/engine.md``: ``python -m tests.kit.engine_map [--check]``.
 
+from tests.kit.generated import write_or_check
+
 A package's line is the first sentence of its docstring, and so is a module's. What stands around the map is written by hand.
 """
 
@@ -7,6 +9,8 @@ import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.kit.generated import write_or_check
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "engine.md"
@@ -51,17 +55,5 @@ def _get_sentence(path: Path) -> str:
     return first.split(". ")[0].rstrip(".:") + "."
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it; return the exit code."""
-    page = render()
-    if "--check" not in arguments:
-        PAGE.write_text(page)
-        return 0
-    if PAGE.read_text() == page:
-        return 0
-    print("docs/engine.md is not what the docstrings say: run python -m tests.kit.engine_map.")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, render(), sys.argv[1:], "tests.kit.engine_map"))
